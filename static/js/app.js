@@ -1,0 +1,534 @@
+// Slipway's one script: first-party, no imports, no eval. Every page works without it; this makes pages live,
+// logs comfortable and the keyboard useful.
+
+const policy = window.trustedTypes?.createPolicy("slipway", { createHTML: (s) => s }) ?? { createHTML: (s) => s };
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/** Server-rendered HTML as nodes. Only ever fed with answers of this origin. */
+function fragment(html) {
+  const template = document.createElement("template");
+  template.innerHTML = policy.createHTML(html);
+  return template.content;
+}
+
+const parse = (html) => new DOMParser().parseFromString(policy.createHTML(html), "text/html");
+
+/** Says something to those who can't see it change. */
+function announce(text) {
+  const status = $("#live-status");
+  if (status && text && status.textContent !== text) status.textContent = text;
+}
+
+function toast(text) {
+  const box = document.createElement("div");
+  box.textContent = text;
+  $(".toasts")?.append(box);
+  setTimeout(() => box.remove(), 3200);
+}
+
+// ---- one node becomes like another, keeping focus, what was typed and what is open ----
+
+const clientOwned = new Set(["open", "aria-pressed", "aria-busy"]);
+
+function morph(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  if (old.nodeName !== fresh.nodeName || (old.id ?? "") !== (fresh.id ?? "")) return old.replaceWith(fresh);
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    old.data = fresh.data;
+    return;
+  }
+  if ("keep" in old.dataset) return;
+  for (const { name, value } of [...fresh.attributes]) {
+    if (!clientOwned.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!clientOwned.has(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  morphChildren(old, fresh);
+}
+
+function morphChildren(old, fresh) {
+  let at = old.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    const same = counterpart(at, node);
+    if (!same) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    if (same === at) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    morph(same, node);
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+/** The sibling from `at` on that stands for node: the one with its id, or the very next one when neither has an id. */
+function counterpart(at, node) {
+  if (node.id) {
+    for (let n = at; n; n = n.nextSibling) if (n.id === node.id) return n;
+    return null;
+  }
+  return at && !at.id && at.nodeName === node.nodeName ? at : null;
+}
+
+// ---- server-sent events that stop while the tab is hidden and go on where they were ----
+
+class Stream {
+  constructor(url, on, last = "") {
+    Object.assign(this, { url, on, last });
+    this.toggle = () => (document.hidden ? this.stop() : this.start());
+    document.addEventListener("visibilitychange", this.toggle);
+    this.toggle();
+  }
+
+  start() {
+    if (this.source || this.ended) return;
+    const url = new URL(this.url, location.href);
+    if (this.last) url.searchParams.set("after", this.last);
+    this.source = new EventSource(url);
+    for (const kind of ["message", "patch", "change", "end"]) {
+      this.source.addEventListener(kind, (event) => {
+        if (event.lastEventId) this.last = event.lastEventId;
+        this.on(kind, event.data);
+      });
+    }
+    this.source.onopen = () => this.on("open");
+    this.source.onerror = () => {
+      this.on("retry");
+      // The browser tries again by itself unless the answer was an error: then try more slowly.
+      if (this.source?.readyState === EventSource.CLOSED) {
+        this.stop();
+        setTimeout(() => document.hidden || this.start(), 5000);
+      }
+    };
+  }
+
+  stop() {
+    this.source?.close();
+    this.source = null;
+  }
+
+  close() {
+    this.ended = true;
+    this.stop();
+    document.removeEventListener("visibilitychange", this.toggle);
+  }
+}
+
+// ---- live pages: something changed, so read the page again and take over what differs ----
+
+let reading = null;
+let again = false;
+
+async function refresh() {
+  if (reading) {
+    again = true;
+    return;
+  }
+  reading = fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+  try {
+    const answer = await reading;
+    if (answer.ok) takeOver(parse(await answer.text()));
+  } catch {
+    // offline for a moment: the stream's next event brings the page up to date
+  }
+  reading = null;
+  if (again) {
+    again = false;
+    setTimeout(refresh, 300);
+  }
+}
+
+function takeOver(page) {
+  const main = $("#main");
+  const fresh = $("#main", page);
+  if (!main || !fresh) return;
+  announce(fresh.dataset.status);
+  document.title = page.title;
+  const icon = $("link[rel=icon]");
+  icon.href = $("link[rel=icon]", page)?.getAttribute("href") ?? icon.href;
+  const regions = $$("[data-live-id]", main);
+  if (!regions.length) return morph(main, fresh);
+  for (const region of regions) {
+    const next = $(`[data-live-id="${CSS.escape(region.dataset.liveId)}"]`, fresh);
+    if (next) morph(region, next);
+  }
+}
+
+let pending = 0;
+function soon() {
+  pending ||= setTimeout(() => {
+    pending = 0;
+    refresh();
+  }, 150);
+}
+
+const live = $("main[data-live]");
+if (live) {
+  let seen = false;
+  new Stream(live.dataset.live, (kind) => {
+    if (kind === "change") soon();
+    if (kind === "open") {
+      if (seen) soon(); // events may have been missed while the tab was hidden
+      seen = true;
+    }
+  });
+}
+
+// ---- logs ----
+
+customElements.define("log-view", class extends HTMLElement {
+  connectedCallback() {
+    this.log = $(".log", this);
+    this.tail = $("[data-tail]", this);
+    this.last = Number(this.getAttribute("last"));
+    this.queue = [];
+    this.following = "follow" in this.dataset;
+    this.addEventListener("click", (event) => this.click(event));
+    const find = $("[data-find]", this);
+    find?.addEventListener("input", () => this.find(find.value));
+    find?.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") {
+        event.preventDefault();
+        this.step(event.shiftKey ? -1 : 1);
+      }
+      if (event.key === "Escape") {
+        find.value = "";
+        this.find("");
+      }
+    });
+    this.follow(this.following);
+    this.watchScroll();
+    if (this.getAttribute("src")) {
+      this.stream = new Stream(this.getAttribute("src"), (kind, data) => this.receive(kind, data), String(this.last));
+    }
+  }
+
+  disconnectedCallback() {
+    this.stream?.close();
+    removeEventListener("wheel", this.onWheel);
+    removeEventListener("scroll", this.onScroll);
+  }
+
+  receive(kind, data) {
+    if (kind === "message") {
+      this.queue.push(data);
+      this.timer ||= setTimeout(() => this.flush(), 80);
+    } else if (kind === "patch") {
+      for (const node of [...fragment(data).children]) {
+        const old = node.id && document.getElementById(node.id);
+        if (old) morph(old, node);
+      }
+    } else if (kind === "change") {
+      soon();
+    } else if (kind === "end") {
+      this.end();
+    } else if (kind === "retry") {
+      this.say("Reconnecting…");
+    } else if (kind === "open") {
+      this.say();
+    }
+  }
+
+  /** One write to the page for everything that came since the last one. */
+  flush() {
+    this.timer = 0;
+    const lines = document.createDocumentFragment();
+    for (const html of this.queue) lines.append(fragment(html));
+    this.queue = [];
+    this.last = Number(lines.lastElementChild?.lastElementChild?.dataset.n ?? this.last);
+    $(".bare", this)?.remove();
+    this.log.append(lines);
+    this.say();
+    if (this.term) this.find(this.term);
+    if (this.following) this.toEnd();
+    if (this.aim()) this.following = false;
+  }
+
+  /** Goes to the line of the address once it is there: it may be far down a log that is still loading. */
+  aim() {
+    if (this.aimed || !location.hash.startsWith("#L")) return false;
+    const line = document.getElementById(location.hash.slice(1));
+    if (!line) return false;
+    this.aimed = true;
+    location.replace(location.hash); // so that :target applies
+    return true;
+  }
+
+  end() {
+    if (this.queue.length) this.flush();
+    this.stream.close();
+    $(".tailing", this)?.classList.remove("is-run");
+    const button = $("[data-follow]", this);
+    if (button) button.hidden = true;
+    this.following = false;
+    this.say();
+    refresh();
+  }
+
+  say(text) {
+    if (this.tail) this.tail.textContent = text ?? `${this.last.toLocaleString("en")} lines`;
+  }
+
+  follow(on) {
+    this.following = on;
+    $("[data-follow]", this)?.setAttribute("aria-pressed", on);
+  }
+
+  /** Scrolls without reading the height, which would lay the whole log out anew. */
+  toEnd() {
+    (this.log.classList.contains("short") ? this.log : window).scrollTo({ top: 1e9, behavior: "instant" });
+  }
+
+  watchScroll() {
+    this.onWheel = (event) => event.deltaY < 0 && this.follow(false);
+    this.onScroll = () => {
+      const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 4;
+      if (atEnd && this.stream && !this.stream.ended) this.follow(true);
+    };
+    addEventListener("wheel", this.onWheel, { passive: true });
+    addEventListener("scroll", this.onScroll, { passive: true });
+  }
+
+  click(event) {
+    const line = event.target.closest(".l");
+    if (line && event.target === line && event.offsetX < 68) location.hash = line.id;
+    if (event.target.closest("[data-wrap]")) this.wrap();
+    if (event.target.closest("[data-follow]")) {
+      this.follow(!this.following);
+      if (this.following) this.toEnd();
+    }
+    const step = event.target.closest("[data-step]");
+    if (step) this.step(Number(step.dataset.step));
+  }
+
+  wrap() {
+    $("[data-wrap]", this)?.setAttribute("aria-pressed", this.log.classList.toggle("wrap"));
+  }
+
+  /** Marks every place of the term with the CSS highlight API: the log itself stays as it is. */
+  find(term) {
+    this.term = term;
+    this.hits = [];
+    globalThis.CSS?.highlights?.clear();
+    if (term) {
+      const wanted = term.toLowerCase();
+      for (const line of $$(".l", this.log)) {
+        if (line.textContent.toLowerCase().includes(wanted)) this.hits.push(line);
+      }
+      this.mark(wanted);
+      this.at = -1;
+    }
+    const count = $("[data-count]", this);
+    if (count) count.textContent = term ? (this.hits.length ? `${this.hits.length} lines` : "none") : "";
+  }
+
+  mark(wanted) {
+    if (!globalThis.Highlight) return;
+    const ranges = [];
+    for (const line of this.hits.slice(0, 2000)) {
+      const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
+      for (let text; (text = walker.nextNode()); ) {
+        const lower = text.data.toLowerCase();
+        for (let i = lower.indexOf(wanted); i >= 0; i = lower.indexOf(wanted, i + wanted.length)) {
+          const range = new Range();
+          range.setStart(text, i);
+          range.setEnd(text, i + wanted.length);
+          ranges.push(range);
+        }
+      }
+    }
+    CSS.highlights.set("found", new Highlight(...ranges));
+  }
+
+  step(by) {
+    if (!this.hits?.length) return;
+    this.follow(false);
+    this.at = (this.at + by + this.hits.length) % this.hits.length;
+    const line = this.hits[this.at];
+    line.scrollIntoView({ block: "center" });
+    if (globalThis.Highlight) {
+      const range = new Range();
+      range.selectNodeContents(line);
+      CSS.highlights.set("found-now", new Highlight(range));
+    }
+    $("[data-count]", this).textContent = `${this.at + 1} of ${this.hits.length}`;
+  }
+
+  nextError() {
+    const errors = $$(".l.err", this.log);
+    const next = errors.find((line) => line.getBoundingClientRect().top > innerHeight / 2 + 20) ?? errors[0];
+    this.follow(false);
+    next?.scrollIntoView({ block: "center" });
+  }
+});
+
+// ---- times ----
+
+/** The same words as components.Ago on the server. */
+function ago(seconds) {
+  const units = [["d", 86400], ["h", 3600], ["min", 60]];
+  if (seconds < 45) return "just now";
+  if (seconds >= 30 * 86400) return null;
+  for (const [unit, size] of units) {
+    if (seconds >= size - (unit === "min" ? 15 : 0)) return `${Math.max(1, Math.floor(seconds / size))} ${unit} ago`;
+  }
+}
+
+function lasted(seconds) {
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${seconds % 60}s`;
+  return `${Math.floor(seconds / 3600)}h ${Math.floor((seconds % 3600) / 60)}m`;
+}
+
+function tick() {
+  if (document.hidden) return;
+  const now = Date.now();
+  for (const time of $$("time[data-since]")) {
+    time.textContent = lasted(Math.max(0, Math.floor((now - Date.parse(time.dateTime)) / 1000)));
+  }
+  for (const time of $$("time[data-ago]")) {
+    const text = ago((now - Date.parse(time.dateTime)) / 1000);
+    if (text && time.textContent !== text) time.textContent = text;
+  }
+}
+setInterval(tick, 1000);
+
+// ---- theme, copy, forms ----
+
+$("#theme")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const theme = event.submitter.value;
+  document.documentElement.dataset.theme = theme;
+  event.currentTarget.hidePopover();
+  await fetch(event.currentTarget.action, { method: "POST", body: new URLSearchParams({ theme }), redirect: "manual" });
+});
+
+document.addEventListener("click", (event) => {
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    event.preventDefault();
+    navigator.clipboard?.writeText(copy.dataset.copy).then(() => toast("Copied"), () => toast("The browser did not allow copying"));
+  }
+  if (event.target.closest("[data-palette]")) {
+    event.preventDefault();
+    openPalette();
+  }
+});
+
+// A form is sent once: a second click while it is on its way does nothing.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method === "dialog") return;
+  const button = event.submitter;
+  if (button?.getAttribute("aria-busy") === "true") return event.preventDefault();
+  button?.setAttribute("aria-busy", "true");
+  setTimeout(() => button?.removeAttribute("aria-busy"), 10000);
+});
+addEventListener("pageshow", () => $$("[aria-busy=true]").forEach((button) => button.removeAttribute("aria-busy")));
+
+// Filter forms apply as soon as something is chosen.
+document.addEventListener("change", (event) => {
+  if (event.target.closest("form[data-auto]")) event.target.form.requestSubmit();
+});
+
+// Browsers before 2025 do not know command and commandfor.
+if (!("commandForElement" in HTMLButtonElement.prototype)) {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[commandfor]");
+    const target = button && document.getElementById(button.getAttribute("commandfor"));
+    if (!target) return;
+    if (button.getAttribute("command") === "close") target.close();
+    else target.showModal();
+  });
+}
+
+// A click beside a dialog closes it.
+document.addEventListener("click", (event) => {
+  if (event.target.matches?.("dialog[open]") && event.detail) {
+    const box = event.target.getBoundingClientRect();
+    const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+    if (!inside) event.target.close();
+  }
+});
+
+// ---- palette: the search page in a dialog ----
+
+const palette = $("#palette");
+let asked = 0;
+
+function openPalette() {
+  if (!palette || palette.open) return;
+  palette.showModal();
+  const input = $("input", palette);
+  input.select();
+  search(input.value);
+}
+
+async function search(term) {
+  const mine = ++asked;
+  const answer = await fetch(`${palette.dataset.src}?q=${encodeURIComponent(term)}`, { redirect: "manual" }).catch(() => null);
+  if (mine !== asked || !answer?.ok) return;
+  const hits = $("#hits", parse(await answer.text()));
+  if (mine !== asked || !hits) return;
+  const list = $(".hits", palette);
+  list.replaceChildren(...hits.childNodes);
+  $$(".grp", list).forEach((group) => (group.role = "presentation"));
+  $$(".hit", list).forEach((hit, i) => Object.assign(hit, { id: `hit-${i}`, role: "option", tabIndex: -1 }));
+  pick(0);
+}
+
+function pick(n) {
+  const hits = $$(".hit", palette);
+  palette.at = hits.length ? (n + hits.length) % hits.length : 0;
+  hits.forEach((hit, i) => hit.setAttribute("aria-selected", i === palette.at));
+  hits[palette.at]?.scrollIntoView({ block: "nearest" });
+  $("input", palette).setAttribute("aria-activedescendant", hits.length ? `hit-${palette.at}` : "");
+}
+
+let typing = 0;
+palette?.addEventListener("input", (event) => {
+  clearTimeout(typing);
+  typing = setTimeout(() => search(event.target.value), 60);
+});
+palette?.addEventListener("keydown", (event) => {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (by) {
+    event.preventDefault();
+    pick(palette.at + by);
+  } else if (event.key === "Enter") {
+    event.preventDefault();
+    $("[aria-selected=true]", palette)?.click();
+  }
+});
+
+// ---- keyboard ----
+
+const places = { h: "/", r: "/repositories", a: "/apps", b: "/builds", i: "/images", e: "/environments", t: "/teams" };
+let prefix = 0;
+
+addEventListener("keydown", (event) => {
+  if ((event.metaKey || event.ctrlKey) && event.key === "k") {
+    event.preventDefault();
+    if (palette?.open) palette.close();
+    else openPalette();
+    return;
+  }
+  const busy = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
+  if (busy || event.metaKey || event.ctrlKey || event.altKey) return;
+  const log = $("log-view");
+  const went = Date.now() - prefix < 900 && places[event.key];
+  prefix = event.key === "g" ? Date.now() : 0;
+  if (went) location.href = went;
+  else if (event.key === "/") {
+    event.preventDefault();
+    openPalette();
+  } else if (event.key === "?") $("#keys")?.showModal();
+  else if (log && event.key === "f") $("[data-follow]", log)?.click();
+  else if (log && event.key === "w") log.wrap();
+  else if (log && event.key === "e") log.nextError();
+});
