@@ -1,0 +1,65 @@
+// Package migrations holds the database schema, one numbered SQL file per
+// change. The same files run on SQLite and PostgreSQL; a change that has to
+// differ goes into two folders of that number's own.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+// Status is one migration and whether the database has it.
+type Status struct {
+	Version int64
+	File    string
+	Applied bool
+}
+
+// New returns goose's provider for the database; dialect is gorm's name of it, "sqlite" or "postgres".
+func New(db *sql.DB, dialect string) (*goose.Provider, error) {
+	d := goose.DialectSQLite3
+	if dialect == "postgres" {
+		d = goose.DialectPostgres
+	}
+	p, err := goose.NewProvider(d, db, files)
+	if err != nil {
+		return nil, fmt.Errorf("reading the migrations: %w", err)
+	}
+	return p, nil
+}
+
+// Up applies every migration that the database does not have yet, each in a transaction of its own.
+func Up(ctx context.Context, db *sql.DB, dialect string) error {
+	p, err := New(db, dialect)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrating the database: %w", err)
+	}
+	return nil
+}
+
+// List returns every migration, oldest first, and whether the database has it.
+func List(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
+	p, err := New(db, dialect)
+	if err != nil {
+		return nil, err
+	}
+	all, err := p.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of the migrations: %w", err)
+	}
+	var out []Status
+	for _, m := range all {
+		out = append(out, Status{m.Source.Version, m.Source.Path, m.State == goose.StateApplied})
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+package models
+
+import (
+	"slices"
+	"time"
+)
+
+// DeploymentState is where a deployment stands.
+type DeploymentState string
+
+// The states of a deployment.
+const (
+	DeploymentPending    DeploymentState = "pending"
+	DeploymentRunning    DeploymentState = "running"
+	DeploymentSucceeded  DeploymentState = "succeeded"
+	DeploymentFailed     DeploymentState = "failed"
+	DeploymentCanceled   DeploymentState = "canceled"
+	DeploymentRolledBack DeploymentState = "rolled_back"
+)
+
+var deploymentMoves = map[DeploymentState][]DeploymentState{
+	DeploymentPending:   {DeploymentRunning, DeploymentCanceled, DeploymentFailed},
+	DeploymentRunning:   {DeploymentSucceeded, DeploymentFailed, DeploymentCanceled, DeploymentPending},
+	DeploymentSucceeded: {DeploymentRolledBack},
+}
+
+// Ended tells whether the rollout is over.
+func (s DeploymentState) Ended() bool { return s != DeploymentPending && s != DeploymentRunning }
+
+// CanBecome tells whether a deployment may move from s to next.
+func (s DeploymentState) CanBecome(next DeploymentState) bool {
+	return slices.Contains(deploymentMoves[s], next)
+}
+
+// DeploymentConfig is what runs beside the image, frozen when the deployment was asked for.
+type DeploymentConfig struct {
+	Port       int               `json:"port"`
+	Health     HealthKind        `json:"health"`
+	HealthPath string            `json:"health_path"`
+	Variables  map[string]string `json:"variables"`
+	Secrets    map[string]string `json:"secrets"` // name → fingerprint
+}
+
+// DeploymentError says why a deployment failed, with evidence.
+type DeploymentError struct {
+	Stage    string   `json:"stage"` // image, start, health, target, timeout
+	Message  string   `json:"message"`
+	ExitCode *int     `json:"exit_code,omitempty"`
+	OOM      bool     `json:"oom,omitempty"`
+	Probes   []string `json:"probes,omitempty"` // the health check's transcript, newest last
+	Logs     []string `json:"logs,omitempty"`   // the container's last lines
+}
+
+// Deployment is one attempt to run an app's image with a frozen configuration in an environment.
+type Deployment struct {
+	ID                string `gorm:"primaryKey"`
+	TeamID            string
+	AppID             string
+	EnvironmentID     string
+	Number            int64 // counts per app
+	State             DeploymentState
+	Active            bool // this is what serves now
+	ImageRepository   string
+	ImageDigest       string
+	ImageTag          string // the tag that was clicked, for people
+	BuildID           *string
+	Config            DeploymentConfig `gorm:"serializer:json"`
+	ConfigHash        string
+	SealedSecrets     []byte // encrypted JSON name → value, frozen
+	RollbackOf        *string
+	PreviousID        *string // what served before
+	URL               string
+	Stopped           bool // stopped by a person after it succeeded
+	CreatedBy         string
+	CreatedByName     string
+	StartedAt         *time.Time
+	FinishedAt        *time.Time
+	CancelRequestedAt *time.Time
+	Lease             `gorm:"embedded"`
+	Error             *DeploymentError `gorm:"serializer:json"`
+	CreatedAt         time.Time
+	App               *App              `gorm:"foreignKey:AppID"`
+	Environment       *Environment      `gorm:"foreignKey:EnvironmentID"`
+	Build             *Build            `gorm:"foreignKey:BuildID"`
+	Phases            []DeploymentPhase `gorm:"foreignKey:DeploymentID"`
+	Instances         []Instance        `gorm:"foreignKey:DeploymentID"`
+}
+
+// Move changes the state, or says why it can't.
+func (d *Deployment) Move(next DeploymentState) error {
+	if !d.State.CanBecome(next) {
+		return Errorf(Conflict, "The deployment is %s and can't become %s.", d.State, next)
+	}
+	d.State = next
+	return nil
+}
+
+// DeploymentPhase is one line of a deployment's story: pull, start, health, switch, drain.
+type DeploymentPhase struct {
+	DeploymentID string `gorm:"primaryKey"`
+	Seq          int    `gorm:"primaryKey"`
+	Name         string
+	State        StepState
+	Message      string
+	StartedAt    *time.Time
+	FinishedAt   *time.Time
+}
+
+// InstanceState is where an instance stands, as its target last said.
+type InstanceState string
+
+// The states of an instance.
+const (
+	InstanceStarting InstanceState = "starting"
+	InstanceHealthy  InstanceState = "healthy"
+	InstanceFailing  InstanceState = "failing"
+	InstanceStopped  InstanceState = "stopped"
+	InstanceUnknown  InstanceState = "unknown"
+)
+
+// Instance is one container, pod, task or VM of a deployment.
+type Instance struct {
+	ID           string `gorm:"primaryKey"`
+	DeploymentID string
+	RuntimeID    string // the container's id
+	Name         string
+	Address      string // host:port that the proxy sends requests to
+	State        InstanceState
+	Message      string
+	Restarts     int
+	ExitCode     *int
+	StartedAt    *time.Time
+	UpdatedAt    time.Time
+	CreatedAt    time.Time
+}
+
+// Route tells the proxy which deployment answers for a host name.
+type Route struct {
+	Host          string `gorm:"primaryKey"` // lower case, without port
+	TeamID        string
+	AppID         string
+	EnvironmentID string
+	DeploymentID  string
+	Addresses     []string `gorm:"serializer:json"` // empty: stopped
+	UpdatedAt     time.Time
+}

@@ -1,0 +1,52 @@
+package models
+
+import "time"
+
+// Target is a place that runs containers. Admins manage targets and grant them to teams.
+type Target struct {
+	ID        string `gorm:"primaryKey"`
+	Name      string
+	Kind      string            // such as docker
+	Settings  map[string]string `gorm:"serializer:json"`
+	Secrets   []byte            // encrypted JSON of the secret settings
+	AllTeams  bool              // every team may use it
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// TargetGrant lets a team use a target.
+type TargetGrant struct {
+	TargetID  string `gorm:"primaryKey"`
+	TeamID    string `gorm:"primaryKey"`
+	CreatedAt time.Time
+}
+
+// Environment is a stage of a team on one target.
+type Environment struct {
+	ID        string `gorm:"primaryKey"`
+	TeamID    string
+	TargetID  string
+	Name      string
+	Position  int // left to right on the board
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Team      *Team   `gorm:"foreignKey:TeamID"`
+	Target    *Target `gorm:"foreignKey:TargetID"`
+}
+
+// Variable is a value that instances get as an environment variable: for every
+// app of the environment, or for one app where AppID is set. A secret's value is
+// encrypted and never shown again.
+type Variable struct {
+	ID            string `gorm:"primaryKey"`
+	EnvironmentID string
+	AppID         string // empty: every app
+	Name          string
+	Value         string // plain values
+	Secret        bool
+	Sealed        []byte // encrypted value of a secret
+	Fingerprint   string // changes whenever the secret's value changes
+	UpdatedBy     string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+}

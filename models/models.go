@@ -1,0 +1,23 @@
+// Package models holds the nouns of Slipway: what is stored, which values are
+// valid, which state changes are allowed, and how each thing can fail.
+package models
+
+import (
+	"github.com/google/uuid"
+)
+
+// NewID returns an opaque id that sorts by the time it was made (UUIDv7, RFC 9562 §5.7).
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// All returns one of every stored model, so that a test can compare them with the migrated tables.
+func All() []any {
+	return []any{
+		&User{}, &Team{}, &Member{},
+		&Session{}, &Token{}, &Setting{}, &SigningKey{},
+		&Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
+		&Build{}, &BuildStep{},
+		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
+		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{},
+		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
+	}
+}

@@ -1,0 +1,123 @@
+// Package modelstest gives each test a migrated database of its own.
+package modelstest
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"slipway.dev/migrations"
+	"slipway.dev/models"
+	"slipway.dev/services/jobs"
+)
+
+// PostgresVariable names the environment variable with the URL of a PostgreSQL
+// whose user may create databases. `make test` starts one and sets it.
+const PostgresVariable = "SLIPWAY_TEST_POSTGRES"
+
+// DB returns a migrated SQLite database that goes when the test ends.
+func DB(t testing.TB) *models.Database {
+	t.Helper()
+	return Open(t, "sqlite:"+filepath.Join(t.TempDir(), "slipway.db"))
+}
+
+// Postgres returns a migrated PostgreSQL database that goes when the test ends.
+func Postgres(t testing.TB) *models.Database {
+	t.Helper()
+	return Open(t, PostgresURL(t))
+}
+
+// Each runs the test once on SQLite and once on PostgreSQL, side by side.
+func Each(t *testing.T, test func(t *testing.T, db *models.Database)) {
+	t.Run("SQLite", func(t *testing.T) { t.Parallel(); test(t, DB(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); test(t, Postgres(t)) })
+}
+
+// Open opens and migrates the database at the URL until the test ends.
+func Open(t testing.TB, url string) *models.Database {
+	t.Helper()
+	db, err := models.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if err := migrate(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func migrate(ctx context.Context, db *models.Database) error {
+	if err := migrations.Up(ctx, db.SQL, db.Dialect()); err != nil {
+		return err
+	}
+	return jobs.Migrate(ctx, db)
+}
+
+var template = sync.OnceValues(func() (string, error) {
+	name := fmt.Sprintf("slipway_template_%d", os.Getpid())
+	if err := admin("DROP DATABASE IF EXISTS "+name, "CREATE DATABASE "+name); err != nil {
+		return "", err
+	}
+	db, err := models.Open(context.Background(), postgresURL(name))
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	return name, migrate(context.Background(), db)
+})
+
+// PostgresURL returns the URL of a fresh, migrated database that goes when the test ends.
+func PostgresURL(t testing.TB) string {
+	t.Helper()
+	from, err := template()
+	if err != nil {
+		t.Fatalf("the tests need PostgreSQL; run them with make test, which starts one and sets %s: %v", PostgresVariable, err)
+	}
+	name := "slipway_" + strings.ReplaceAll(models.NewID(), "-", "")
+	if err := admin("CREATE DATABASE " + name + " TEMPLATE " + from); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := admin("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	return postgresURL(name)
+}
+
+func postgresURL(database string) string {
+	u, err := url.Parse(os.Getenv(PostgresVariable))
+	if err != nil {
+		return ""
+	}
+	u.Path = "/" + database
+	return u.String()
+}
+
+var adminLock sync.Mutex // a template can't be copied twice at once
+
+func admin(statements ...string) error {
+	adminLock.Lock()
+	defer adminLock.Unlock()
+	raw := os.Getenv(PostgresVariable)
+	if raw == "" {
+		return fmt.Errorf("%s is not set", PostgresVariable)
+	}
+	db, err := models.Open(context.Background(), raw)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.SQL.Exec(s); err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package models
+
+import "time"
+
+// RepositoryState says whether a repository could be read.
+type RepositoryState string
+
+// The states of a repository.
+const (
+	RepositoryPending  RepositoryState = "pending"  // registered, the first fetch is queued
+	RepositoryFetching RepositoryState = "fetching" // a worker reads it now
+	RepositoryReady    RepositoryState = "ready"    // the mirror is there
+	RepositoryFailed   RepositoryState = "failed"   // the last fetch failed; Error says why
+)
+
+// CredentialKind says how a repository is read.
+type CredentialKind string
+
+// The kinds of credentials.
+const (
+	CredentialNone  CredentialKind = "none"
+	CredentialToken CredentialKind = "token" // user name and token over http(s)
+	CredentialSSH   CredentialKind = "ssh"   // a deploy key
+)
+
+// Repository is a registered git repository.
+type Repository struct {
+	ID                  string `gorm:"primaryKey"`
+	TeamID              string
+	Name                string
+	CloneURL            string
+	DefaultBranch       string
+	CredentialKind      CredentialKind
+	CredentialUser      string
+	CredentialSecret    []byte // encrypted token or private key
+	CredentialPublic    string // the deploy key's public half
+	HostKey             string // the ssh host key pinned at first contact
+	State               RepositoryState
+	Error               string // why the last fetch failed, for people
+	FetchedAt           *time.Time
+	CreatedBy           string
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	Team                *Team                `gorm:"foreignKey:TeamID"`
+	Refs                []Ref                `gorm:"foreignKey:RepositoryID"`
+	DetectedDockerfiles []DetectedDockerfile `gorm:"foreignKey:RepositoryID"`
+}
+
+// RefKind tells a branch from a tag.
+type RefKind string
+
+// The kinds of refs.
+const (
+	RefBranch RefKind = "branch"
+	RefTag    RefKind = "tag"
+)
+
+// Ref is a branch or tag as the last fetch saw it.
+type Ref struct {
+	RepositoryID string  `gorm:"primaryKey"`
+	Kind         RefKind `gorm:"primaryKey"`
+	Name         string  `gorm:"primaryKey"`
+	Commit       string
+	Subject      string
+	Author       string
+	CommittedAt  time.Time
+}
+
+// DetectedDockerfile is a Dockerfile that the last fetch found on the default
+// branch, with the app that Slipway proposes for it.
+type DetectedDockerfile struct {
+	RepositoryID string `gorm:"primaryKey"`
+	Path         string `gorm:"primaryKey"`
+	Name         string // the proposed app name
+	Context      string
+	Port         int
+}
+
+// BuilderKind names what runs builds.
+type BuilderKind string
+
+// BuilderBuildKit builds with a Docker Engine's BuildKit.
+const BuilderBuildKit BuilderKind = "buildkit"
+
+// HealthKind says how an instance proves that it is healthy.
+type HealthKind string
+
+// The kinds of health checks.
+const (
+	HealthHTTP  HealthKind = "http"  // GET HealthPath answers 2xx or 3xx
+	HealthTCP   HealthKind = "tcp"   // Port accepts a connection
+	HealthImage HealthKind = "image" // the image's HEALTHCHECK says healthy
+)
+
+// App is one Dockerfile in a repository: it builds to one image and deploys to environments.
+type App struct {
+	ID              string `gorm:"primaryKey"`
+	TeamID          string // the repository's, kept here so that every query can be scoped by team
+	RepositoryID    string
+	Name            string
+	Dockerfile      string
+	Context         string
+	Builder         BuilderKind
+	Port            int // what the container listens on; 0: the image's EXPOSE, or 8080
+	Health          HealthKind
+	HealthPath      string
+	BuildTimeout    int   // seconds
+	BuildCount      int64 // the number of the last build
+	DeploymentCount int64 // the number of the last deployment
+	CreatedBy       string
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	Team            *Team       `gorm:"foreignKey:TeamID"`
+	Repository      *Repository `gorm:"foreignKey:RepositoryID"`
+}

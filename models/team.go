@@ -1,0 +1,21 @@
+package models
+
+import "time"
+
+// Team owns repositories and environments.
+type Team struct {
+	ID        string `gorm:"primaryKey"`
+	Slug      string // in URLs and image names: a DNS label
+	Name      string
+	CreatedAt time.Time
+}
+
+// Member is a user's role in a team.
+type Member struct {
+	TeamID    string `gorm:"primaryKey"`
+	UserID    string `gorm:"primaryKey"`
+	Role      Role
+	CreatedAt time.Time
+	User      *User `gorm:"foreignKey:UserID"`
+	Team      *Team `gorm:"foreignKey:TeamID"`
+}

@@ -1,0 +1,158 @@
+// Package events tells open pages and API clients what changed. An event is a
+// row written in the transaction of the change; every process reads the rows
+// and hands them to its subscribers, so it does not matter which process changed what.
+package events
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+)
+
+const (
+	pollEvery = 100 * time.Millisecond
+	// overlap is how far back each poll looks again, for a transaction may
+	// commit after one that began later.
+	overlap = 3 * time.Second
+	keep    = 24 * time.Hour
+)
+
+// Publish writes the event in tx.
+func Publish(tx *gorm.DB, e models.Event) error {
+	e.ID = models.NewID()
+	if err := tx.Create(&e).Error; err != nil {
+		return fmt.Errorf("publishing %s: %w", e.Kind, err)
+	}
+	return nil
+}
+
+// Service hands events to subscribers while Run runs.
+type Service struct {
+	DB *gorm.DB
+
+	mu   sync.Mutex
+	subs map[chan models.Event]struct{}
+}
+
+// Subscribe returns a channel of all events from now on, until ctx ends. A
+// subscriber that does not keep up loses events rather than delaying others:
+// events are hints to look again, not the data itself.
+func (s *Service) Subscribe(ctx context.Context) <-chan models.Event {
+	ch := make(chan models.Event, 256)
+	s.mu.Lock()
+	if s.subs == nil {
+		s.subs = map[chan models.Event]struct{}{}
+	}
+	s.subs[ch] = struct{}{}
+	s.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.subs, ch)
+		close(ch)
+	})
+	return ch
+}
+
+// Since returns the events after the id that the principal may see, oldest first, at most limit.
+func (s *Service) Since(ctx context.Context, id string, limit int) ([]models.Event, error) {
+	var rows []models.Event
+	err := s.DB.WithContext(ctx).Where("id > ?", id).Order("id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading events: %w", err)
+	}
+	visible := rows[:0]
+	for _, e := range rows {
+		if Visible(models.PrincipalFrom(ctx), e) {
+			visible = append(visible, e)
+		}
+	}
+	return visible, nil
+}
+
+// Visible tells whether the principal may see the event.
+func Visible(p *models.Principal, e models.Event) bool {
+	if p == nil || !p.HasScope(models.ScopeRead) {
+		return false
+	}
+	return p.Admin || (e.TeamID != "" && p.RoleIn(e.TeamID) != "")
+}
+
+// Run reads new events and hands them out until ctx ends.
+func (s *Service) Run(ctx context.Context) {
+	seen := map[string]time.Time{}
+	started := time.Now()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if s.idle() {
+				started = time.Now()
+				continue
+			}
+			if err := s.poll(ctx, seen, started); err != nil && ctx.Err() == nil {
+				slog.WarnContext(ctx, "reading events", "error", err)
+			}
+		}
+	}
+}
+
+func (s *Service) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs) == 0
+}
+
+func (s *Service) poll(ctx context.Context, seen map[string]time.Time, started time.Time) error {
+	now := time.Now()
+	from := now.Add(-overlap)
+	if from.Before(started) {
+		from = started
+	}
+	var rows []models.Event
+	if err := s.DB.WithContext(ctx).Where("id > ?", firstID(from)).Order("id").Find(&rows).Error; err != nil {
+		return err
+	}
+	for _, e := range rows {
+		if _, ok := seen[e.ID]; !ok {
+			seen[e.ID] = now
+			s.hand(e)
+		}
+	}
+	for id, at := range seen {
+		if now.Sub(at) > 2*overlap {
+			delete(seen, id)
+		}
+	}
+	return nil
+}
+
+func (s *Service) hand(e models.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ch := range s.subs {
+		select {
+		case ch <- e:
+		default:
+		}
+	}
+}
+
+// Prune deletes events that are too old for anyone to resume from.
+func (s *Service) Prune(ctx context.Context) error {
+	return s.DB.WithContext(ctx).Where("created_at < ?", time.Now().UTC().Add(-keep)).Delete(&models.Event{}).Error
+}
+
+// firstID is the lowest UUIDv7 of the millisecond (RFC 9562 §5.7).
+func firstID(t time.Time) string {
+	ms := t.UnixMilli()
+	return fmt.Sprintf("%08x-%04x-7000-8000-000000000000", ms>>16, ms&0xffff)
+}

@@ -1,0 +1,131 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+)
+
+// Why the context of held work ended.
+var (
+	ErrCanceled = errors.New("canceled by a person")
+	ErrLost     = errors.New("this worker lost its lease")
+	ErrTaken    = errors.New("another worker has it")
+)
+
+// WorkerID is the id of this process as a worker.
+func (q *Queue) WorkerID() string { return q.self.ID }
+
+func (q *Queue) beat(ctx context.Context) error {
+	now := q.db.NowFunc()
+	q.self.SeenAt = now
+	if err := q.db.WithContext(ctx).Save(&q.self).Error; err != nil {
+		return err
+	}
+	q.setBeaten(now)
+	return nil
+}
+
+func (q *Queue) setBeaten(t time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.beaten = t
+}
+
+// silent tells whether others may soon take this worker for dead.
+func (q *Queue) silent() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return time.Since(q.beaten) > q.cfg.DeadAfter*2/3
+}
+
+// alive is a subquery of the ids of the workers that live. The clocks of all
+// workers have to agree within a few seconds.
+func (q *Queue) alive(tx *gorm.DB) *gorm.DB {
+	cutoff := q.db.NowFunc().Add(-q.cfg.DeadAfter)
+	return tx.Session(&gorm.Session{NewDB: true}).Model(&models.Worker{}).Select("id").Where("seen_at > ?", cutoff)
+}
+
+// revive gives the jobs of workers that died back to the queue and forgets those workers.
+func (q *Queue) revive(ctx context.Context) error {
+	last := "json_extract(attempted_by, '$[#-1]')"
+	if q.db.Pool != nil {
+		last = "attempted_by[array_upper(attempted_by, 1)]"
+	}
+	return q.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		sql := "UPDATE river_job SET state = 'available' WHERE state = 'running' AND " + last + " NOT IN (?)"
+		if err := tx.Exec(sql, q.alive(tx)).Error; err != nil {
+			return err
+		}
+		return tx.Where("seen_at <= ?", q.db.NowFunc().Add(-20*q.cfg.DeadAfter)).Delete(&models.Worker{}).Error
+	})
+}
+
+// Claim makes this worker the holder of the row of the model with the id,
+// where nobody holds it or its holder died. ok is false where another has it.
+// The model embeds models.Lease.
+func (q *Queue) Claim(ctx context.Context, tx *gorm.DB, model any, id string) (ok bool, err error) {
+	r := tx.WithContext(ctx).Model(model).Where("id = ?", id).
+		Where("worker = '' OR worker = ? OR worker NOT IN (?)", q.self.ID, q.alive(tx)).
+		Updates(map[string]any{"worker": q.self.ID, "attempt": gorm.Expr("attempt + 1")})
+	if r.Error != nil {
+		return false, fmt.Errorf("claiming %s: %w", id, r.Error)
+	}
+	return r.RowsAffected == 1, nil
+}
+
+// Held narrows an update to the row while this worker holds it; an update that
+// changes no row means that the lease is lost.
+func (q *Queue) Held(tx *gorm.DB, id string) *gorm.DB {
+	return tx.Where("id = ? AND worker = ?", id, q.self.ID)
+}
+
+// Watch returns a context for the work on a row that this worker has claimed.
+// It ends with the cause ErrCanceled within half a second of the row's
+// cancel_requested_at being set, and with ErrLost when another worker may take
+// the row. The returned function must be called when the work is done.
+func (q *Queue) Watch(ctx context.Context, model any, id string) (context.Context, func()) {
+	work, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-work.Done():
+				return
+			case <-tick.C:
+				if cause := q.ended(ctx, model, id); cause != nil {
+					cancel(cause)
+					return
+				}
+			}
+		}
+	}()
+	return work, func() { cancel(nil); <-done }
+}
+
+func (q *Queue) ended(ctx context.Context, model any, id string) error {
+	if q.silent() {
+		return ErrLost
+	}
+	var row struct {
+		Worker            string
+		CancelRequestedAt *time.Time
+	}
+	if err := q.db.WithContext(ctx).Model(model).Where("id = ?", id).Take(&row).Error; err != nil {
+		return nil // a database that does not answer makes this worker silent in time
+	}
+	switch {
+	case row.CancelRequestedAt != nil:
+		return ErrCanceled
+	case row.Worker != q.self.ID:
+		return ErrTaken
+	}
+	return nil
+}
