@@ -1,0 +1,130 @@
+// Program app is the small HTTP server that tests build and deploy. Variables set its behaviour:
+//
+//	PORT         what it listens on, 8080 by default
+//	VERSION      what / and /version print
+//	GREETING     printed by / after the version
+//	BAD=1        /healthz answers 500
+//	CRASH=1      prints a line to standard error and exits with 3
+//	START_DELAY  a duration to wait before it listens
+//	STOP_DELAY   a duration that it goes on serving after SIGTERM
+//
+// It logs a line at start, at each request and at its end. Paths: / and /version; /healthz;
+// /env?name= prints a variable; /slow?ms= answers after so many milliseconds; /sse sends an event
+// each 100 ms, or each ?ms=, until the client goes; /size?bytes= sends so many bytes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	version := os.Getenv("VERSION")
+	if os.Getenv("CRASH") == "1" {
+		log.Printf("version %s: crashing, as CRASH=1 asks", version)
+		os.Exit(3)
+	}
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
+	pause(stop, duration("START_DELAY"))
+
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	server := &http.Server{Addr: ":" + port, Handler: logged(routes(version)), ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		log.Printf("version %s: listening on %s", version, port)
+		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			log.Fatal(err)
+		}
+	}()
+	<-stop.Done()
+	log.Printf("version %s: stopping", version)
+	pause(context.Background(), duration("STOP_DELAY"))
+	end, cancelEnd := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancelEnd()
+	_ = server.Shutdown(end)
+	log.Printf("version %s: stopped", version)
+}
+
+func routes(version string) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "version %s\n%s\n", version, os.Getenv("GREETING"))
+	})
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, version) })
+	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /env", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, os.Getenv(r.URL.Query().Get("name")))
+	})
+	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+		pause(r.Context(), milliseconds(r, 1000))
+		fmt.Fprintf(w, "version %s\n", version)
+	})
+	mux.HandleFunc("GET /sse", events)
+	mux.HandleFunc("GET /size", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
+		_, _ = io.CopyN(w, zeros{}, n)
+	})
+	return mux
+}
+
+func healthz(w http.ResponseWriter, _ *http.Request) {
+	if os.Getenv("BAD") == "1" {
+		http.Error(w, "unhealthy, as BAD=1 asks", http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func events(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for n := 1; r.Context().Err() == nil; n++ {
+		fmt.Fprintf(w, "id: %d\ndata: event %d\n\n", n, n)
+		if http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		pause(r.Context(), milliseconds(r, 100))
+	}
+}
+
+func logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		log.Printf("%s %s", r.Method, r.URL.Path)
+	})
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func duration(name string) time.Duration {
+	d, _ := time.ParseDuration(os.Getenv(name))
+	return d
+}
+
+func milliseconds(r *http.Request, otherwise int) time.Duration {
+	if n, err := strconv.Atoi(r.URL.Query().Get("ms")); err == nil {
+		otherwise = n
+	}
+	return time.Duration(otherwise) * time.Millisecond
+}
+
+// zeros is an endless reader.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
