@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed *.sql
@@ -24,15 +25,32 @@ type Status struct {
 
 // New returns goose's provider for the database; dialect is gorm's name of it, "sqlite" or "postgres".
 func New(db *sql.DB, dialect string) (*goose.Provider, error) {
-	d := goose.DialectSQLite3
-	if dialect == "postgres" {
-		d = goose.DialectPostgres
-	}
-	p, err := goose.NewProvider(d, db, files)
+	p, err := provider(db, dialect)
 	if err != nil {
 		return nil, fmt.Errorf("reading the migrations: %w", err)
 	}
 	return p, nil
+}
+
+func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
+	if dialect != "postgres" {
+		return goose.NewProvider(goose.DialectSQLite3, db, files)
+	}
+	locker, err := lock.NewPostgresSessionLocker() // replicas that start together take turns
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+}
+
+// Current tells whether the database has every migration.
+func Current(ctx context.Context, db *sql.DB, dialect string) (bool, error) {
+	p, err := New(db, dialect)
+	if err != nil {
+		return false, err
+	}
+	pending, err := p.HasPending(ctx)
+	return !pending, err
 }
 
 // Up applies every migration that the database does not have yet, each in a transaction of its own.
