@@ -532,3 +532,5 @@ addEventListener("keydown", (event) => {
   else if (log && event.key === "w") log.wrap();
   else if (log && event.key === "e") log.nextError();
 });
+
+setTimeout(() => $$(".toasts .notice").forEach((notice) => notice.remove()), 6000);

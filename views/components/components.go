@@ -1,0 +1,111 @@
+// Package components holds the parts that all pages are made of. They take plain values and models, never services.
+//
+// A page in short:
+//
+//	templ Tokens(p layout.Page, v TokensView) {
+//		@layout.Shell(p) {
+//			@layout.Head(p) {
+//				<a class="btn primary" href="/tokens/new">
+//					@components.Icon("plus")
+//					New token
+//				</a>
+//			}
+//			@layout.Content() {
+//				@components.Card("tokens", "Tokens", nil) {
+//					if len(v.Tokens) == 0 {
+//						@components.Empty("key", "No tokens yet", "A token lets a program act for you.") {
+//							@components.Curl(p.Curl("POST", "/api/v1/tokens", `{"name": "ci"}`))
+//						}
+//					} else {
+//						<ul class="rows row-flex">…</ul>
+//					}
+//				}
+//			}
+//		}
+//	}
+//
+// Rules that the tests hold: no style attributes and no on… handlers (the content security policy forbids both; widths
+// are SVG attributes), one h1 (layout.Head writes it), every id once, state as icon + word + colour (State), every
+// time in a <time> (Ago, Time), every action a form that works without JavaScript.
+//
+// A page becomes live by setting Page.Live to topics: whenever one changes the page is read again and what differs is
+// taken over in place. Elements with data-keep are left as they are.
+//
+// In templ, begin a new line after @Component(…) before text, and before @ after text.
+package components
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/a-h/templ"
+)
+
+// itoa is strconv.Itoa for every integer type that models have.
+func itoa[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }
+
+// Count writes a number with its noun: "1 commit", "1,204 lines".
+func Count[T int | int64](n T, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Thousands(n) + " " + many
+}
+
+// Thousands writes a whole number with separators, such as "12,345".
+func Thousands[T int | int64](n T) string {
+	s := itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Bytes writes a size with three significant digits and decimal units, as registries do: "48.2 MB".
+func Bytes(n int64) string {
+	if n < 1000 {
+		return itoa(n) + " B"
+	}
+	value, unit := float64(n), ""
+	for _, unit = range []string{"kB", "MB", "GB", "TB"} {
+		value /= 1000
+		if value < 999.5 {
+			break
+		}
+	}
+	switch {
+	case value >= 99.95:
+		return fmt.Sprintf("%.0f %s", value, unit)
+	case value >= 9.995:
+		return fmt.Sprintf("%.1f %s", value, unit)
+	}
+	return fmt.Sprintf("%.2f %s", value, unit)
+}
+
+// Initials are the one or two letters that stand for a person or a team.
+func Initials(name string) string {
+	words := strings.FieldsFunc(name, func(r rune) bool { return r == ' ' || r == '-' || r == '.' || r == '_' || r == '@' })
+	var letters []rune
+	for _, w := range words {
+		letters = append(letters, []rune(strings.ToUpper(w))[0])
+	}
+	switch {
+	case len(letters) == 0:
+		return "?"
+	case len(letters) == 1:
+		return string(letters)
+	}
+	return string([]rune{letters[0], letters[len(letters)-1]})
+}
+
+// link returns the address as one that templ writes unchanged. Use it only with addresses that Slipway made.
+func link(url string) templ.SafeURL { return templ.SafeURL(url) }
+
+// percent writes v of total on an axis of 0 to 100, for SVG attributes.
+func percent(v, total float64) string {
+	if total <= 0 {
+		return "0"
+	}
+	return strconv.FormatFloat(min(100, max(0, v/total*100)), 'f', 2, 64)
+}
