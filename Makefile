@@ -1,0 +1,88 @@
+# Slipway: make lists what there is to do.
+
+TOOLS    := go tool -modfile=tools.mod
+TEMPL    := $(TOOLS) templ
+PROGRAMS := $(patsubst cmd/%/main.go,bin/%,$(wildcard cmd/*/main.go))
+# The whole program is tested as it is shipped; everything below it with the race detector.
+RACED    := ./handlers/... ./migrations/... ./models/... ./services/... ./static/... ./views/...
+TESTED   := ./cmd/...
+TIMEOUT  := 20m
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## set this machine up and start the portal on http://localhost:8080
+	@.ci/setup run
+	@$(MAKE) --no-print-directory fonts-if-npm build
+	@.ci/with bin/slipway serve
+
+.PHONY: test
+test: ## set this machine up and run every test
+	@.ci/setup test
+	@failed=0; \
+	.ci/with go test -race -timeout $(TIMEOUT) $(RACED) || failed=1; \
+	.ci/with go test -timeout $(TIMEOUT) $(TESTED) || failed=1; \
+	exit $$failed
+
+.PHONY: check
+check: lint test ## format, vet, staticcheck, generated files and modules are fresh, then every test
+
+.PHONY: lint
+lint: ## the part of check that runs no test
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	[ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w on: $$unformatted"; exit 1; }
+	$(TEMPL) fmt -fail views
+	@$(MAKE) --no-print-directory generate
+	@git diff --exit-code --stat -- '*_templ.go' || { echo "generated files were not fresh: commit them"; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	$(TOOLS) staticcheck ./...
+
+.PHONY: build
+build: $(PROGRAMS) ## build the programs into bin/
+
+.PHONY: $(PROGRAMS)
+$(PROGRAMS): bin/%:
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/$*
+
+.PHONY: generate
+generate: ## write views/**/*_templ.go anew from the templates
+	$(TEMPL) generate -path views
+
+.PHONY: dev
+dev: ## start the portal so that it follows every edit, on http://localhost:7331
+	@.ci/setup run
+	.ci/with $(TEMPL) generate -path views --watch --open-browser=false \
+		--proxy=http://localhost:8080 --cmd='go run ./cmd/slipway serve'
+
+.PHONY: fonts
+fonts: ## fetch the portal's fonts (needs npm); without them pages use the system's
+	@npm ci --prefix static --silent --no-progress
+	@cp static/node_modules/@fontsource-variable/geist/files/geist-latin-wght-normal.woff2 static/fonts/geist.woff2
+	@cp static/node_modules/@fontsource-variable/geist-mono/files/geist-mono-latin-wght-normal.woff2 static/fonts/geist-mono.woff2
+	@cp static/node_modules/@fontsource-variable/geist/LICENSE static/fonts/OFL.txt
+
+.PHONY: fonts-if-npm
+fonts-if-npm:
+	@[ -e static/fonts/geist.woff2 ] || ! command -v npm >/dev/null || $(MAKE) --no-print-directory fonts || \
+		echo 'the fonts could not be fetched: pages use the system fonts'
+
+.PHONY: bench
+bench: ## measure Slipway against the tools it stands on
+	@.ci/setup bench
+	@$(MAKE) --no-print-directory fonts-if-npm build
+	@.ci/with go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./cmd/slipway/bench
+
+.PHONY: pictures
+pictures: ## take a picture of every page, light, dark and phone, into pictures/
+	@.ci/setup test
+	@$(MAKE) --no-print-directory fonts-if-npm
+	@SLIPWAY_TEST_PICTURES=$(CURDIR)/pictures .ci/with go test -count 1 -timeout $(TIMEOUT) ./cmd/slipway/browsertest
+
+.PHONY: clean
+clean: ## remove what the other targets made, and the tests' PostgreSQL
+	@.ci/setup clean
+	@rm -rf bin pictures .cache
