@@ -18,6 +18,8 @@ func All() []any {
 		&Build{}, &BuildStep{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{},
+		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
+		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
 	}
 }

@@ -1,0 +1,83 @@
+package models
+
+import "time"
+
+// RegistryRepository is a name in the embedded registry, such as payments/checkout.
+// Its first part is the slug of the team that owns it.
+type RegistryRepository struct {
+	Name      string `gorm:"primaryKey"`
+	TeamID    string
+	PushID    string // of the image pushed last; empty while there is none
+	CreatedAt time.Time
+}
+
+// RegistryBlob is a layer or a config: a file of the registry, known by its digest.
+type RegistryBlob struct {
+	Digest     string `gorm:"primaryKey"`
+	Size       int64
+	TouchedAt  time.Time  // when somebody last wanted it to be there
+	DeletingAt *time.Time // set once the collector has begun to delete its file
+}
+
+// RegistryLink says that a repository has a blob. Two repositories may share one blob.
+type RegistryLink struct {
+	Repository string `gorm:"primaryKey"`
+	Digest     string `gorm:"primaryKey"`
+	TouchedAt  time.Time
+}
+
+// RegistryManifest is a manifest or an index, known by the digest of Content.
+type RegistryManifest struct {
+	Repository   string `gorm:"primaryKey"`
+	Digest       string `gorm:"primaryKey"`
+	PushID       string // sorts by the last push
+	MediaType    string
+	ArtifactType string
+	Subject      string            // the digest of the manifest that this one is about
+	Annotations  map[string]string `gorm:"serializer:json"`
+	Content      []byte
+	ConfigDigest string
+	Platforms    []string `gorm:"serializer:json"` // such as linux/amd64
+	ImageSize    int64    // compressed bytes of config and layers, for an index of all its images
+	PushedBy     string   // a user's or token's id
+	PushedByName string
+	PushedAt     time.Time
+}
+
+// RegistryReference says that a manifest needs a blob or another manifest of the same repository.
+type RegistryReference struct {
+	Repository string `gorm:"primaryKey"`
+	Manifest   string `gorm:"primaryKey"`
+	Child      string `gorm:"primaryKey"`
+}
+
+// RegistryTag is a name that points at a manifest and may move.
+type RegistryTag struct {
+	Repository  string `gorm:"primaryKey"`
+	Name        string `gorm:"primaryKey"`
+	Digest      string
+	MovedBy     string
+	MovedByName string
+	MovedAt     time.Time
+}
+
+// RegistryTagEvent is one move of a tag: to Digest, which is empty where it was deleted.
+type RegistryTagEvent struct {
+	ID         string `gorm:"primaryKey"`
+	Repository string
+	Tag        string
+	Digest     string
+	Previous   string // where the tag was before; empty for a new one
+	ActorID    string
+	ActorName  string
+	CreatedAt  time.Time
+}
+
+// RegistryUpload is a blob that is being pushed.
+type RegistryUpload struct {
+	ID         string `gorm:"primaryKey"`
+	Repository string
+	Size       int64  // bytes that are safe in the file
+	State      []byte // of the SHA-256 over them
+	TouchedAt  time.Time
+}
