@@ -117,11 +117,11 @@ func (g *Guard) resolve(ctx context.Context, host string) ([]netip.Addr, error) 
 }
 
 func (g *Guard) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if err := CheckHost(host); err != nil {
+		return nil, err
+	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
-	}
-	if err := checkName(host); err != nil {
-		return nil, err
 	}
 	lookup := g.Lookup
 	if lookup == nil {
@@ -161,9 +161,13 @@ func lookupReason(err error) string {
 	return "it could not be resolved: " + err.Error()
 }
 
-// checkName refuses what is not a host name, above all the old spellings of IPv4 addresses (2130706433, 127.1,
-// 0x7f.0.0.1, 0177.0.0.1) that some resolvers understand and others don't.
-func checkName(host string) error {
+// CheckHost refuses with *HostError what is neither an IP address nor a host name, above all the old spellings of
+// IPv4 addresses (2130706433, 127.1, 0x7f.0.0.1, 0177.0.0.1) that some resolvers understand and others don't.
+// It resolves nothing.
+func CheckHost(host string) error {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
 	name := strings.TrimSuffix(host, ".")
 	if name == "" || len(name) > 253 {
 		return &HostError{Host: host, Reason: "not a host name"}

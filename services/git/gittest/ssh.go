@@ -46,7 +46,9 @@ func NewSSH(t testing.TB, authorizedKey string) *SSH {
 }
 
 // URL is the ssh address of a repository on this machine's disk.
-func (s *SSH) URL(repo *Repo) string { return fmt.Sprintf("ssh://%s@%s%s", s.User, s.Address, repo.Dir) }
+func (s *SSH) URL(repo *Repo) string {
+	return fmt.Sprintf("ssh://%s@%s%s", s.User, s.Address, repo.Dir)
+}
 
 // NewHostKey gives the server another identity from its next Restart on, as an impostor would have.
 func (s *SSH) NewHostKey() {
