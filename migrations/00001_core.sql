@@ -260,6 +260,7 @@ CREATE TABLE deployments (
     config              TEXT NOT NULL,
     config_hash         TEXT NOT NULL,
     sealed_secrets      BYTEA,
+    action              TEXT NOT NULL,
     rollback_of         TEXT,
     previous_id         TEXT,
     url                 TEXT NOT NULL DEFAULT '',
@@ -269,6 +270,8 @@ CREATE TABLE deployments (
     started_at          TIMESTAMP,
     finished_at         TIMESTAMP,
     cancel_requested_at TIMESTAMP,
+    drain_until         TIMESTAMP,
+    retired_at          TIMESTAMP,
     worker              TEXT NOT NULL DEFAULT '',
     attempt             BIGINT NOT NULL DEFAULT 0,
     error               TEXT,
@@ -277,6 +280,7 @@ CREATE TABLE deployments (
 CREATE UNIQUE INDEX deployments_number ON deployments (app_id, number);
 CREATE INDEX deployments_app ON deployments (app_id, id);
 CREATE INDEX deployments_place ON deployments (environment_id, app_id, id);
+CREATE UNIQUE INDEX deployments_active ON deployments (environment_id, app_id) WHERE active;
 CREATE INDEX deployments_state ON deployments (state, id);
 CREATE INDEX deployments_digest ON deployments (image_digest);
 CREATE INDEX deployments_team ON deployments (team_id, id);
@@ -287,6 +291,7 @@ CREATE TABLE deployment_phases (
     name          TEXT NOT NULL,
     state         TEXT NOT NULL,
     message       TEXT NOT NULL DEFAULT '',
+    detail        TEXT,
     started_at    TIMESTAMP,
     finished_at   TIMESTAMP,
     PRIMARY KEY (deployment_id, seq)
@@ -302,6 +307,7 @@ CREATE TABLE instances (
     message       TEXT NOT NULL DEFAULT '',
     restarts      BIGINT NOT NULL DEFAULT 0,
     exit_code     BIGINT,
+    last_logs     TEXT,
     started_at    TIMESTAMP,
     updated_at    TIMESTAMP NOT NULL,
     created_at    TIMESTAMP NOT NULL

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -51,6 +52,17 @@ type DeploymentError struct {
 	Logs     []string `json:"logs,omitempty"`   // the container's last lines
 }
 
+// DeploymentAction says what a person asked for.
+type DeploymentAction string
+
+// The actions. All but the first repeat the image and the frozen configuration of an earlier deployment.
+const (
+	ActionDeploy   DeploymentAction = "deploy"
+	ActionRollback DeploymentAction = "rollback"
+	ActionRestart  DeploymentAction = "restart"
+	ActionStart    DeploymentAction = "start" // after a stop
+)
+
 // Deployment is one attempt to run an app's image with a frozen configuration in an environment.
 type Deployment struct {
 	ID                string `gorm:"primaryKey"`
@@ -67,7 +79,8 @@ type Deployment struct {
 	Config            DeploymentConfig `gorm:"serializer:json"`
 	ConfigHash        string
 	SealedSecrets     []byte // encrypted JSON name → value, frozen
-	RollbackOf        *string
+	Action            DeploymentAction
+	RollbackOf        *string // the deployment whose image and configuration this repeats
 	PreviousID        *string // what served before
 	URL               string
 	Stopped           bool // stopped by a person after it succeeded
@@ -76,6 +89,8 @@ type Deployment struct {
 	StartedAt         *time.Time
 	FinishedAt        *time.Time
 	CancelRequestedAt *time.Time
+	DrainUntil        *time.Time // serves no new requests; open ones are cut then
+	RetiredAt         *time.Time // its instances are gone
 	Lease             `gorm:"embedded"`
 	Error             *DeploymentError `gorm:"serializer:json"`
 	CreatedAt         time.Time
@@ -95,6 +110,9 @@ func (d *Deployment) Move(next DeploymentState) error {
 	return nil
 }
 
+// Title is what people call the deployment.
+func (d *Deployment) Title() string { return fmt.Sprintf("#%d", d.Number) }
+
 // DeploymentPhase is one line of a deployment's story: pull, start, health, switch, drain.
 type DeploymentPhase struct {
 	DeploymentID string `gorm:"primaryKey"`
@@ -102,6 +120,7 @@ type DeploymentPhase struct {
 	Name         string
 	State        StepState
 	Message      string
+	Detail       []string `gorm:"serializer:json"` // such as the health check's transcript
 	StartedAt    *time.Time
 	FinishedAt   *time.Time
 }
@@ -129,6 +148,7 @@ type Instance struct {
 	Message      string
 	Restarts     int
 	ExitCode     *int
+	LastLogs     []string `gorm:"serializer:json"` // kept when the instance goes
 	StartedAt    *time.Time
 	UpdatedAt    time.Time
 	CreatedAt    time.Time
@@ -141,6 +161,20 @@ type Route struct {
 	AppID         string
 	EnvironmentID string
 	DeploymentID  string
-	Addresses     []string `gorm:"serializer:json"` // empty: stopped
+	Addresses     []string `gorm:"serializer:json"` // empty: stopped, or never deployed where DeploymentID is empty
 	UpdatedAt     time.Time
+}
+
+// Proxy is a process that sends requests to instances, and when it last said so.
+type Proxy struct {
+	ID     string `gorm:"primaryKey"`
+	SeenAt time.Time
+}
+
+// ProxyHold says that a proxy may send requests to a deployment's instances: a
+// deployment may stop only when no living proxy holds it.
+type ProxyHold struct {
+	ProxyID      string `gorm:"primaryKey"`
+	DeploymentID string `gorm:"primaryKey"`
+	InFlight     int    // while it drains
 }
