@@ -186,7 +186,7 @@ func isReason(line string) bool {
 			return true
 		}
 	}
-	return false
+	return strings.Contains(line, "Permission denied (") || strings.HasPrefix(line, "Load key ")
 }
 
 // plain makes one line of outside text harmless to show anywhere.
