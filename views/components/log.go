@@ -15,16 +15,16 @@ type Line struct {
 
 // LogView is a log with everything around it.
 type LogView struct {
-	ID       string // of the section, such as "log"
-	Title    string
-	Lines    []Line // those that stand in the page; the rest comes over Stream
-	Stream   string // the address of the event stream; empty when there is nothing more to come
-	Raw      string // the address of the whole log as text
-	More     string // for pages without scripts: the address of the page with the lines after these
-	Running  bool   // lines are still being written
-	Follow   bool   // keep the newest line in sight from the beginning
-	Waiting  string // what to say while there are no lines
-	Compact  bool   // a box of limited height that scrolls by itself
+	ID      string // of the section, such as "log"
+	Title   string
+	Lines   []Line // those that stand in the page; the rest comes over Stream
+	Stream  string // the address of the event stream; empty when there is nothing more to come
+	Raw     string // the address of the whole log as text
+	More    string // for pages without scripts: the address of the page with the lines after these
+	Running bool   // lines are still being written
+	Follow  bool   // keep the newest line in sight from the beginning
+	Waiting string // what to say while there are no lines
+	Compact bool   // a box of limited height that scrolls by itself
 }
 
 // last is the number that the stream goes on after.

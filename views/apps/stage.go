@@ -1,0 +1,46 @@
+package apps
+
+import (
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/views/components"
+)
+
+// stageClass is the tone of an environment's card; a dashed one waits for its first deployment.
+func stageClass(s Stage) string {
+	if s.Serving == nil && s.Latest == nil {
+		return "vacant"
+	}
+	return components.Tone(s.State)
+}
+
+// since is when the deployment began to serve.
+func since(d models.Deployment) time.Time {
+	if d.FinishedAt != nil {
+		return *d.FinishedAt
+	}
+	return d.CreatedAt
+}
+
+// attempt says what became of a deployment that does not serve.
+func attempt(d models.Deployment) string {
+	switch d.State {
+	case models.DeploymentPending:
+		return "waits to be deployed"
+	case models.DeploymentRunning:
+		return "is being deployed"
+	case models.DeploymentFailed:
+		return "failed; what ran before still serves. It failed"
+	case models.DeploymentCanceled:
+		return "was canceled"
+	}
+	return "was deployed"
+}
+
+func spinClass(state string) string {
+	if components.StateIcon(state) == "run" {
+		return "spins"
+	}
+	return ""
+}

@@ -1,0 +1,140 @@
+package views_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types slipway"
+
+// serve shows the samples under their names, with the policy of the real portal.
+func serve(t *testing.T) *httptest.Server {
+	mux := http.NewServeMux()
+	mux.Handle("/assets/", assets)
+	for _, s := range samples() {
+		mux.HandleFunc("/"+s.name, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", policy)
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			page := render(t, s)
+			if theme := r.URL.Query().Get("theme"); theme != "" {
+				page = strings.Replace(page, `data-theme=""`, `data-theme="`+theme+`"`, 1)
+			}
+			w.Write([]byte(page))
+		})
+	}
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// browser starts one Chromium for the test.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("hide-scrollbars", true), chromedp.Flag("disable-background-networking", true))
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, closeTab := chromedp.NewContext(allocator)
+	t.Cleanup(func() {
+		closeTab()
+		stop()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("starting Chromium: %v", err)
+	}
+	return ctx
+}
+
+type violation struct {
+	ID, Impact, Help string
+	Nodes            []struct {
+		HTML   string
+		Target []any
+		Any    []struct{ Message string }
+	}
+}
+
+// axe checks the open page with the accessibility checker of static/package.json.
+func axe(t *testing.T, ctx context.Context, script string) []violation {
+	t.Helper()
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](script)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := chromedp.Run(ctx, chromedp.Evaluate[string](`axe.run(document,{runOnly:["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"]}).then(r=>JSON.stringify(r.violations))`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []violation
+	if err := json.Unmarshal([]byte(out), &found); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestPagesAreAccessible runs axe on every sample in light, dark and on a phone. Where SLIPWAY_PICTURES names a folder,
+// it leaves a picture of each there.
+func TestPagesAreAccessible(t *testing.T) {
+	script, err := os.ReadFile("../static/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatalf("%v; run: npm ci --prefix static", err)
+	}
+	server := serve(t)
+	ctx := browser(t)
+	for _, view := range []struct {
+		name, theme string
+		width       int64
+		phone       bool
+	}{{"light", "light", 1440, false}, {"dark", "dark", 1440, false}, {"phone", "light", 390, true}} {
+		resize := chromedp.EmulateViewport(view.width, 900)
+		if view.phone {
+			resize = chromedp.EmulateViewport(view.width, 844, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2))
+		}
+		for _, s := range samples() {
+			if only := os.Getenv("SLIPWAY_SAMPLE"); only != "" && !strings.HasPrefix(s.name, only) {
+				continue
+			}
+			t.Run(s.name+"/"+view.name, func(t *testing.T) {
+				tab, done := context.WithTimeout(ctx, 30*time.Second)
+				defer done()
+				if err := chromedp.Do(tab, resize, chromedp.Navigate(server.URL+"/"+s.name+"?theme="+view.theme)); err != nil {
+					t.Fatal(err)
+				}
+				picture(t, tab, s.name+"-"+view.name)
+				width, err := chromedp.Run(tab, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if width > view.width {
+					t.Errorf("the page scrolls sideways: it is %d wide", width)
+				}
+				for _, v := range axe(t, tab, string(script)) {
+					for _, n := range v.Nodes {
+						t.Errorf("%s (%s): %v %.200s", v.ID, v.Help, n.Target, n.HTML)
+					}
+				}
+			})
+		}
+	}
+}
+
+func picture(t *testing.T, ctx context.Context, name string) {
+	folder := os.Getenv("SLIPWAY_PICTURES")
+	if folder == "" {
+		return
+	}
+	image, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, name+".png"), image, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,99 @@
+// Package builds holds the pages about builds: the list, one build with its timeline and log, and the form that starts
+// one.
+package builds
+
+import (
+	"slipway.dev/models"
+	"slipway.dev/views/components"
+)
+
+// ListView is a page of builds, of all apps or of one.
+type ListView struct {
+	Builds  []models.Build // newest first, each with App and Steps
+	ShowApp bool           // name the app in each row
+	Filters []components.FilterLink
+	First   string // the address of the first page, where this is a later one
+	Next    string // the address of the next page, or empty
+	App     *models.App
+	Curl    components.CurlExample
+}
+
+// PageView is one build.
+type PageView struct {
+	Build     models.Build // with App and Steps
+	Reason    string       // why it waits, in one sentence
+	Log       components.LogView
+	CanBuild  bool // the person may cancel, build again and deploy
+	Deployed  []models.Deployment
+	BuildCurl components.CurlExample
+	LogCurl   components.CurlExample
+}
+
+// NewView is the form that starts a build.
+type NewView struct {
+	App    models.App
+	Form   components.Form
+	Refs   []models.Ref // branches first, then tags
+	Branch string       // the branch that is chosen at first
+	Curl   components.CurlExample
+}
+
+// branchesOf are the names offered while typing.
+func (v NewView) options() []components.Option {
+	var options []components.Option
+	for _, r := range v.Refs {
+		label := r.Name
+		if r.Kind == models.RefTag {
+			label = "tag " + r.Name
+		}
+		options = append(options, components.Option{Value: r.Name, Label: label})
+	}
+	return options
+}
+
+// href is the build's page.
+func href(b models.Build) string { return "/builds/" + b.ID }
+
+// Subject is what people call the build: its commit's first line.
+func Subject(b models.Build) string {
+	if b.CommitSubject != "" {
+		return b.CommitSubject
+	}
+	return "Build of " + b.Ref
+}
+
+// sources pairs the lines of the Dockerfile that failed with their numbers.
+type source struct {
+	number int
+	text   string
+}
+
+func sources(e *models.BuildError) []source {
+	var lines []source
+	for i, text := range e.Source {
+		lines = append(lines, source{e.Line + i, text})
+	}
+	return lines
+}
+
+// done tells how many steps are over, for the heading of the timeline.
+func done(steps []models.BuildStep) int {
+	n := 0
+	for _, s := range steps {
+		if s.State != models.StepPending && s.State != models.StepRunning {
+			n++
+		}
+	}
+	return n
+}
+
+// cached tells how many steps came from the cache.
+func cached(steps []models.BuildStep) int {
+	n := 0
+	for _, s := range steps {
+		if s.Cached || s.State == models.StepCached {
+			n++
+		}
+	}
+	return n
+}
