@@ -334,6 +334,7 @@ CREATE TABLE log_streams (
     truncated  BOOLEAN NOT NULL DEFAULT FALSE,
     blob       TEXT NOT NULL DEFAULT '',
     error      TEXT NOT NULL DEFAULT '',
+    writer     TEXT NOT NULL DEFAULT '',
     created_at TIMESTAMP NOT NULL,
     updated_at TIMESTAMP NOT NULL
 );

@@ -13,6 +13,7 @@ type LogStream struct {
 	Truncated bool
 	Blob      string // the blob's key once closed
 	Error     string // why the log is not whole, for people
+	Writer    string // who writes it now; whoever opened it last
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
