@@ -35,8 +35,9 @@ func Publish(tx *gorm.DB, e models.Event) error {
 type Service struct {
 	DB *gorm.DB
 
-	mu   sync.Mutex
-	subs map[chan models.Event]struct{}
+	mu    sync.Mutex
+	subs  map[chan models.Event]struct{}
+	since time.Time // when the first of subs came; earlier events concern nobody
 }
 
 // Subscribe returns a channel of all events from now on, until ctx ends. A
@@ -45,8 +46,8 @@ type Service struct {
 func (s *Service) Subscribe(ctx context.Context) <-chan models.Event {
 	ch := make(chan models.Event, 256)
 	s.mu.Lock()
-	if s.subs == nil {
-		s.subs = map[chan models.Event]struct{}{}
+	if len(s.subs) == 0 {
+		s.subs, s.since = map[chan models.Event]struct{}{}, time.Now()
 	}
 	s.subs[ch] = struct{}{}
 	s.mu.Unlock()
@@ -86,7 +87,6 @@ func Visible(p *models.Principal, e models.Event) bool {
 // Run reads new events and hands them out until ctx ends.
 func (s *Service) Run(ctx context.Context) {
 	seen := map[string]time.Time{}
-	started := time.Now()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -94,28 +94,28 @@ func (s *Service) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if s.idle() {
-				started = time.Now()
+			since, wanted := s.wanted()
+			if !wanted {
 				continue
 			}
-			if err := s.poll(ctx, seen, started); err != nil && ctx.Err() == nil {
+			if err := s.poll(ctx, seen, since); err != nil && ctx.Err() == nil {
 				slog.WarnContext(ctx, "reading events", "error", err)
 			}
 		}
 	}
 }
 
-func (s *Service) idle() bool {
+func (s *Service) wanted() (since time.Time, wanted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.subs) == 0
+	return s.since, len(s.subs) > 0
 }
 
-func (s *Service) poll(ctx context.Context, seen map[string]time.Time, started time.Time) error {
+func (s *Service) poll(ctx context.Context, seen map[string]time.Time, since time.Time) error {
 	now := time.Now()
 	from := now.Add(-overlap)
-	if from.Before(started) {
-		from = started
+	if from.Before(since) {
+		from = since
 	}
 	var rows []models.Event
 	if err := s.DB.WithContext(ctx).Where("id > ?", firstID(from)).Order("id").Find(&rows).Error; err != nil {
