@@ -14,6 +14,7 @@ func All() []any {
 	return []any{
 		&User{}, &Team{}, &Member{},
 		&Session{}, &Token{}, &Setting{}, &SigningKey{},
+		&Account{}, &Invite{}, &Authorization{},
 		&Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
 		&Build{}, &BuildStep{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
