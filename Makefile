@@ -60,7 +60,7 @@ dev: ## start the portal so that it follows every edit, on http://localhost:7331
 
 .PHONY: fonts
 fonts: ## fetch the portal's fonts (needs npm); without them pages use the system's
-	@npm ci --prefix static --silent --no-progress
+	@npm ci --prefix static --loglevel=error --no-progress
 	@cp static/node_modules/@fontsource-variable/geist/files/geist-latin-wght-normal.woff2 static/fonts/geist.woff2
 	@cp static/node_modules/@fontsource-variable/geist-mono/files/geist-mono-latin-wght-normal.woff2 static/fonts/geist-mono.woff2
 	@cp static/node_modules/@fontsource-variable/geist/LICENSE static/fonts/OFL.txt
