@@ -1,0 +1,218 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"slipway.dev/models"
+)
+
+// The actions on a repository (distribution's token authentication).
+const (
+	Pull   = "pull"
+	Push   = "push"
+	Delete = "delete"
+)
+
+// access is what a token allows on one repository.
+type access struct {
+	Type    string   `json:"type"`
+	Name    string   `json:"name"`
+	Actions []string `json:"actions"`
+}
+
+// needs returns the actions that the call takes on its repository; none where any login will do.
+func (c call) needs(method string) []string {
+	switch {
+	case c.name == "":
+		return nil
+	case c.what == callUpload || c.what == callUploads:
+		return []string{Pull, Push}
+	case method == http.MethodPut:
+		return []string{Pull, Push}
+	case method == http.MethodDelete:
+		return []string{Delete}
+	}
+	return []string{Pull}
+}
+
+// authorize finds out who calls and whether they may, as of now: a token says
+// what it was made for, the database what its holder may still do.
+func (s *Service) authorize(w http.ResponseWriter, r *http.Request, c call) (*http.Request, error) {
+	actions := c.needs(r.Method)
+	raw, ok := bearer(r)
+	if !ok {
+		s.challenge(w, c, actions, "")
+		return nil, models.Errorf(models.Unauthorized, "Sign in first: docker login %s. The password is a token of yours.", s.Host())
+	}
+	t, err := s.openToken(r.Context(), raw, audienceAccess)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		s.challenge(w, c, actions, "invalid_token")
+		return nil, models.Errorf(models.Unauthorized, "The login is not valid or has expired. Sign in again: docker login %s.", s.Host())
+	}
+	p, err := s.reload(r.Context(), t.principal())
+	if err != nil {
+		return nil, err
+	}
+	ctx := models.WithPrincipal(r.Context(), p)
+	r = r.WithContext(withToken(ctx, t))
+	may, err := s.may(ctx, t, c.name, actions)
+	if err != nil {
+		return nil, err
+	}
+	if !may {
+		s.challenge(w, c, actions, "insufficient_scope")
+		return nil, &problem{http.StatusUnauthorized, "DENIED", denial(c.name)}
+	}
+	return r, s.checkMount(r, t, c)
+}
+
+func (s *Service) reload(ctx context.Context, p *models.Principal) (*models.Principal, error) {
+	if s.Reload == nil || p.Kind == models.PrincipalSystem {
+		return p, nil
+	}
+	return s.Reload(ctx, p)
+}
+
+// checkMount takes a mount out of the request where the caller may not pull
+// from the other repository: it becomes a plain upload and tells nothing.
+func (s *Service) checkMount(r *http.Request, t *token, c call) error {
+	if c.what != callUploads {
+		return nil
+	}
+	q := r.URL.Query()
+	from := q.Get("from")
+	may := from != "" && repositoryName.MatchString(from) && len(from) <= maxName
+	if may {
+		var err error
+		if may, err = s.may(r.Context(), t, from, []string{Pull}); err != nil {
+			return err
+		}
+	}
+	if !may {
+		q.Del("mount")
+		q.Del("from")
+		r.URL.RawQuery = q.Encode()
+	}
+	return nil
+}
+
+// may tells whether the token was made for the actions and its holder has the right to them now.
+func (s *Service) may(ctx context.Context, t *token, name string, actions []string) (bool, error) {
+	if len(actions) == 0 {
+		return true, nil
+	}
+	for _, a := range actions {
+		if !slices.ContainsFunc(t.Access, func(have access) bool {
+			return have.Type == "repository" && have.Name == name && slices.Contains(have.Actions, a)
+		}) {
+			return false, nil
+		}
+	}
+	allowed, err := s.allowed(ctx, models.PrincipalFrom(ctx), []string{name})
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(actions, func(a string) bool { return !slices.Contains(allowed[name], a) }), nil
+}
+
+// allowed returns what the principal may do on each repository.
+func (s *Service) allowed(ctx context.Context, p *models.Principal, names []string) (map[string][]string, error) {
+	teams, err := s.teams(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for _, name := range names {
+		slug, ok := teamSlug(name)
+		if id, exists := teams[slug]; ok && exists && repositoryName.MatchString(name) {
+			out[name] = rights(p, id)
+		}
+	}
+	return out, nil
+}
+
+// teams returns the ids of the teams whose slugs begin the names.
+func (s *Service) teams(ctx context.Context, names []string) (map[string]string, error) {
+	var slugs []string
+	for _, name := range names {
+		if slug, ok := teamSlug(name); ok {
+			slugs = append(slugs, slug)
+		}
+	}
+	var rows []models.Team
+	if err := s.DB.WithContext(ctx).Select("id", "slug").Where("slug IN ?", slugs).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("reading the teams of repositories: %w", err)
+	}
+	out := make(map[string]string, len(rows))
+	for _, t := range rows {
+		out[t.Slug] = t.ID
+	}
+	return out, nil
+}
+
+// rights returns the actions that the principal's role in the team and the scopes of its token allow.
+func rights(p *models.Principal, teamID string) []string {
+	role := p.RoleIn(teamID)
+	write := p.HasScope(models.ScopeRegistryWrite)
+	var out []string
+	if role.AtLeast(models.RoleViewer) && (write || p.HasScope(models.ScopeRegistryRead)) {
+		out = append(out, Pull)
+	}
+	if role.AtLeast(models.RoleDeveloper) && write {
+		out = append(out, Push)
+	}
+	if role.AtLeast(models.RoleMaintainer) && write {
+		out = append(out, Delete)
+	}
+	return out
+}
+
+// challenge tells the client where to get a token and for what.
+func (s *Service) challenge(w http.ResponseWriter, c call, actions []string, reason string) {
+	h := fmt.Sprintf(`Bearer realm="%s/registry/token",service="%s"`, strings.TrimSuffix(s.External, "/"), s.Host())
+	switch {
+	case c.what == callCatalog:
+		h += `,scope="registry:catalog:*"`
+	case len(actions) > 0:
+		h += fmt.Sprintf(`,scope="repository:%s:%s"`, c.name, strings.Join(actions, ","))
+	}
+	if reason != "" {
+		h += fmt.Sprintf(`,error="%s"`, reason)
+	}
+	if reason == "insufficient_scope" {
+		h += fmt.Sprintf(`,error_description="%s"`, denial(c.name))
+	}
+	w.Header().Set("WWW-Authenticate", h)
+}
+
+// denial says the same about repositories that exist and those that don't.
+func denial(name string) string {
+	if _, ok := teamSlug(name); !ok {
+		return "images are named TEAM/NAME; " + name + " names no team"
+	}
+	return "your login does not allow this on " + name + "; pushing needs a developer of the team and a token with the scope registry:write"
+}
+
+func bearer(r *http.Request) (string, bool) {
+	scheme, raw, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return raw, ok && strings.EqualFold(scheme, "Bearer")
+}
+
+type tokenKey struct{}
+
+func withToken(ctx context.Context, t *token) context.Context {
+	return context.WithValue(ctx, tokenKey{}, t)
+}
+
+// tokenFrom returns the token that the request came with.
+func tokenFrom(ctx context.Context) *token {
+	t, _ := ctx.Value(tokenKey{}).(*token)
+	return t
+}

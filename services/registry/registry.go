@@ -1,0 +1,134 @@
+// Package registry is Slipway's own OCI registry (distribution specification
+// 1.1) at /v2/. Blobs are files in a folder; names, manifests, tags and who
+// pushed what are rows of Slipway's database, so that a push is one
+// transaction with its audit entry and its event.
+//
+// A repository's name begins with the slug of the team that owns it: its
+// viewers pull, its developers push, its maintainers delete.
+//
+// Any number of processes may serve one registry, as long as they share the
+// database and the folder.
+package registry
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"slipway.dev/models"
+	"slipway.dev/services/secrets"
+)
+
+const (
+	maxManifest    = 4 << 20  // bytes, as the specification advises
+	maxConfig      = 4 << 20  // bytes of an image's config that are read
+	defaultMaxBlob = 20 << 30 // bytes
+	defaultMinFree = 64 << 20 // bytes
+	defaultGrace   = 6 * time.Hour
+)
+
+// Service is the registry. It serves /v2/ by ServeHTTP and the token endpoint
+// by Token, which are mounted beside the router of the pages: what is served
+// from a file goes to the socket by sendfile(2).
+type Service struct {
+	DB       *models.Database
+	Box      *secrets.Box
+	Folder   string // of blobs and uploads
+	External string // the portal's URL, such as http://localhost:8080
+
+	// Authenticate returns whom the token stands for, or an Unauthorized error.
+	// The user name says nothing.
+	Authenticate func(ctx context.Context, user, token string) (*models.Principal, error)
+
+	// Reload returns the principal as it is now, or Unauthorized where its
+	// credential has ended.
+	Reload func(ctx context.Context, p *models.Principal) (*models.Principal, error)
+
+	MaxBlob int64         // the largest blob in bytes; 20 GiB where zero
+	MinFree int64         // bytes of the disk that pushes leave free; 64 MiB where zero
+	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
+
+	keys   keyring
+	logins failedLogins
+}
+
+// Host is where images live: the first part of an image's full name, such as localhost:8080.
+func (s *Service) Host() string {
+	u, err := url.Parse(s.External)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// ServeHTTP answers the distribution API.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	r = r.WithContext(withPeer(r))
+	c, err := parse(r)
+	if err == nil {
+		r, err = s.authorize(w, r, c)
+	}
+	if err == nil {
+		err = s.serve(w, r, c)
+	}
+	if err != nil {
+		fail(w, r, err)
+	}
+}
+
+// serve runs the call, which the principal is known to be allowed.
+func (s *Service) serve(w http.ResponseWriter, r *http.Request, c call) error {
+	switch c.what {
+	case callBase:
+		return writeJSON(w, http.StatusOK, struct{}{})
+	case callCatalog:
+		return s.catalog(w, r)
+	case callTags:
+		return s.tags(w, r, c.name)
+	case callReferrers:
+		return s.withDigest(w, r, c, s.referrers)
+	case callBlob:
+		return s.withDigest(w, r, c, s.blob)
+	case callUploads:
+		return s.startUpload(w, r, c.name)
+	case callUpload:
+		return s.upload(w, r, c.name, c.reference)
+	default:
+		return s.manifest(w, r, c.name, c.reference)
+	}
+}
+
+func (s *Service) withDigest(w http.ResponseWriter, r *http.Request, c call, next func(http.ResponseWriter, *http.Request, string, digest.Digest) error) error {
+	d, err := parseDigest(c.reference)
+	if err != nil {
+		return err
+	}
+	return next(w, r, c.name, d)
+}
+
+func (s *Service) maxBlob() int64 {
+	if s.MaxBlob > 0 {
+		return s.MaxBlob
+	}
+	return defaultMaxBlob
+}
+
+func (s *Service) grace() time.Duration {
+	if s.Grace > 0 {
+		return s.Grace
+	}
+	return defaultGrace
+}
+
+// localName takes the registry's host off a full image name.
+func (s *Service) localName(name string) string {
+	return strings.TrimPrefix(name, s.Host()+"/")
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
