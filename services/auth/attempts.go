@@ -56,7 +56,9 @@ func (s *Service) unseal(issuerID, state string, cookies []*http.Cookie) (attemp
 
 func attemptName(state string) string { return attemptCookie + state[:12] }
 
-func place(issuerID, state string) []byte { return fmt.Appendf(nil, "%d:%s:%s", len(issuerID), issuerID, state) }
+func place(issuerID, state string) []byte {
+	return fmt.Appendf(nil, "%d:%s:%s", len(issuerID), issuerID, state)
+}
 
 func (s *Service) attemptCipher() cipher.AEAD {
 	block, err := aes.NewCipher(s.Box.Derive("sign-in attempts"))

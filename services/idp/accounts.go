@@ -159,19 +159,19 @@ func orInvite(err error) error {
 	return fmt.Errorf("reading the invite: %w", err)
 }
 
-// AcceptInvite uses the link up and sets the account's password. Whoever was
-// signed in with an earlier password is the portal's to sign out.
-func (p *Provider) AcceptInvite(ctx context.Context, token, password, again string) (*models.Account, error) {
+// AcceptInvite uses the link up and sets the account's password. What must
+// follow in the same transaction, such as signing the person out elsewhere, is the caller's.
+func (p *Provider) AcceptInvite(ctx context.Context, token, password, again string, follow func(*gorm.DB, *models.Account) error) error {
 	a, err := p.CheckInvite(ctx, token)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if fault := passwordFault(password, again, a.UserName); fault != "" {
-		return nil, models.InvalidField("password", "%s", fault)
+		return models.InvalidField("password", "%s", fault)
 	}
 	hashed := hash(password)
 	ctx = models.WithPrincipal(ctx, &models.Principal{Name: a.UserName})
-	err = p.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return p.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		used := tx.Model(&models.Invite{}).Where("hash = ? AND used_at IS NULL", digest(token)).UpdateColumn("used_at", tx.NowFunc())
 		if used.Error != nil {
 			return fmt.Errorf("using the invite: %w", used.Error)
@@ -179,13 +179,16 @@ func (p *Provider) AcceptInvite(ctx context.Context, token, password, again stri
 		if used.RowsAffected == 0 {
 			return errInvite
 		}
-		return p.setPassword(ctx, tx, a, hashed)
+		if err := p.setPassword(ctx, tx, a, hashed); err != nil {
+			return err
+		}
+		return follow(tx, a)
 	})
-	return a, err
 }
 
-// ChangePassword replaces the account's password by a new one for whoever knows the current one.
-func (p *Provider) ChangePassword(ctx context.Context, accountID, current, password, again string) error {
+// ChangePassword replaces the account's password by a new one for whoever
+// knows the current one. What must follow in the same transaction is the caller's.
+func (p *Provider) ChangePassword(ctx context.Context, accountID, current, password, again string, follow func(*gorm.DB, *models.Account) error) error {
 	var a models.Account
 	if err := p.DB.WithContext(ctx).Where("id = ?", accountID).Take(&a).Error; err != nil {
 		return models.FromDB(err, "account")
@@ -200,7 +203,12 @@ func (p *Provider) ChangePassword(ctx context.Context, accountID, current, passw
 		return models.InvalidField("password", "%s", fault)
 	}
 	hashed := hash(password)
-	return p.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return p.setPassword(ctx, tx, &a, hashed) })
+	return p.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := p.setPassword(ctx, tx, &a, hashed); err != nil {
+			return err
+		}
+		return follow(tx, &a)
+	})
 }
 
 func (p *Provider) setPassword(ctx context.Context, tx *gorm.DB, a *models.Account, hashed string) error {

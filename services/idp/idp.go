@@ -69,7 +69,9 @@ type slow struct {
 func (p *Provider) Issuer() string { return p.ExternalURL + Path }
 
 // ClientSecret returns the portal's client secret: the same in every process that has the key file.
-func (p *Provider) ClientSecret() string { return hex.EncodeToString(p.Box.Derive("idp client " + ClientID)) }
+func (p *Provider) ClientSecret() string {
+	return hex.EncodeToString(p.Box.Derive("idp client " + ClientID))
+}
 
 // Handler returns what serves everything below Path. It fails where the external URL can't be an issuer.
 func (p *Provider) Handler() (http.Handler, error) {

@@ -155,7 +155,9 @@ func (s *storage) fill(ctx context.Context, info *oidc.UserInfo, accountID strin
 	return nil
 }
 
-func (s *storage) Health(ctx context.Context) error { return s.DB.WithContext(ctx).Exec("SELECT 1").Error }
+func (s *storage) Health(ctx context.Context) error {
+	return s.DB.WithContext(ctx).Exec("SELECT 1").Error
+}
 
 // What follows belongs to grants and endpoints that are not offered.
 
