@@ -27,8 +27,8 @@ import (
 // program is the path of the compiled server.
 var program string
 
-// Main compiles the server, runs the tests and removes it.
-func Main(m *testing.M) {
+// Main compiles the server, runs the tests, which are a *testing.M or what wraps one, and removes it.
+func Main(m interface{ Run() int }) {
 	folder, err := os.MkdirTemp("", "slipway-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
