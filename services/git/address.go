@@ -134,6 +134,12 @@ func badAddress(format string, args ...any) error {
 	return models.InvalidField("clone_url", format, args...)
 }
 
+// SameHost tells whether both addresses lead to the same server over the same scheme, so that a credential for one may
+// be sent to the other.
+func (a Address) SameHost(b Address) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) && a.Port == b.Port
+}
+
 // origin is the part of an HTTP address that credentials are bound to.
 func (a Address) origin() string {
 	u := url.URL{Scheme: string(a.Scheme), Host: net.JoinHostPort(a.Host, a.Port)}

@@ -187,8 +187,9 @@ func TestDockerfilesAreFoundInEveryFolder(t *testing.T) {
 		"Dockerfile.dockerignore": "x", "node_modules/x/Dockerfile": "x", "MyDockerfile": "x", "docs/Dockerfile.md": "x", "Dockerfiles/readme": "x",
 	})
 	commit := repo.Git(t, "rev-parse", "main")
-	got, err := mirrorOf(t, repo, commit).Dockerfiles(t.Context(), "r1", commit)
-	want := []string{"Dockerfile", "c/Containerfile", "services/api/Dockerfile", "services/api/Dockerfile.worker", "web.Dockerfile"}
+	files, err := mirrorOf(t, repo, commit).Files(t.Context(), "r1", commit)
+	got := git.Dockerfiles(files)
+	want := []string{"Dockerfile", "web.Dockerfile", "c/Containerfile", "services/api/Dockerfile", "services/api/Dockerfile.worker"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}

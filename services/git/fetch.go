@@ -58,11 +58,11 @@ func parseRemote(out string) *Probe {
 		branch, isBranch := strings.CutPrefix(name, "refs/heads/")
 		tag, isTag := strings.CutPrefix(name, "refs/tags/")
 		switch {
-		case isHead && name == "HEAD" && validRef(head):
+		case isHead && name == "HEAD" && ValidRef(head):
 			probe.DefaultBranch = head
-		case isBranch && validRef(branch):
+		case isBranch && ValidRef(branch):
 			probe.Branches = append(probe.Branches, branch)
-		case isTag && validRef(tag):
+		case isTag && ValidRef(tag):
 			probe.Tags = append(probe.Tags, tag)
 		}
 	}

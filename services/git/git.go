@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -118,6 +119,16 @@ func (s *Service) existing(id string) (string, error) {
 func (s *Service) Has(id string) bool {
 	_, err := s.existing(id)
 	return err == nil
+}
+
+// Mirrors lists the ids of the repositories that have a mirror on this machine.
+func (s *Service) Mirrors() ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(s.Dir, "*.git"))
+	var ids []string
+	for _, dir := range dirs {
+		ids = append(ids, strings.TrimSuffix(filepath.Base(dir), ".git"))
+	}
+	return ids, err
 }
 
 // Remove deletes a repository's mirror; one that isn't there is no error.

@@ -34,8 +34,8 @@ var shortPattern = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 // ValidCommit tells whether id is a full commit id.
 func ValidCommit(id string) bool { return commitPattern.MatchString(id) }
 
-// validRef follows git check-ref-format, and is stricter where a name could be read as an option or a revision.
-func validRef(name string) bool {
+// ValidRef tells whether a name may be a branch or tag. It follows git check-ref-format, and is stricter where a name could be read as an option or a revision.
+func ValidRef(name string) bool {
 	if name == "" || name == "@" || len(name) > 255 || !utf8.ValidString(name) || strings.HasPrefix(name, "-") {
 		return false
 	}
@@ -65,7 +65,7 @@ func (s *Service) Resolve(ctx context.Context, id, ref string) (*Resolved, error
 			return nil, err
 		}
 	}
-	if !validRef(ref) {
+	if !ValidRef(ref) {
 		return nil, models.InvalidField("ref", "%q is not the name of a branch, a tag or a commit.", ref)
 	}
 	for _, try := range candidates(ref) {
@@ -146,7 +146,7 @@ func parseRef(line string) (models.Ref, bool) {
 		name, ref.Kind = strings.TrimPrefix(fields[0], "refs/tags/"), models.RefTag
 	}
 	ref.Name = name
-	return ref, validRef(name)
+	return ref, ValidRef(name)
 }
 
 const commitFormat = "%H%x00%ct%x00%an%x00%ae%x00%s"

@@ -2,6 +2,7 @@ package git
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -109,21 +110,19 @@ func hostileName(name string) string {
 	return ""
 }
 
-// Dockerfiles lists what looks like a Dockerfile in a commit: Dockerfile, Containerfile, with a suffix after a dot
-// (Dockerfile.worker) or a prefix before it (worker.Dockerfile), in any folder, sorted by path, at most 200.
-func (s *Service) Dockerfiles(ctx context.Context, id, commit string) ([]string, error) {
-	files, err := s.Files(ctx, id, commit)
-	if err != nil {
-		return nil, err
-	}
+// Dockerfiles picks what looks like a Dockerfile out of a tree: Dockerfile, Containerfile, with a suffix after a dot
+// (Dockerfile.worker) or a prefix before it (worker.Dockerfile), in any folder but those of other people's code.
+func Dockerfiles(files []File) []string {
 	var found []string
 	for _, file := range files {
 		if isDockerfile(path.Base(file.Path)) && file.Mode != ModeSubmodule && !vendored(file.Path) {
 			found = append(found, file.Path)
 		}
 	}
-	slices.Sort(found)
-	return found[:min(len(found), 200)], nil
+	slices.SortFunc(found, func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(a, "/"), strings.Count(b, "/")), cmp.Compare(a, b))
+	})
+	return found
 }
 
 func isDockerfile(base string) bool {
