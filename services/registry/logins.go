@@ -4,71 +4,32 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
 	"slipway.dev/models"
+	"slipway.dev/services/limits"
 )
+
+// failedLogins slows down peers that try wrong tokens. A right one, which has
+// 32 random bytes, is never held up: a build must not fail because of its neighbour.
+type failedLogins struct {
+	once    sync.Once
+	limiter limits.Limiter
+}
 
 const (
-	maxFailedLogins  = 20 // of one peer, in failedWindow
-	failedWindow     = time.Minute
-	maxFailingPeers  = 4096
-	retryAfterLogins = "60"
+	failedBurst = 20              // wrong tokens of one peer at once
+	failedEvery = 3 * time.Second // and one more after each pause
 )
 
-// failedLogins counts refused logins by peer. It never grows beyond
-// maxFailingPeers, and each process counts for itself.
-type failedLogins struct {
-	mu    sync.Mutex
-	peers map[string]*failedPeer
-}
-
-type failedPeer struct {
-	count int
-	until time.Time
-}
-
-func (f *failedLogins) allowed(peer string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p := f.peers[peer]; p != nil && p.count >= maxFailedLogins && time.Now().Before(p.until) {
-		return models.Errorf(models.TooMany, "Too many logins with a wrong token from this address. Wait a minute.")
+// refuse counts a failed login and returns what to answer.
+func (f *failedLogins) refuse(ctx context.Context) error {
+	f.once.Do(func() { f.limiter.Burst, f.limiter.Every = failedBurst, failedEvery })
+	if !f.limiter.Allow(limits.Peer(models.RequestFrom(ctx).IP)) {
+		return models.Errorf(models.TooMany, "Too many logins with a wrong token came from this address. Wait a minute.")
 	}
-	return nil
-}
-
-func (f *failedLogins) failed(peer string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := time.Now()
-	if p := f.peers[peer]; p != nil && now.Before(p.until) {
-		p.count++
-		return
-	}
-	if f.peers == nil {
-		f.peers = map[string]*failedPeer{}
-	}
-	if len(f.peers) >= maxFailingPeers {
-		f.makeRoom(now)
-	}
-	f.peers[peer] = &failedPeer{count: 1, until: now.Add(failedWindow)}
-}
-
-// makeRoom forgets the peers whose time is over, or the one whose time is over next.
-func (f *failedLogins) makeRoom(now time.Time) {
-	first := ""
-	for peer, p := range f.peers {
-		if now.After(p.until) {
-			delete(f.peers, peer)
-		} else if first == "" || p.until.Before(f.peers[first].until) {
-			first = peer
-		}
-	}
-	if len(f.peers) >= maxFailingPeers {
-		delete(f.peers, first)
-	}
+	return models.Errorf(models.Unauthorized, "The token is unknown, expired or revoked. The password is a token that you make on your Tokens page.")
 }
 
 // withPeer returns the request's context with the client's address, which the
@@ -82,18 +43,4 @@ func withPeer(r *http.Request) context.Context {
 		request.IP = host
 	}
 	return models.WithRequest(r.Context(), request)
-}
-
-// peer is whom failed logins are counted for: an IPv4 address, or the network of an IPv6 one.
-func peer(ctx context.Context) string {
-	ip := models.RequestFrom(ctx).IP
-	a, err := netip.ParseAddr(ip)
-	if err != nil || a.Unmap().Is4() {
-		return ip
-	}
-	network, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return ip
-	}
-	return network.String()
 }

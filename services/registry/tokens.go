@@ -116,7 +116,7 @@ func (s *Service) Token(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if err := s.answerToken(w, r); err != nil {
 		if models.IsCode(err, models.TooMany) {
-			w.Header().Set("Retry-After", retryAfterLogins)
+			w.Header().Set("Retry-After", "60")
 		}
 		fail(w, r, err)
 	}
@@ -179,8 +179,7 @@ type holder struct {
 	credential *token // what they signed in with, where Credential made it
 }
 
-// signIn checks the password. A credential can't be guessed, so that others'
-// failed logins from the same address never stop a build.
+// signIn finds out whom the password stands for.
 func (s *Service) signIn(ctx context.Context, user, password string) (holder, error) {
 	credential, err := s.openToken(ctx, password, audienceCredential)
 	if err != nil {
@@ -190,13 +189,9 @@ func (s *Service) signIn(ctx context.Context, user, password string) (holder, er
 		p, err := s.reload(ctx, credential.principal())
 		return holder{p, credential}, err
 	}
-	if err := s.logins.allowed(peer(ctx)); err != nil {
-		return holder{}, err
-	}
 	p, err := s.Authenticate(ctx, user, password)
 	if models.IsCode(err, models.Unauthorized) {
-		s.logins.failed(peer(ctx))
-		return holder{}, models.Errorf(models.Unauthorized, "The token is unknown, expired or revoked. The password is a token that you make on your Tokens page.")
+		return holder{}, s.logins.refuse(ctx)
 	}
 	return holder{principal: p}, err
 }

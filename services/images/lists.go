@@ -1,0 +1,306 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+)
+
+// topLevel leaves out what is part of another image or about one: the platforms
+// of an index, attestations, signatures. What has a tag is always shown.
+const topLevel = `(EXISTS (SELECT 1 FROM registry_tags t WHERE t.repository = registry_manifests.repository AND t.digest = registry_manifests.digest)
+	OR (registry_manifests.subject = '' AND NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_manifests.repository AND r.child = registry_manifests.digest)))`
+
+// columns are those of a manifest that lists need: all but the content.
+const columns = "repository, digest, push_id, media_type, platforms, image_size, pushed_by_name, pushed_at"
+
+// Repositories lists the repositories that the reader may see, the one pushed to last first.
+func (s *Service) Repositories(ctx context.Context, page models.Page) (models.List[models.ImageRepository], error) {
+	none := models.List[models.ImageRepository]{}
+	who, err := readerFrom(ctx)
+	if err != nil {
+		return none, err
+	}
+	q := who.only(s.DB.WithContext(ctx).Where("push_id <> ''"), "team_id")
+	rows, err := models.Newest(q, page, "push_id", func(r models.RegistryRepository) string { return r.PushID })
+	if err != nil {
+		return none, fmt.Errorf("listing repositories: %w", err)
+	}
+	list := models.List[models.ImageRepository]{Next: rows.Next, Items: make([]models.ImageRepository, 0, len(rows.Items))}
+	for _, r := range rows.Items {
+		list.Items = append(list.Items, models.ImageRepository{Name: r.Name, TeamID: r.TeamID, PushID: r.PushID})
+	}
+	return list, s.describe(ctx, who, list.Items)
+}
+
+// Images lists the images of a repository, the one pushed last first.
+func (s *Service) Images(ctx context.Context, repository string, page models.Page) (models.List[models.Image], error) {
+	who, err := readerFrom(ctx)
+	if err != nil {
+		return models.List[models.Image]{}, err
+	}
+	var row models.RegistryRepository
+	if err := s.DB.WithContext(ctx).Where("name = ?", repository).Take(&row).Error; err != nil {
+		return models.List[models.Image]{}, models.FromDB(err, "image repository")
+	}
+	if err := models.Authorize(ctx, row.TeamID, models.RoleViewer, "image repository"); err != nil {
+		return models.List[models.Image]{}, err
+	}
+	return s.images(ctx, who, row.Name, row.TeamID, page)
+}
+
+// ForApp lists the images of the app's repository, the one pushed last first.
+// There are none before the first build or push.
+func (s *Service) ForApp(ctx context.Context, appID string, page models.Page) (models.List[models.Image], error) {
+	none := models.List[models.Image]{}
+	who, err := readerFrom(ctx)
+	if err != nil {
+		return none, err
+	}
+	var app models.App
+	if err := s.DB.WithContext(ctx).Preload("Team").Where("id = ?", appID).Take(&app).Error; err != nil {
+		return none, models.FromDB(err, "app")
+	}
+	if err := models.Authorize(ctx, app.TeamID, models.RoleViewer, "app"); err != nil {
+		return none, err
+	}
+	name, err := s.RepositoryOf(ctx, &app)
+	if err != nil {
+		return none, err
+	}
+	return s.images(ctx, who, name, app.TeamID, page)
+}
+
+func (s *Service) images(ctx context.Context, who reader, name, teamID string, page models.Page) (models.List[models.Image], error) {
+	none := models.List[models.Image]{}
+	q := s.DB.WithContext(ctx).Select(columns).Where("repository = ?", name).Where(topLevel)
+	rows, err := models.Newest(q, page, "push_id", func(m models.RegistryManifest) string { return m.PushID })
+	if err != nil {
+		return none, fmt.Errorf("listing the images of %s: %w", name, err)
+	}
+	list := models.List[models.Image]{Next: rows.Next, Items: make([]models.Image, 0, len(rows.Items))}
+	for _, m := range rows.Items {
+		list.Items = append(list.Items, imageOf(m, teamID))
+	}
+	return list, s.complete(ctx, who, list.Items)
+}
+
+func imageOf(m models.RegistryManifest, teamID string) models.Image {
+	return models.Image{
+		Repository: m.Repository, Digest: m.Digest, TeamID: teamID, PushID: m.PushID, MediaType: m.MediaType,
+		Platforms: m.Platforms, Size: m.ImageSize, PushedAt: m.PushedAt, PushedByName: m.PushedByName,
+	}
+}
+
+// place is an image of a repository.
+type place struct{ repository, digest string }
+
+// complete fills in the tags, apps, builds and deployments of the images, with one query for each.
+func (s *Service) complete(ctx context.Context, who reader, images []models.Image) error {
+	if len(images) == 0 {
+		return nil
+	}
+	var names, digests []string
+	for _, i := range images {
+		names, digests = append(names, i.Repository), append(digests, i.Digest)
+	}
+	tags, err := s.tags(ctx, names, digests)
+	if err != nil {
+		return err
+	}
+	apps, err := s.apps(ctx, who, names)
+	if err != nil {
+		return err
+	}
+	builds, err := s.latestBuilds(ctx, who, digests)
+	if err != nil {
+		return err
+	}
+	running, err := s.running(ctx, who, digests)
+	if err != nil {
+		return err
+	}
+	for k := range images {
+		i := &images[k]
+		at := place{i.Repository, i.Digest}
+		i.Tags, i.App, i.Build, i.Running = tags[at], apps[i.Repository], builds[at], running[at]
+	}
+	return nil
+}
+
+func (s *Service) tags(ctx context.Context, names, digests []string) (map[place][]models.ImageTag, error) {
+	var rows []models.RegistryTag
+	err := s.DB.WithContext(ctx).Where("repository IN ? AND digest IN ?", names, digests).Order("moved_at DESC, name").Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the tags of images: %w", err)
+	}
+	out := map[place][]models.ImageTag{}
+	for _, t := range rows {
+		at := place{t.Repository, t.Digest}
+		out[at] = append(out[at], models.ImageTag{Name: t.Name, MovedAt: t.MovedAt, MovedByName: t.MovedByName})
+	}
+	return out, nil
+}
+
+// apps returns the app of each repository that has one, by the repository's name.
+func (s *Service) apps(ctx context.Context, who reader, names []string) (map[string]*models.App, error) {
+	var wanted []string
+	for _, name := range names {
+		if _, app, ok := strings.Cut(name, "/"); ok {
+			wanted = append(wanted, app)
+		}
+	}
+	var rows []models.App
+	err := who.only(s.DB.WithContext(ctx).Preload("Team"), "team_id").Where("name IN ?", wanted).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the apps of images: %w", err)
+	}
+	out := map[string]*models.App{}
+	for k := range rows {
+		out[rows[k].Team.Slug+"/"+rows[k].Name] = &rows[k]
+	}
+	return out, nil
+}
+
+// latestBuilds returns the newest good build of each image.
+func (s *Service) latestBuilds(ctx context.Context, who reader, digests []string) (map[place]*models.Build, error) {
+	newest := who.only(s.DB.WithContext(ctx).Model(&models.Build{}), "team_id").Select("MAX(id)").
+		Where("image_digest IN ? AND state = ?", digests, models.BuildSucceeded).Group("image_repository, image_digest")
+	rows, err := s.builds(s.DB.WithContext(ctx).Where("id IN (?)", newest))
+	if err != nil {
+		return nil, err
+	}
+	out := map[place]*models.Build{}
+	for k := range rows {
+		out[place{s.local(rows[k].ImageRepository), rows[k].ImageDigest}] = &rows[k]
+	}
+	return out, nil
+}
+
+// builds reads what lists show of builds, newest first.
+func (s *Service) builds(q *gorm.DB) ([]models.Build, error) {
+	var rows []models.Build
+	err := q.Select("id", "team_id", "app_id", "number", "state", "ref", "ref_kind", "commit", "commit_subject", "commit_author",
+		"created_by_name", "queued_at", "started_at", "finished_at", "image_repository", "image_digest", "created_at").
+		Order("id DESC").Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the builds of images: %w", err)
+	}
+	return rows, nil
+}
+
+// running returns where each image serves now.
+func (s *Service) running(ctx context.Context, who reader, digests []string) (map[place][]models.ImageDeployment, error) {
+	rows, err := s.deployments(ctx, who, func(q *gorm.DB) *gorm.DB {
+		return q.Where("deployments.active = ? AND deployments.image_digest IN ?", true, digests)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[place][]models.ImageDeployment{}
+	for _, d := range rows {
+		at := place{s.local(d.Repository), d.Digest}
+		out[at] = append(out[at], d)
+	}
+	return out, nil
+}
+
+// deployments reads deployments for the page of an image, by environment where they serve and newest first where they served.
+func (s *Service) deployments(ctx context.Context, who reader, which func(*gorm.DB) *gorm.DB) ([]models.ImageDeployment, error) {
+	q := s.DB.WithContext(ctx).Table("deployments").
+		Select(`deployments.id AS deployment_id, deployments.number, deployments.app_id, apps.name AS app_name,
+			deployments.environment_id, environments.name AS environment_name, deployments.state, deployments.active,
+			deployments.stopped, deployments.image_repository AS repository, deployments.image_digest AS digest,
+			deployments.url, deployments.created_by_name, deployments.created_at`).
+		Joins("JOIN apps ON apps.id = deployments.app_id").
+		Joins("JOIN environments ON environments.id = deployments.environment_id")
+	var rows []models.ImageDeployment
+	err := which(who.only(q, "deployments.team_id")).
+		Order("deployments.active DESC, environments.position, deployments.id DESC").Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading where images run: %w", err)
+	}
+	return rows, nil
+}
+
+// describe fills in what the list of repositories shows of each, with one query for each kind of fact.
+func (s *Service) describe(ctx context.Context, who reader, repositories []models.ImageRepository) error {
+	if len(repositories) == 0 {
+		return nil
+	}
+	var names, pushes, spellings []string
+	for _, r := range repositories {
+		names, pushes = append(names, r.Name), append(pushes, r.PushID)
+		spellings = append(spellings, s.full(r.Name)...)
+	}
+	latest, err := s.latest(ctx, who, names, pushes)
+	if err != nil {
+		return err
+	}
+	tags, err := s.sums(ctx, "SELECT repository, COUNT(*) AS sum FROM registry_tags WHERE repository IN ? GROUP BY repository", names)
+	if err != nil {
+		return err
+	}
+	sizes, err := s.sums(ctx, "SELECT l.repository, CAST(SUM(b.size) AS BIGINT) AS sum FROM registry_links l JOIN registry_blobs b ON b.digest = l.digest WHERE l.repository IN ? GROUP BY l.repository", names)
+	if err != nil {
+		return err
+	}
+	serving, err := s.deployments(ctx, who, func(q *gorm.DB) *gorm.DB {
+		return q.Where("deployments.active = ? AND deployments.image_repository IN ?", true, spellings)
+	})
+	if err != nil {
+		return err
+	}
+	running := map[string][]models.ImageDeployment{}
+	for _, d := range serving {
+		running[s.local(d.Repository)] = append(running[s.local(d.Repository)], d)
+	}
+	for k := range repositories {
+		r := &repositories[k]
+		r.Tags, r.Size, r.Running, r.Latest = tags[r.Name], sizes[r.Name], running[r.Name], latest[r.Name]
+		if r.Latest != nil {
+			r.App = r.Latest.App
+		}
+	}
+	return nil
+}
+
+// latest returns the image that was pushed last to each repository.
+func (s *Service) latest(ctx context.Context, who reader, names, pushes []string) (map[string]*models.Image, error) {
+	var rows []models.RegistryManifest
+	err := s.DB.WithContext(ctx).Select(columns).Where("repository IN ? AND push_id IN ?", names, pushes).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the latest images: %w", err)
+	}
+	images := make([]models.Image, 0, len(rows))
+	for _, m := range rows {
+		images = append(images, imageOf(m, ""))
+	}
+	if err := s.complete(ctx, who, images); err != nil {
+		return nil, err
+	}
+	out := map[string]*models.Image{}
+	for k := range images {
+		out[images[k].Repository] = &images[k]
+	}
+	return out, nil
+}
+
+// sums runs a query for a number for each repository.
+func (s *Service) sums(ctx context.Context, query string, names []string) (map[string]int64, error) {
+	var rows []struct {
+		Repository string
+		Sum        int64
+	}
+	if err := s.DB.WithContext(ctx).Raw(query, names).Scan(&rows).Error; err != nil {
+		return nil, fmt.Errorf("counting the images of repositories: %w", err)
+	}
+	out := map[string]int64{}
+	for _, r := range rows {
+		out[r.Repository] = r.Sum
+	}
+	return out, nil
+}
