@@ -1,0 +1,117 @@
+package catalog_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/models/modelstest"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/git"
+	"slipway.dev/services/git/gittest"
+	"slipway.dev/services/jobs"
+	"slipway.dev/services/outbound"
+	"slipway.dev/services/secrets"
+)
+
+// world is a catalog on a database with one of everything, and contexts for each of its people.
+type world struct {
+	*modelstest.World
+	db      *models.Database
+	catalog *catalog.Service
+	as      map[string]context.Context
+}
+
+func newWorld(t *testing.T, db *models.Database) *world {
+	t.Helper()
+	w := &world{World: modelstest.Seed(t, db), db: db, as: map[string]context.Context{}}
+	guard := &outbound.Guard{Allow: gittest.Loopback}
+	proxy := &outbound.Proxy{Guard: guard}
+	if err := proxy.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = proxy.Close() })
+	box, err := secrets.Load(filepath.Join(t.TempDir(), "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue, err := jobs.New(db, jobs.Config{Others: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.catalog = &catalog.Service{DB: db.DB, Jobs: queue, Secrets: box, Git: &git.Service{Dir: filepath.Join(t.TempDir(), "git"), Guard: guard, Proxy: proxy}}
+	w.catalog.Register(queue)
+	if err := queue.Start(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := queue.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, user := range map[string]*models.User{"admin": w.Admin, "maintainer": w.Maintainer, "developer": w.Developer, "viewer": w.Viewer, "stranger": w.Stranger} {
+		w.as[name] = modelstest.As(t, db, user)
+	}
+	w.as["nobody"] = t.Context()
+	w.as["read token"] = models.WithPrincipal(t.Context(), &models.Principal{Kind: models.PrincipalToken, ID: "token", UserID: w.Maintainer.ID,
+		Teams: map[string]models.Role{w.Team.ID: models.RoleMaintainer}, Scopes: []models.Scope{models.ScopeRead}})
+	return w
+}
+
+// settled waits until a repository has been read, or could not be.
+func (w *world) settled(t *testing.T, id string) *models.Repository {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		r, err := w.catalog.Repository(w.as["admin"], id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.State == models.RepositoryReady || r.State == models.RepositoryFailed {
+			return r
+		}
+	}
+	t.Fatal("the repository was not read in time")
+	return nil
+}
+
+func (w *world) register(t *testing.T, in catalog.NewRepository) *models.Repository {
+	t.Helper()
+	in.Team = w.Team.Slug
+	r, err := w.catalog.RegisterRepository(w.as["maintainer"], in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.settled(t, r.ID)
+}
+
+// wantField checks that an error is about the field and says what it should.
+func wantField(t *testing.T, err error, field, part string) {
+	t.Helper()
+	var told *models.Error
+	if !errors.As(err, &told) || !strings.Contains(told.Fields[field], part) {
+		t.Errorf("got %v with fields %v, want %q to say %q", err, fieldsOf(err), field, part)
+	}
+}
+
+func fieldsOf(err error) map[string]string {
+	var told *models.Error
+	if errors.As(err, &told) {
+		return told.Fields
+	}
+	return nil
+}
+
+func wantCode(t *testing.T, what string, err error, code models.Code) {
+	t.Helper()
+	if code == "" && err != nil || code != "" && !models.IsCode(err, code) {
+		t.Errorf("%s: got %v, want %q", what, err, code)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
