@@ -89,6 +89,7 @@ func Launch(t testing.TB, settings Settings) *Portal {
 	}
 	p := &Portal{Port: port, Data: settings["DATA"], settings: settings}
 	p.Client = &Client{URL: "http://localhost:" + port}
+	sweep(t, "localhost:"+port)
 	p.Process = run(t, settings, "serve")
 	p.awaitReady(t)
 	return p
