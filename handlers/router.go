@@ -18,6 +18,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/catalog"
 	"slipway.dev/services/events"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
@@ -33,6 +34,7 @@ type Services struct {
 	Audit  *audit.Service
 
 	Idempotency *idempotency.Service
+	Catalog     *catalog.Service
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
@@ -191,12 +193,15 @@ func hostOf(external string) string {
 
 // programs are the routes of the API.
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
-	a := api.New(r.echo, api.Services{Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency}, streams, o.Version)
+	a := api.New(r.echo, api.Services{
+		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
+	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {
 			r.access[route.Method+" "+route.Path] = access(a.Access(route.Method, route.Path))
 		}
 	}
+	r.group(accessToken).GET("/api/openapi.json", a.Describe)
 	return a
 }
 

@@ -16,8 +16,11 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/catalog"
 	"slipway.dev/services/events"
+	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/jobs"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/secrets"
 	"slipway.dev/static"
@@ -64,12 +67,19 @@ func newServices(t testing.TB, db *models.Database) Services {
 	box := newBox(t)
 	a := &auth.Service{DB: db.DB, Box: box, ExternalURL: externalURL}
 	ev := &events.Service{DB: db.DB}
+	queue, err := jobs.New(db, jobs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	things := &catalog.Service{DB: db.DB, Git: &git.Service{Dir: t.TempDir()}, Secrets: box, Jobs: queue}
+	things.Register(queue)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); ev.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return Services{
 		Auth: a, Events: ev, Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
+		Catalog:  things,
 		Registry: &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: externalURL},
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "the app at "+r.Host)

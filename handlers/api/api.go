@@ -3,8 +3,6 @@
 package api
 
 import (
-	"encoding/json"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
@@ -13,8 +11,10 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/catalog"
 	"slipway.dev/services/events"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/registry"
 )
 
 // Prefix is the path under which all calls are.
@@ -27,6 +27,8 @@ type Services struct {
 	Audit  *audit.Service
 
 	Idempotency *idempotency.Service
+	Catalog     *catalog.Service
+	Registry    *registry.Service
 }
 
 // API is the calls and their description.
@@ -35,6 +37,7 @@ type API struct {
 	huma    huma.API
 	streams *sse.Streams
 	calls   map[string]call // by method and echo's path
+	spec    []byte
 }
 
 // New registers every call with echo.
@@ -43,7 +46,14 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.huma = humaecho.NewWithGroup(e, e.Group(Prefix), config(version))
 	e.Use(a.only(a.guard), a.only(a.once), a.only(etag))
 	a.me()
+	a.teams()
+	a.repositories()
+	a.apps()
+	a.tokens()
+	a.users()
+	a.audit()
 	a.events()
+	a.describe()
 	return a
 }
 
@@ -66,12 +76,12 @@ func config(version string) huma.Config {
 		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
-		Transformers:                 []huma.Transformer{describe},
+		Transformers:                 []huma.Transformer{oneForm},
 	}
 }
 
-// describe gives every error the one form, whoever found it.
-func describe(ctx huma.Context, _ string, v any) (any, error) {
+// oneForm gives every error the one form, whoever found it.
+func oneForm(ctx huma.Context, _ string, v any) (any, error) {
 	p, ok := v.(*problem.Problem)
 	if m, found := v.(*huma.ErrorModel); found {
 		p, ok = problem.OfHuma(ctx.Context(), m), true
@@ -89,16 +99,6 @@ func describe(ctx huma.Context, _ string, v any) (any, error) {
 
 // Access tells who may call the route with echo's path: "token", "admin", or empty where no call declared it.
 func (a *API) Access(method, path string) string { return a.calls[method+" "+path].access }
-
-// Document is the OpenAPI document, with the full path of each call.
-func (a *API) Document() ([]byte, error) {
-	doc := *a.huma.OpenAPI()
-	doc.Paths = map[string]*huma.PathItem{}
-	for path, item := range a.huma.OpenAPI().Paths {
-		doc.Paths[Prefix+path] = item
-	}
-	return json.MarshalIndent(&doc, "", " ")
-}
 
 // only applies the middleware to the API's calls. A group's own would turn
 // every wrong method into a path that does not exist.

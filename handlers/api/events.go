@@ -89,7 +89,7 @@ func encode(e models.Event) string {
 // refuse answers with an error where a stream could not begin.
 func (a *API) refuse(hc huma.Context, err error) {
 	p := problem.Of(hc.Context(), err)
-	if described, failed := describe(hc, "", p); failed == nil {
+	if described, failed := oneForm(hc, "", p); failed == nil {
 		p = described.(*problem.Problem)
 	}
 	hc.SetHeader("Content-Type", problem.ContentType)

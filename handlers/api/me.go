@@ -2,10 +2,9 @@ package api
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	"slipway.dev/models"
+	"slipway.dev/services/catalog"
 )
 
 // Me is the principal of a call.
@@ -14,16 +13,8 @@ type Me struct {
 	ID     string         `json:"id" doc:"The user's id; of a token without a user, the token's."`
 	Name   string         `json:"name"`
 	Admin  bool           `json:"admin" doc:"Whether it is a site admin here."`
-	Teams  []Membership   `json:"teams"`
-	Scopes []models.Scope `json:"scopes" doc:"What the credential may do; a session may do all."`
-}
-
-// Membership is a principal's role in a team.
-type Membership struct {
-	ID   string      `json:"id"`
-	Slug string      `json:"team" doc:"The team's slug."`
-	Name string      `json:"name"`
-	Role models.Role `json:"role" enum:"viewer,developer,maintainer"`
+	Teams  []Team         `json:"teams" nullable:"false" doc:"At most the first 100 by slug; an admin's are all."`
+	Scopes []models.Scope `json:"scopes" nullable:"false" doc:"What the credential may do; a session may do all."`
 }
 
 var allScopes = []models.Scope{models.ScopeRead, models.ScopeWrite, models.ScopeAdmin, models.ScopeRegistryRead, models.ScopeRegistryWrite}
@@ -34,16 +25,19 @@ func (a *API) me() {
 
 func (a *API) getMe(ctx context.Context, _ *struct{}) (*answer[Me], error) {
 	p := models.PrincipalFrom(ctx)
-	me := Me{Kind: string(p.Kind), ID: p.UserID, Name: p.Name, Admin: p.Admin, Teams: []Membership{}, Scopes: p.Scopes}
+	me := Me{Kind: string(p.Kind), ID: p.UserID, Name: p.Name, Admin: p.Admin, Teams: []Team{}, Scopes: p.Scopes}
 	if me.ID == "" {
 		me.ID = p.ID
 	}
 	if me.Scopes == nil {
 		me.Scopes = allScopes
 	}
-	for id, role := range p.Teams {
-		me.Teams = append(me.Teams, Membership{ID: id, Role: role})
+	if p.HasScope(models.ScopeRead) {
+		l, err := a.Catalog.Teams(ctx, catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}})
+		if err != nil {
+			return nil, err
+		}
+		me.Teams = sliceOf(l.Items, func(t *models.Team) Team { return teamOf(ctx, t) })
 	}
-	slices.SortFunc(me.Teams, func(x, y Membership) int { return strings.Compare(x.Slug, y.Slug) })
 	return reply(me), nil
 }
