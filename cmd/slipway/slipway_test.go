@@ -49,13 +49,13 @@ func TestARepositoryBecomesARunningAppThroughTheAPI(t *testing.T) {
 			t.Fatalf("the repository is %+v, want it ready with its Dockerfile found", repository)
 		}
 		app := p.App(t, repository.ID, "shop")
-		first := build(t, p, app.ID, repo, "main")
+		first := build(t, p, app.ID, repo, "main", "packing the shop")
 		staging := p.Environment(t, "acme", "staging")
 		serving := deploy(t, p, staging.ID, app.ID, first)
 		sees(t, serving.URL, "Shop one")
 
 		repo.Commit(t, "main", "Second version", shop("two"))
-		second := build(t, p, app.ID, repo, "main")
+		second := build(t, p, app.ID, repo, "main", "packing the shop")
 		deploy(t, p, staging.ID, app.ID, second)
 		sees(t, serving.URL, "Shop two")
 
@@ -67,8 +67,8 @@ func TestARepositoryBecomesARunningAppThroughTheAPI(t *testing.T) {
 	})
 }
 
-// build builds the ref and checks what the API says about it.
-func build(t *testing.T, p *slipwaytest.Portal, app string, repo *gittest.Repo, ref string) slipwaytest.Build {
+// build builds the ref and checks what the API says about it, and that its log has the words.
+func build(t *testing.T, p *slipwaytest.Portal, app string, repo *gittest.Repo, ref, logged string) slipwaytest.Build {
 	t.Helper()
 	b := p.Build(t, app, ref)
 	if b.State != "succeeded" {
@@ -82,7 +82,7 @@ func build(t *testing.T, p *slipwaytest.Portal, app string, repo *gittest.Repo, 
 		t.Errorf("the image has the tags %v, want the branch and the commit", b.Image.Tags)
 	}
 	log := p.Call(t, http.MethodGet, "/api/v1/builds/"+b.ID+"/logs", nil)
-	if log.Status != http.StatusOK || !strings.Contains(string(log.Body), "packing the shop") {
+	if log.Status != http.StatusOK || !strings.Contains(string(log.Body), logged) {
 		t.Errorf("the log answers %d:\n%s", log.Status, log.Body)
 	}
 	image := p.Call(t, http.MethodGet, "/api/v1/images/"+b.Image.Digest, nil)

@@ -1,6 +1,7 @@
 package slipwaytest
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -141,24 +142,30 @@ func (c *Client) DeploymentEnd(t testing.TB, id string) Deployment {
 // Open requests an address of an app, whose name need not resolve: names below localhost are this machine.
 func Open(t testing.TB, url string) (status int, body string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	status, body, err := Request(t.Context(), url)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("open %s: %v", url, err)
+	}
+	return status, body
+}
+
+// Request is Open for those that go on after a failure.
+func Request(ctx context.Context, url string) (status int, body string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
 	}
 	request.Host = request.URL.Host
 	_, port, err := net.SplitHostPort(request.URL.Host)
 	if err != nil {
-		t.Fatalf("the address %s has no port", url)
+		return 0, "", err
 	}
 	request.URL.Host = "127.0.0.1:" + port
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		t.Fatalf("open %s: %v", url, err)
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	read, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		t.Fatalf("open %s: %v", url, err)
-	}
-	return response.StatusCode, string(read)
+	return response.StatusCode, string(read), err
 }
