@@ -1,0 +1,84 @@
+// Package admin holds the pages of the site's admins: people, their sessions, the audit log.
+package admin
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"slipway.dev/models"
+	"slipway.dev/views/components"
+	"slipway.dev/views/layout"
+)
+
+// UsersView is the list of people.
+type UsersView struct {
+	Users     []models.User
+	Query     string
+	First     string
+	Next      string
+	CanInvite bool // accounts are kept here
+	Curl      components.CurlExample
+}
+
+// InviteView is the form that lets a person in, and the link once it is made.
+type InviteView struct {
+	Form components.Form
+	Made *models.User
+	Link string // shown this once
+}
+
+// UserView is one person.
+type UserView struct {
+	User     models.User
+	Issuer   string // its name
+	Here     bool   // the password is kept here
+	Sessions []models.Session
+	Me       bool   // the reader
+	Link     string // a new invite's, shown this once
+	Err      *models.Error
+}
+
+// AuditView is the audit log of the whole site.
+type AuditView struct {
+	Entries []models.AuditEntry
+	Subject string
+	First   string
+	Next    string
+}
+
+// Tabs are the admin's pages.
+func Tabs(current string) []layout.Tab {
+	return []layout.Tab{
+		{Label: "People", Href: "/admin/users", Current: current == "users"},
+		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
+	}
+}
+
+// URL is the person's page.
+func URL(u models.User) string { return "/admin/users/" + u.ID }
+
+// state is the person's state as a badge.
+func state(u models.User) string {
+	if u.DisabledAt != nil {
+		return "disabled"
+	}
+	return "active"
+}
+
+// detail is what an entry says beside who did what.
+func detail(e models.AuditEntry) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
+		parts = append(parts, k+"="+e.Detail[k])
+	}
+	return strings.Join(parts, " ")
+}
+
+// subject is what the entry is about, as people call it.
+func subject(e models.AuditEntry) string {
+	if e.Name != "" {
+		return e.Name
+	}
+	return e.Subject
+}
