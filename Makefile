@@ -56,7 +56,7 @@ generate: ## write views/**/*_templ.go anew from the templates
 dev: ## start the portal so that it follows every edit, on http://localhost:7331
 	@.ci/setup run
 	.ci/with $(TEMPL) generate -path views --watch --open-browser=false \
-		--proxy=http://localhost:8080 --cmd='go run ./cmd/slipway serve'
+		--proxy=http://localhost:8080 --cmd='go run ./cmd/slipway serve --dev static'
 
 .PHONY: fonts
 fonts: ## fetch the portal's fonts (needs npm); without them pages use the system's

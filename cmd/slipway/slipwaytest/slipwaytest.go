@@ -11,11 +11,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -77,21 +77,19 @@ func Start(t testing.TB, settings Settings) *Portal {
 // Launch is Start without a token: the portal waits for its first admin.
 func Launch(t testing.TB, settings Settings) *Portal {
 	t.Helper()
-	port := freePort(t)
 	settings = merge(Settings{
-		"LISTEN":         "127.0.0.1:" + port,
-		"DATA":           "",
+		"LISTEN":         "127.0.0.1:0",
 		"OUTBOUND_ALLOW": "127.0.0.0/8,::1/128",
 		"DOCKER_HOST":    os.Getenv("DOCKER_HOST"),
 	}, settings)
 	if settings["DATA"] == "" {
 		settings["DATA"] = t.TempDir()
 	}
-	p := &Portal{Port: port, Data: settings["DATA"], settings: settings}
-	p.Client = &Client{URL: "http://localhost:" + port}
-	sweep(t, "localhost:"+port)
+	p := &Portal{Data: settings["DATA"], settings: settings, Client: &Client{}}
+	sweep(t, p)
 	p.Process = run(t, settings, "serve")
 	p.awaitReady(t)
+	p.settings["LISTEN"] = "127.0.0.1:" + p.Port
 	return p
 }
 
@@ -111,7 +109,10 @@ func (p *Portal) Worker(t testing.TB) *Process {
 	return run(t, settings, "worker")
 }
 
-// awaitReady polls /readyz until the portal takes requests.
+// ready is what a portal prints when it takes requests.
+var ready = regexp.MustCompile(`msg="Slipway is ready" url=http://localhost:(\d+)`)
+
+// awaitReady waits until the portal says where it is and that all it needs is there.
 func (p *Portal) awaitReady(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -122,7 +123,12 @@ func (p *Portal) awaitReady(t testing.TB) {
 			t.Fatalf("the portal ended at its start: %v\n%s", p.err, p.Output())
 		default:
 		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/readyz", nil)
+		printed := ready.FindStringSubmatch(p.Output())
+		if printed == nil {
+			return false
+		}
+		p.Port, p.URL = printed[1], "http://localhost:"+printed[1]
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/healthz", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,18 +244,4 @@ func merge(a, b Settings) Settings {
 		}
 	}
 	return all
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -18,14 +18,15 @@ import (
 // targetLabel is on everything that a Docker target makes, with the target's id.
 const targetLabel = "slipway.target"
 
-// sweep removes, after the portal at host has ended, what it left in the Docker Engine: the containers of its images,
+// sweep removes, after the portal has ended, what it left in the Docker Engine: the containers of its images,
 // the networks of its targets, and the images.
-func sweep(t testing.TB, host string) {
+func sweep(t testing.TB, p *Portal) {
 	t.Helper()
 	docker := dockertest.Engine(t)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
+		host := "localhost:" + p.Port
 		for _, target := range sweepContainers(ctx, t, docker, host) {
 			sweepNetworks(ctx, t, docker, target)
 		}
