@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -128,9 +129,9 @@ func authorizedKey(key ssh.PublicKey, comment string) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) + " " + comment
 }
 
-// remote is the repository as git gets it, its secret opened.
-func (s *Service) remote(r *models.Repository) (git.Remote, error) {
-	remote := git.Remote{URL: r.CloneURL, User: r.CredentialUser, HostKey: r.HostKey}
+// Remote is the repository as git gets it, its secret opened. It is for the work of workers and asks for no principal.
+func (s *Service) Remote(_ context.Context, r *models.Repository) (git.Remote, error) {
+	remote := git.Remote{URL: r.CloneURL, User: r.CredentialUser, HostKey: r.HostKey, DefaultBranch: r.DefaultBranch}
 	if len(r.CredentialSecret) == 0 {
 		return remote, nil
 	}

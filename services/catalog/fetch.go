@@ -66,7 +66,7 @@ type found struct {
 
 // read fetches the repository and looks through its default branch; it fills in what the row learns from that.
 func (s *Service) read(ctx context.Context, r *models.Repository) (*found, error) {
-	remote, err := s.remote(r)
+	remote, err := s.Remote(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (s *Service) read(ctx context.Context, r *models.Repository) (*found, error
 	if err != nil {
 		return nil, err
 	}
-	if err := chooseBranch(r, refs, fetched.DefaultBranch); err != nil {
+	if err := chooseBranch(r, fetched.DefaultBranch); err != nil {
 		return nil, err
 	}
 	found := &found{refs: refs}
@@ -90,16 +90,13 @@ func (s *Service) read(ctx context.Context, r *models.Repository) (*found, error
 	return found, err
 }
 
-// chooseBranch keeps the default branch that was set while it exists, and follows the remote otherwise. A name that
-// was set by hand and never existed is a fault that its person should hear about.
-func chooseBranch(r *models.Repository, refs []models.Ref, remote string) error {
-	if branch(refs, r.DefaultBranch) != nil {
-		return nil
+// chooseBranch takes over the default branch that the fetch has found. A name that was set by hand and never existed
+// is a fault that its person should hear about; one that went away later is not.
+func chooseBranch(r *models.Repository, fetched string) error {
+	if r.DefaultBranch != "" && r.DefaultBranch != fetched && r.FetchedAt == nil && fetched != "" {
+		return models.InvalidField("default_branch", "The repository has no branch %q. Its own default branch is %q.", r.DefaultBranch, fetched)
 	}
-	if r.DefaultBranch != "" && r.FetchedAt == nil && len(refs) > 0 {
-		return models.InvalidField("default_branch", "The repository has no branch %q. Its own default branch is %q.", r.DefaultBranch, remote)
-	}
-	r.DefaultBranch = remote
+	r.DefaultBranch = fetched
 	return nil
 }
 

@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -111,15 +113,28 @@ func (s *Service) CheckRepository(ctx context.Context, in CheckRepository) (*Che
 	if err := s.setCredential(r, address, in.Credential); err != nil {
 		return nil, err
 	}
-	remote, err := s.remote(r)
+	remote, err := s.Remote(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	probe, err := s.Git.Check(ctx, remote)
 	if err != nil {
-		return nil, err
+		return nil, atInput(err, r.CredentialKind)
 	}
 	return &Checked{Name: label(address.Name()), DefaultBranch: probe.DefaultBranch, Branches: probe.Branches, Tags: probe.Tags}, nil
+}
+
+// atInput moves git's word about the credential to the field in which a person would correct it.
+func atInput(err error, kind models.CredentialKind) error {
+	var told *models.Error
+	if !errors.As(err, &told) || told.Fields["credential"] == "" {
+		return err
+	}
+	field := map[models.CredentialKind]string{models.CredentialToken: "credential_token", models.CredentialSSH: "credential_private_key"}[kind]
+	if field == "" {
+		field = "credential_kind"
+	}
+	return &models.Error{Code: told.Code, Message: told.Message, Fields: map[string]string{field: told.Fields["credential"]}, Err: told.Err}
 }
 
 // parseAddress checks the form of a clone URL, and that only an admin names a folder of this machine.
@@ -304,7 +319,10 @@ func (s *Service) DeleteRepository(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return s.Git.Remove(id)
+	if err := s.Git.Remove(id); err != nil {
+		slog.WarnContext(ctx, "a deleted repository's mirror stays for now", "repository", id, "error", err)
+	}
+	return nil
 }
 
 func repositoryChange(r *models.Repository, action string) change {

@@ -14,7 +14,6 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/catalog"
-	"slipway.dev/services/git"
 	"slipway.dev/services/git/gittest"
 )
 
@@ -305,8 +304,11 @@ func TestALookAtARepositoryRegistersNothing(t *testing.T) {
 	in := catalog.CheckRepository{Team: w.Team.Slug, CloneURL: repo.URL}
 	before := w.rows(t)
 	_, err := w.catalog.CheckRepository(w.as["maintainer"], in)
-	wantField(t, err, "credential", "asks for credentials")
-	in.Credential = catalog.Credential{User: "ci", Token: "right-token"}
+	wantField(t, err, "credential_kind", "asks for credentials")
+	in.Credential = catalog.Credential{User: "ci", Token: "wrong-token"}
+	_, err = w.catalog.CheckRepository(w.as["maintainer"], in)
+	wantField(t, err, "credential_token", "did not accept the token")
+	in.Credential.Token = "right-token"
 	got, err := w.catalog.CheckRepository(w.as["maintainer"], in)
 	if err != nil || got.Name != "shop" || got.DefaultBranch != "main" || len(got.Branches) != 1 {
 		t.Errorf("got %+v, %v", got, err)
@@ -359,8 +361,5 @@ func TestAFetchOfADeletedRepositoryIsForgotten(t *testing.T) {
 	var r models.Repository
 	if err := w.db.Take(&r, "id = ?", w.World.Repository.ID).Error; err != nil || r.State != models.RepositoryReady {
 		t.Errorf("a worker that stopped left %s, %v", r.State, err)
-	}
-	if got := git.Dockerfiles(nil); got != nil {
-		t.Errorf("got %v", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -99,18 +100,36 @@ func (s *Service) fetch(ctx context.Context, v *visit, dir string, held *os.File
 	if err != nil {
 		return nil, s.explain(v, err)
 	}
-	if err := s.pull(ctx, v, dir, held); err != nil {
+	if err := s.pullAgain(ctx, v, dir, held); err != nil {
 		sweep(dir)
 		return nil, s.explain(v, err)
 	}
-	fetched := &Fetched{DefaultBranch: parseRemote(string(head)).DefaultBranch, HostKey: v.hostKey()}
-	if fetched.DefaultBranch != "" {
-		if _, err := s.local(ctx, dir, "symbolic-ref", "HEAD", "refs/heads/"+fetched.DefaultBranch); err != nil {
-			return nil, err
-		}
+	fetched := &Fetched{HostKey: v.hostKey()}
+	if fetched.DefaultBranch, err = s.setHead(ctx, dir, v.remote.DefaultBranch, parseRemote(string(head)).DefaultBranch); err != nil {
+		return nil, err
 	}
 	_, err = s.local(ctx, dir, "pack-refs", "--all", "--prune")
 	return fetched, err
+}
+
+// setHead lets the first of the wanted branches that exists stand for the repository; failing all, the usual names and
+// then the one with the newest commit. An empty repository has none.
+func (s *Service) setHead(ctx context.Context, dir string, wanted ...string) (string, error) {
+	newest, err := s.local(ctx, dir, "for-each-ref", "--sort=-committerdate", "--count=1", "--format=%(refname:lstrip=2)", "refs/heads")
+	if err != nil {
+		return "", err
+	}
+	for _, branch := range append(wanted, "main", "master", strings.TrimSpace(string(newest))) {
+		if !ValidRef(branch) {
+			continue
+		}
+		if _, err := s.local(ctx, dir, "rev-parse", "--verify", "--quiet", "--end-of-options", "refs/heads/"+branch); err != nil {
+			continue
+		}
+		_, err := s.local(ctx, dir, "symbolic-ref", "HEAD", "refs/heads/"+branch)
+		return branch, err
+	}
+	return "", nil
 }
 
 // prepare makes the mirror or clears what a killed fetch left in it.
@@ -138,6 +157,25 @@ func sweep(dir string) {
 		}
 		return nil
 	})
+}
+
+// damage matches what git says of a mirror that a full or failing disk has spoiled.
+var damage = regexp.MustCompile(`object file .* is empty|loose object .* is corrupt|packfile .* (cannot be accessed|does not match index|is too small)|index file .* is too small|not a git repository: '/|unable to read (tree|sha1)|bad object refs/|missing necessary objects|did not send all necessary objects`)
+
+// pullAgain pulls, and where the mirror turns out to be damaged, makes it anew and pulls once more.
+func (s *Service) pullAgain(ctx context.Context, v *visit, dir string, held *os.File) error {
+	err := s.pull(ctx, v, dir, held)
+	var failed *failure
+	if !errors.As(err, &failed) || !damage.MatchString(failed.stderr) {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := s.prepare(ctx, dir); err != nil {
+		return err
+	}
+	return s.pull(ctx, v, dir, held)
 }
 
 func (s *Service) pull(ctx context.Context, v *visit, dir string, held *os.File) error {

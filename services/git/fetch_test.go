@@ -253,6 +253,66 @@ func TestAFetchThatWasKilledLeavesNoLocks(t *testing.T) {
 	}
 }
 
+func TestADamagedMirrorIsMadeAnew(t *testing.T) {
+	for name, spoil := range map[string]func(pack string) error{
+		"empty pack":     func(pack string) error { return os.Truncate(pack, 0) },
+		"lost pack":      os.Remove,
+		"lost HEAD":      func(pack string) error { return os.Remove(filepath.Join(filepath.Dir(pack), "../../HEAD")) },
+		"truncated pack": func(pack string) error { return os.Truncate(pack, 40) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo := gittest.New(t).Repository(t, "shop.git", gittest.Files{"a": "1"})
+			s := fetched(t, repo)
+			packs, _ := filepath.Glob(filepath.Join(s.Dir, "r1.git/objects/pack/*.pack"))
+			if len(packs) != 1 {
+				t.Fatalf("packs %v", packs)
+			}
+			if err := os.Chmod(packs[0], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := spoil(packs[0]); err != nil {
+				t.Fatal(err)
+			}
+			want := repo.Commit(t, "main", "Second", gittest.Files{"b": "2"})
+			if _, err := s.Fetch(t.Context(), "r1", git.Remote{URL: repo.URL}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Checkout(t.Context(), "r1", want, filepath.Join(t.TempDir(), "src")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTheDefaultBranchIsTheOneThatExists(t *testing.T) {
+	repo := gittest.New(t).Repository(t, "shop.git", gittest.Files{"a": "1"})
+	repo.Commit(t, "develop", "Work", gittest.Files{"b": "1"})
+	s := newService(t)
+	fetch := func(wanted string) string {
+		t.Helper()
+		got, err := s.Fetch(t.Context(), "r1", git.Remote{URL: repo.URL, DefaultBranch: wanted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := s.Resolve(t.Context(), "r1", "")
+		if err != nil || at.Ref != got.DefaultBranch {
+			t.Errorf("resolved %+v, %v", at, err)
+		}
+		return got.DefaultBranch
+	}
+	if got := fetch("develop"); got != "develop" {
+		t.Errorf("the one asked for: %s", got)
+	}
+	if got := fetch("absent"); got != "main" {
+		t.Errorf("the remote's: %s", got)
+	}
+	repo.Git(t, "symbolic-ref", "HEAD", "refs/heads/gone")
+	repo.DeleteBranch(t, "main")
+	if got := fetch(""); got != "develop" {
+		t.Errorf("the one that is left: %s", got)
+	}
+}
+
 func TestACanceledFetchEndsAtOnce(t *testing.T) {
 	arrived, hold := make(chan struct{}, 8), make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

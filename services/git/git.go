@@ -60,6 +60,8 @@ type Remote struct {
 	Token string
 	// PrivateKey signs in over SSH, in OpenSSH's format.
 	PrivateKey string
+	// DefaultBranch is the branch that stands for the repository where it exists. Empty: the remote's own.
+	DefaultBranch string
 	// HostKey is the SSH server's key as an earlier contact gave it ("ssh-ed25519 AAAA…", one a line). Empty: the
 	// first key seen is taken and returned.
 	HostKey string
