@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/riverqueue/river"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 )
@@ -83,6 +84,35 @@ func (q *Queue) Claim(ctx context.Context, tx *gorm.DB, model any, id string) (o
 func (q *Queue) Held(tx *gorm.DB, id string) *gorm.DB {
 	return tx.Where("id = ? AND worker = ?", id, q.self.ID)
 }
+
+// Free narrows an update to the row while no living worker holds it.
+func (q *Queue) Free(tx *gorm.DB, id string) *gorm.DB {
+	return tx.Where("id = ? AND worker NOT IN (?)", id, q.alive(tx))
+}
+
+// Alive returns how many workers live.
+func (q *Queue) Alive(ctx context.Context) (n int64, err error) {
+	if err := q.alive(q.db.WithContext(ctx)).Count(&n).Error; err != nil {
+		return 0, fmt.Errorf("counting workers: %w", err)
+	}
+	return n, nil
+}
+
+// Pending returns the arguments, as JSON, of the jobs of the kind that have not ended.
+func (q *Queue) Pending(ctx context.Context, kind string) (args []string, err error) {
+	column := "json(args)"
+	if q.db.Pool != nil {
+		column = "args::text"
+	}
+	err = q.db.WithContext(ctx).Table("river_job").Where("kind = ? AND state NOT IN ?", kind, []string{"completed", "cancelled", "discarded"}).Pluck(column, &args).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the jobs of kind %s: %w", kind, err)
+	}
+	return args, nil
+}
+
+// Later returned by the work of a job has it run again after the pause. It counts as no failure.
+func Later(pause time.Duration) error { return river.JobSnooze(pause) }
 
 // Watch returns a context for the work on a row that this worker has claimed.
 // It ends with the cause ErrCanceled within half a second of the row's

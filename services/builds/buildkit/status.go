@@ -1,0 +1,97 @@
+package buildkit
+
+import (
+	"strings"
+	"time"
+
+	bk "github.com/moby/buildkit/client"
+	"slipway.dev/models"
+	"slipway.dev/services/builds"
+	"slipway.dev/services/logs"
+)
+
+// tracker turns BuildKit's status into events. A vertex may run several times:
+// to look into the cache, to run, to be exported.
+type tracker struct {
+	emit     func(builds.Event)
+	file     *dockerfile
+	vertices map[string]*vertex
+	failed   *vertex // the first that failed by itself
+}
+
+type vertex struct {
+	id      string
+	name    string
+	started time.Time // of the run that was seen last
+	open    bool
+	failure string
+}
+
+func (t *tracker) update(s *bk.SolveStatus) {
+	for _, v := range s.Vertexes {
+		t.vertex(v)
+	}
+	for _, l := range s.Logs {
+		if _, known := t.vertices[l.Vertex.String()]; known {
+			stream := logs.Stdout
+			if l.Stream == 2 {
+				stream = logs.Stderr
+			}
+			t.emit(builds.Event{At: l.Timestamp, Step: l.Vertex.String(), Stream: stream, Output: l.Data})
+		}
+	}
+}
+
+func (t *tracker) vertex(v *bk.Vertex) {
+	id := v.Digest.String()
+	known := t.vertices[id]
+	if known == nil {
+		known = &vertex{id: id, name: stepName(v.Name)}
+		t.vertices[id] = known
+		t.say(known, time.Now(), models.StepPending, "")
+	}
+	if v.Started != nil && v.Started.After(known.started) {
+		known.started, known.open = *v.Started, true
+		t.say(known, known.started, models.StepRunning, "")
+	}
+	if v.Completed == nil || v.Started == nil || !known.open || v.Completed.Before(known.started) {
+		return
+	}
+	known.open, known.failure = false, v.Error
+	state := models.StepSucceeded
+	switch {
+	case v.Error != "" && canceled(v.Error):
+		state = models.StepCanceled
+	case v.Error != "":
+		state = models.StepFailed
+		if t.failed == nil {
+			t.failed = known
+		}
+	case v.Cached:
+		state = models.StepCached
+	}
+	t.say(known, *v.Completed, state, v.Error)
+}
+
+func canceled(text string) bool { return strings.HasSuffix(text, "context canceled") }
+
+func (t *tracker) say(v *vertex, at time.Time, state models.StepState, failure string) {
+	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.spans[v.name].from, Error: failure})
+}
+
+// close ends the steps whose end the engine did not tell.
+func (t *tracker) close(canceled bool) {
+	for _, v := range t.vertices {
+		if !v.open {
+			continue
+		}
+		v.open = false
+		state := models.StepFailed
+		if canceled || t.failed != nil {
+			state = models.StepCanceled
+		} else {
+			t.failed = v
+		}
+		t.say(v, time.Now(), state, "")
+	}
+}

@@ -1,0 +1,80 @@
+// Package builds queues builds and runs them: check out, build, push, record.
+// A build is a row and a job; whichever worker holds the row carries it, and
+// every write of its work fails once another worker holds it.
+package builds
+
+import (
+	"context"
+	"time"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+	"slipway.dev/services/audit"
+	"slipway.dev/services/events"
+	"slipway.dev/services/git"
+	"slipway.dev/services/jobs"
+	"slipway.dev/services/logs"
+)
+
+// Registry is where images go.
+type Registry interface {
+	// Host is the first part of every image's name, such as localhost:8080.
+	Host() string
+	// Credential returns what lets a client do the actions (pull, push) on the repository until ttl is over.
+	Credential(ctx context.Context, repository string, actions []string, ttl time.Duration) (username, password string, err error)
+}
+
+// Service queues builds and runs them.
+type Service struct {
+	DB       *models.Database
+	Jobs     *jobs.Queue
+	Git      *git.Service
+	Logs     *logs.Service
+	Registry Registry
+	Builders map[models.BuilderKind]Builder
+	Dir      string // of checkouts; each build removes its own
+	// Remote returns how a repository is read, its credential opened.
+	Remote func(ctx context.Context, r *models.Repository) (git.Remote, error)
+	// PlainHTTP says that the registry speaks HTTP although it is on another
+	// machine; on this one HTTP is tried by itself.
+	PlainHTTP bool
+}
+
+const sweepEvery = time.Minute
+
+// Register names the work on builds to the queue.
+func (s *Service) Register(q *jobs.Queue) {
+	jobs.Register(q, s.Work)
+	q.Every(sweepEvery, "clearing up after builds", s.Sweep)
+}
+
+// Args is the job that carries a build.
+type Args struct {
+	BuildID string `json:"build_id"`
+}
+
+// Kind names the job.
+func (Args) Kind() string { return "build" }
+
+// Topic is the event topic of a build.
+func Topic(id string) string { return "build:" + id }
+
+// publish says in tx that the build changed.
+func publish(tx *gorm.DB, b *models.Build, kind string) error {
+	return events.Publish(tx, models.Event{
+		TeamID: b.TeamID, Kind: kind, Topic: Topic(b.ID), Parent: "app:" + b.AppID,
+		Data: map[string]string{"state": string(b.State), "number": b.Title()},
+	})
+}
+
+// record writes the audit entry of what a person did to the build, and the event, in tx.
+func record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string) error {
+	err := audit.Record(ctx, tx, audit.Entry{
+		TeamID: b.TeamID, Action: action, Subject: Topic(b.ID), Name: app.Name + " " + b.Title(),
+		Detail: map[string]string{"ref": b.Ref, "commit": b.Commit},
+	})
+	if err != nil {
+		return err
+	}
+	return publish(tx, b, "build."+string(b.State))
+}

@@ -1,0 +1,257 @@
+package builds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"gorm.io/gorm"
+	"slipway.dev/models"
+	"slipway.dev/services/jobs"
+)
+
+const (
+	credentialLife = time.Hour
+	registryWithin = 30 * time.Second
+	maxManifest    = 4 << 20
+)
+
+// Destination is where a build's image goes.
+type Destination struct {
+	Repository string // such as localhost:8080/payments/checkout
+	Tag        string // the one tag that the builder pushes
+	PlainHTTP  bool   // HTTP is right although the registry is on another machine
+	// Credential returns a user name and a password that may push and pull.
+	Credential func(ctx context.Context) (username, password string, err error)
+	Transport  http.RoundTripper // nil: the usual one
+}
+
+// Name is the image's full name with its tag.
+func (d Destination) Name() string { return d.Repository + ":" + d.Tag }
+
+// Host is the registry's part of the name.
+func (d Destination) Host() string {
+	host, _, _ := strings.Cut(d.Repository, "/")
+	return host
+}
+
+// Open returns the repository and the options to reach it from this process.
+func (d Destination) Open(ctx context.Context) (name.Repository, []remote.Option, error) {
+	naming := []name.Option{name.StrictValidation}
+	if d.PlainHTTP {
+		naming = append(naming, name.Insecure)
+	}
+	repo, err := name.NewRepository(d.Repository, naming...)
+	if err != nil {
+		return repo, nil, fmt.Errorf("the image name %s: %w", d.Repository, err)
+	}
+	user, password, err := d.Credential(ctx)
+	if err != nil {
+		return repo, nil, err
+	}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithUserAgent("slipway")}
+	if password != "" {
+		options = append(options, remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+	}
+	if d.Transport != nil {
+		options = append(options, remote.WithTransport(d.Transport))
+	}
+	return repo, options, nil
+}
+
+// Ping fails with a *Error where the registry does not answer this process.
+func (d Destination) Ping(ctx context.Context) error {
+	repo, _, err := d.Open(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, registryWithin)
+	defer cancel()
+	through := d.Transport
+	if through == nil {
+		through = remote.DefaultTransport
+	}
+	if _, err := transport.Ping(ctx, repo.Registry, through); err != nil {
+		return d.Explain(err)
+	}
+	return nil
+}
+
+// Explain turns a failure to reach the registry or to write to it into a *Error.
+func (d Destination) Explain(err error) error {
+	var answered *transport.Error
+	switch {
+	case err == nil:
+		return nil
+	case full(err.Error()):
+		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", d.Host()), err)
+	case errors.As(err, &answered) && (answered.StatusCode == http.StatusUnauthorized || answered.StatusCode == http.StatusForbidden):
+		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s refuses to take the image %s: the credential is not valid for it.", d.Host(), d.Repository), err)
+	case errors.As(err, &answered):
+		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s answered with an error (HTTP %d) when the image was pushed. Retry the build; if it happens again, its log says why.", d.Host(), answered.StatusCode), err)
+	}
+	return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s can't be reached from the worker, so the image could not be pushed. Start the registry or correct its address; then retry the build.", d.Host()), err)
+}
+
+func (r *run) destination() Destination {
+	b := r.build
+	repository := r.Registry.Host() + "/" + b.App.Team.Slug + "/" + b.App.Name
+	return Destination{
+		Repository: repository, Tag: numberTag(b), PlainHTTP: r.PlainHTTP,
+		Credential: func(ctx context.Context) (string, string, error) {
+			user, password, err := r.Registry.Credential(ctx, repository, []string{"pull", "push"}, credentialLife)
+			r.mask.Add(password)
+			return user, password, err
+		},
+	}
+}
+
+// tag gives the pushed image its annotations and its names, and the build the
+// image. An annotation changes the digest, so what is deployed and shown is the
+// annotated manifest. Only the worker that holds the build gets to move tags.
+func (r *run) tag(ctx context.Context, digest string) error {
+	return r.step(StepPush, "Push the image", func() error {
+		to := r.destination()
+		ctx, cancel := context.WithTimeout(ctx, registryWithin)
+		defer cancel()
+		tags, err := r.tags(ctx)
+		if err != nil {
+			return err
+		}
+		image, err := annotate(ctx, to, digest, r.annotations(), tags)
+		if err != nil {
+			return to.Explain(err)
+		}
+		b := r.build
+		b.ImageRepository, b.ImageDigest, b.ImageTags, b.ImageSize = to.Repository, image.digest, tags, image.size
+		r.log.Print(StepPush, "%s@%s", to.Repository, image.digest)
+		return nil
+	})
+}
+
+// tags are the names that the image gets, the build's own last. The branch's
+// name stays where it is when a newer build of the branch was quicker.
+func (r *run) tags(ctx context.Context) ([]string, error) {
+	b := r.build
+	tags := commitTags(b)
+	var held, newer int64
+	err := r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).Count(&held).Error; err != nil {
+			return err
+		}
+		return tx.Model(&models.Build{}).Where("app_id = ? AND ref = ? AND ref_kind = ? AND number > ? AND state = ?",
+			b.AppID, b.Ref, b.RefKind, b.Number, models.BuildSucceeded).Count(&newer).Error
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for newer builds: %w", err)
+	}
+	if held == 0 {
+		return nil, jobs.ErrTaken
+	}
+	if tag := refTag(b); tag != "" && newer == 0 {
+		tags = append(tags, tag)
+	}
+	return append(tags, numberTag(b)), nil
+}
+
+type published struct {
+	digest string
+	size   int64
+}
+
+// annotate writes the manifest anew with the annotations, as an OCI one, under the tags.
+func annotate(ctx context.Context, to Destination, digest string, annotations map[string]string, tags []string) (published, error) {
+	repo, options, err := to.Open(ctx)
+	if err != nil {
+		return published{}, err
+	}
+	puller, err := remote.NewPuller(options...)
+	if err != nil {
+		return published{}, err
+	}
+	have, err := puller.Get(ctx, repo.Digest(digest))
+	if err != nil {
+		return published{}, err
+	}
+	m, err := withAnnotations(have.Manifest, have.MediaType, annotations)
+	if err != nil {
+		return published{}, err
+	}
+	pusher, err := remote.NewPusher(options...)
+	if err != nil {
+		return published{}, err
+	}
+	for _, tag := range tags {
+		if err := pusher.Put(ctx, repo.Tag(tag), m); err != nil {
+			return published{}, err
+		}
+	}
+	return m.published()
+}
+
+// manifest is a manifest as it is stored. It pushes without its layers, which are there.
+type manifest struct {
+	raw  []byte
+	kind types.MediaType
+	size int64
+}
+
+// RawManifest returns the bytes that the digest is of.
+func (m *manifest) RawManifest() ([]byte, error) { return m.raw, nil }
+
+// MediaType returns the manifest's type.
+func (m *manifest) MediaType() (types.MediaType, error) { return m.kind, nil }
+
+func (m *manifest) published() (published, error) {
+	hash, _, err := v1.SHA256(strings.NewReader(string(m.raw)))
+	return published{hash.String(), m.size}, err
+}
+
+// withAnnotations adds the annotations to an image's manifest, or to an index.
+// Docker's own manifest type knows no annotations, so it becomes the OCI type, whose form is the same.
+func withAnnotations(raw []byte, kind types.MediaType, annotations map[string]string) (*manifest, error) {
+	if len(raw) > maxManifest {
+		return nil, errors.New("the manifest is too large")
+	}
+	m := &manifest{}
+	var err error
+	if kind.IsIndex() {
+		var index v1.IndexManifest
+		if err = json.Unmarshal(raw, &index); err != nil {
+			return nil, err
+		}
+		index.MediaType, index.Annotations = types.OCIImageIndex, annotations
+		for _, d := range index.Manifests {
+			m.size += d.Size
+		}
+		m.kind = index.MediaType
+		m.raw, err = json.Marshal(index)
+		return m, err
+	}
+	var image v1.Manifest
+	if err = json.Unmarshal(raw, &image); err != nil {
+		return nil, err
+	}
+	image.MediaType, image.Annotations = types.OCIManifestSchema1, annotations
+	image.Config.MediaType = types.OCIConfigJSON
+	m.size = image.Config.Size
+	for i, l := range image.Layers {
+		if l.MediaType == types.DockerLayer {
+			image.Layers[i].MediaType = types.OCILayer
+		}
+		m.size += l.Size
+	}
+	m.kind = image.MediaType
+	m.raw, err = json.Marshal(image)
+	return m, err
+}
