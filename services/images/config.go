@@ -112,8 +112,10 @@ func instruction(createdBy string) string {
 	if nop, ok := strings.CutPrefix(s, "/bin/sh -c #(nop)"); ok {
 		return strings.Join(strings.Fields(nop), " ")
 	}
-	if run, ok := strings.CutPrefix(s, "RUN /bin/sh -c "); ok {
-		return "RUN " + run
+	if strings.HasPrefix(s, "RUN ") { // RUN /bin/sh -c …, or RUN |1 ARG=value /bin/sh -c …
+		if _, run, ok := strings.Cut(s, "/bin/sh -c "); ok {
+			return "RUN " + run
+		}
 	}
 	if run, ok := strings.CutPrefix(s, "/bin/sh -c "); ok {
 		return "RUN " + run

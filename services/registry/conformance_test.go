@@ -1,0 +1,51 @@
+package registry_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/models/modelstest"
+)
+
+// conformance builds the official suite of the distribution specification,
+// from a module of its own, so that the server's module stays clean.
+func conformance(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "conformance")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/opencontainers/distribution-spec/conformance")
+	build.Dir = filepath.Join("testdata", "conformance")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the conformance suite: %v\n%s", err, out)
+	}
+	return program
+}
+
+func TestTheOfficialConformanceSuitePassesWithAuthenticationOn(t *testing.T) {
+	t.Parallel()
+	program := conformance(t)
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db)
+		run := exec.CommandContext(t.Context(), program)
+		run.Dir = t.TempDir()
+		run.Env = append(os.Environ(), "OCI_REGISTRY="+f.host, "OCI_TLS=disabled", "OCI_VERSION=1.1",
+			"OCI_REPO1=payments/repo1", "OCI_REPO2=payments/repo2", "OCI_RESULTS_DIR="+run.Dir,
+			"OCI_USERNAME=anything", "OCI_PASSWORD="+f.token(t, f.Maintainer, models.ScopeRegistryRead, models.ScopeRegistryWrite))
+		out, err := run.CombinedOutput()
+		if err != nil {
+			t.Fatalf("the conformance suite failed: %v\n%s", err, out)
+		}
+		passed, failed := bytes.Count(out, []byte(": Pass\n")), bytes.Count(out, []byte(": FAIL\n"))+bytes.Count(out, []byte(": Error\n"))
+		t.Logf("%d passed, %d failed, %d skipped", passed, failed, bytes.Count(out, []byte(": Skip\n")))
+		if passed < 800 || failed > 0 {
+			t.Errorf("the conformance suite did less than it should:\n%s", out)
+		}
+	})
+}
