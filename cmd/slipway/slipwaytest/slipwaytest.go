@@ -177,6 +177,19 @@ func run(t testing.TB, settings Settings, arguments ...string) *Process {
 	return p
 }
 
+// Run runs the program until it ends by itself, which it must within half a minute, and gives what it printed.
+func Run(t testing.TB, settings Settings, arguments ...string) (output string, err error) {
+	t.Helper()
+	p := run(t, settings, arguments...)
+	select {
+	case <-p.ended:
+		return p.Output(), p.err
+	case <-time.After(30 * time.Second):
+		t.Fatalf("slipway %s did not end:\n%s", strings.Join(arguments, " "), p.Output())
+		return "", nil
+	}
+}
+
 // PID is the process's id.
 func (p *Process) PID() int { return p.command.Process.Pid }
 
