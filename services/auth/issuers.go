@@ -130,15 +130,31 @@ func (i *Issuer) mayEnter(c claims) bool {
 	return slices.ContainsFunc(i.Domains, func(d string) bool { return strings.EqualFold(d, domain) })
 }
 
-// logoutURL returns where the issuer ends its own session (OpenID Connect
-// RP-Initiated Logout 1.0), or empty where it offers none or was not asked yet.
-func (s *Service) logoutURL(issuer string) string {
+// IssuerName returns what people call the issuer at the URL; the URL itself where it is no longer configured.
+func (s *Service) IssuerName(at string) string {
+	if i := s.issuerAt(at); i != nil {
+		return i.Name
+	}
+	return at
+}
+
+func (s *Service) issuerAt(at string) *Issuer {
 	for _, i := range s.Issuers {
-		if i.URL == issuer {
-			return i.endSession(s.ExternalURL + "/login?out=1")
+		if i.URL == at {
+			return i
 		}
 	}
-	return ""
+	return nil
+}
+
+// LogoutURL returns where the issuer ends its own session (OpenID Connect
+// RP-Initiated Logout 1.0), or empty where it offers none or was not asked yet.
+func (s *Service) LogoutURL(issuerID string) string {
+	i, err := s.Issuer(issuerID)
+	if err != nil {
+		return ""
+	}
+	return i.endSession(s.ExternalURL + "/login?out=1")
 }
 
 func (i *Issuer) endSession(back string) string {

@@ -83,7 +83,7 @@ func (p *portal) routes() http.Handler {
 			return
 		}
 		http.SetCookie(w, p.ClearSessionCookie())
-		io.WriteString(w, to)
+		io.WriteString(w, p.LogoutURL(to))
 	}))
 	mux.HandleFunc("GET /{$}", p.signedIn(func(w http.ResponseWriter, r *http.Request) {
 		who := models.PrincipalFrom(r.Context())

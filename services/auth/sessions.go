@@ -47,9 +47,9 @@ func (s *Service) Sessions(ctx context.Context, userID string) ([]models.Session
 	return rows, err
 }
 
-// End signs the context's principal out. It returns where the issuer ends its
-// own session, or empty where it does not offer that.
-func (s *Service) End(ctx context.Context) (logoutURL string, err error) {
+// End signs the context's principal out. It returns the id of the issuer that
+// the person signed in with, for LogoutURL.
+func (s *Service) End(ctx context.Context) (issuerID string, err error) {
 	p := models.PrincipalFrom(ctx)
 	if p == nil || p.Kind != models.PrincipalSession {
 		return "", errSignIn
@@ -61,7 +61,10 @@ func (s *Service) End(ctx context.Context) (logoutURL string, err error) {
 	if err := s.EndSession(ctx, p.UserID, session.ID); err != nil {
 		return "", err
 	}
-	return s.logoutURL(session.Issuer), nil
+	if issuer := s.issuerAt(session.Issuer); issuer != nil {
+		issuerID = issuer.ID
+	}
+	return issuerID, nil
 }
 
 // EndSession ends one session of the user. People end their own, admins anyone's.

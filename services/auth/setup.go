@@ -39,6 +39,15 @@ func (s *Service) SetupToken(ctx context.Context) (string, error) {
 	return token, nil
 }
 
+// NeedsSetup tells whether the portal waits for its first admin.
+func (s *Service) NeedsSetup(ctx context.Context) (bool, error) {
+	var n int64
+	if err := s.DB.WithContext(ctx).Model(&models.Setting{}).Where("key = ?", setupSetting).Count(&n).Error; err != nil {
+		return false, fmt.Errorf("reading the set-up token: %w", err)
+	}
+	return n > 0, nil
+}
+
 // CheckSetup tells whether the set-up token is good, and uses nothing up. It
 // fails with NotFound where it is not and TooMany where the peer guesses.
 func (s *Service) CheckSetup(ctx context.Context, token string) error {

@@ -42,7 +42,7 @@ func (s *Service) User(ctx context.Context, id string) (*models.User, error) {
 	if p == nil {
 		return nil, errSignIn
 	}
-	if p.UserID != id && models.AuthorizeAdmin(ctx) != nil {
+	if (p.UserID != id || !p.HasScope(models.ScopeRead)) && models.AuthorizeAdmin(ctx) != nil {
 		return nil, models.Errorf(models.NotFound, "No such user.")
 	}
 	var user models.User

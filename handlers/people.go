@@ -1,0 +1,63 @@
+package handlers
+
+import (
+	"slipway.dev/handlers/web"
+)
+
+// people are the pages about who may come in and what they may do.
+func (r *routes) people(s Services, base *web.Base) {
+	open, signedIn, admin := r.group(accessOpen), r.group(accessSignedIn), r.group(accessAdmin)
+
+	if s.Auth.Accounts != nil {
+		s.Auth.Accounts.Page = base.Password
+	}
+	login := &web.Login{Base: base, Auth: s.Auth}
+	open.GET("/login", login.Page)
+	open.GET("/login/:issuer", login.Begin)
+	open.GET("/login/:issuer/callback", login.Callback)
+	open.POST("/logout", login.Logout)
+	open.GET("/setup/:token", login.SetupForm)
+	open.POST("/setup/:token", login.Setup)
+	open.GET("/setup/:token/with/:issuer", login.SetupWith)
+	open.GET("/invites/:token", login.InviteForm)
+	open.POST("/invites/:token", login.AcceptInvite)
+
+	account := &web.Account{Base: base, Auth: s.Auth}
+	signedIn.GET("/account", account.Page)
+	signedIn.POST("/account/password", account.ChangePassword)
+	signedIn.POST("/account/sessions/end", account.EndAll)
+	signedIn.POST("/account/sessions/:session/end", account.EndSession)
+
+	tokens := &web.Tokens{Base: base, Auth: s.Auth}
+	signedIn.GET("/tokens", tokens.List)
+	signedIn.POST("/tokens", tokens.Create)
+	signedIn.POST("/tokens/:id/revoke", tokens.Revoke)
+
+	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
+	signedIn.GET("/teams", teams.List)
+	signedIn.GET("/teams/new", teams.New)
+	signedIn.POST("/teams", teams.Create)
+	signedIn.GET("/teams/:team", teams.Members)
+	signedIn.POST("/teams/:team/members/:user", teams.SetMember)
+	signedIn.POST("/teams/:team/members/:user/remove", teams.RemoveMember)
+	signedIn.GET("/teams/:team/tokens", teams.Tokens)
+	signedIn.POST("/teams/:team/tokens", teams.CreateToken)
+	signedIn.GET("/teams/:team/audit", teams.AuditLog)
+	signedIn.GET("/teams/:team/settings", teams.Settings)
+	signedIn.POST("/teams/:team/settings", teams.Update)
+
+	admins := &web.Admin{Base: base, Auth: s.Auth, Audit: s.Audit}
+	admin.GET("/admin", admins.Home)
+	admin.GET("/admin/users", admins.Users)
+	admin.GET("/admin/users/new", admins.NewUser)
+	admin.POST("/admin/users", admins.Invite)
+	admin.GET("/admin/users/:id", admins.User)
+	admin.POST("/admin/users/:id/admin", admins.MakeAdmin)
+	admin.POST("/admin/users/:id/admin/revoke", admins.RevokeAdmin)
+	admin.POST("/admin/users/:id/disable", admins.Disable)
+	admin.POST("/admin/users/:id/enable", admins.Enable)
+	admin.POST("/admin/users/:id/invite", admins.InviteAgain)
+	admin.POST("/admin/users/:id/sessions/end", admins.EndSessions)
+	admin.POST("/admin/users/:id/sessions/:session/end", admins.EndSession)
+	admin.GET("/admin/audit", admins.AuditLog)
+}
