@@ -178,3 +178,6 @@ type ProxyHold struct {
 	DeploymentID string `gorm:"primaryKey"`
 	InFlight     int    // while it drains
 }
+
+// ProxySilence is how long a proxy may be silent before it counts as gone.
+const ProxySilence = 5 * time.Second

@@ -1,0 +1,78 @@
+// Package deploy runs images in environments: targets and who may use them,
+// environments with their variables and secrets, and the rollout that puts a
+// new version beside the old one, waits until it is healthy, switches the
+// requests over and lets the old one drain. What a target must do stands on
+// [Target]; each kind of target is a package below this one.
+package deploy
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/services/git"
+	"slipway.dev/services/jobs"
+	"slipway.dev/services/registry"
+
+	"slipway.dev/services/secrets"
+)
+
+// Service knows targets and environments and deploys to them.
+type Service struct {
+	DB       *models.Database
+	Queue    *jobs.Queue
+	Box      *secrets.Box
+	Registry *registry.Service
+	Git      *git.Service
+	Kinds    []Kind
+	Apps     Address // where apps answer
+
+	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
+	Drain time.Duration // how long requests to the old version may last; 30 s where zero
+
+	mu   sync.Mutex
+	open map[string]openTarget // by target id
+}
+
+// Address says where apps answer: scheme://{app}-{environment}.domain:port.
+type Address struct {
+	Scheme string // http or https
+	Domain string // such as localhost
+	Port   string // empty: the scheme's own
+}
+
+// URL returns the address of the host name.
+func (a Address) URL(host string) string {
+	if a.Port != "" {
+		host += ":" + a.Port
+	}
+	return a.Scheme + "://" + host
+}
+
+type openTarget struct {
+	Target
+	updated time.Time
+}
+
+func (s *Service) startTime() time.Duration { return orElse(s.Start, 2*time.Minute) }
+func (s *Service) drainTime() time.Duration { return orElse(s.Drain, 30*time.Second) }
+
+func orElse(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+// Close closes the connections to all targets.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for id, t := range s.open {
+		errs = append(errs, t.Close())
+		delete(s.open, id)
+	}
+	return errors.Join(errs...)
+}

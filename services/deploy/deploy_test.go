@@ -1,0 +1,279 @@
+package deploy_test
+
+import (
+	"context"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/image"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"slipway.dev/models"
+	"slipway.dev/models/modelstest"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/dockertest"
+	"slipway.dev/services/git"
+	"slipway.dev/services/jobs"
+	"slipway.dev/services/registry"
+	"slipway.dev/services/secrets"
+)
+
+// stage is a portal without its pages: a database, a registry, workers, and the local engine.
+type stage struct {
+	*modelstest.World
+	t       *testing.T
+	db      *models.Database
+	service *deploy.Service
+	ctx     context.Context // acts for the developer
+	images  []string
+}
+
+func newStage(t *testing.T, db *models.Database) *stage {
+	t.Helper()
+	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{World: modelstest.Seed(t, db), t: t, db: db}
+	s.ctx = modelstest.As(t, db, s.Developer)
+	dockertest.Sweep(t, "slipway.target", s.Target.ID)
+	s.service = &deploy.Service{
+		DB: db, Box: box, Registry: serveRegistry(t, db, box), Git: &git.Service{Dir: t.TempDir()},
+		Kinds: []deploy.Kind{docker.Kind("")}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
+		Start: 6 * time.Second, Drain: 2 * time.Second,
+	}
+	s.service.Queue = s.worker(false)
+	engine := dockertest.Engine(t)
+	t.Cleanup(func() {
+		s.service.Close()
+		for _, ref := range s.images {
+			engine.ImageRemove(context.Background(), ref, image.RemoveOptions{Force: true})
+		}
+	})
+	return s
+}
+
+func serveRegistry(t *testing.T, db *models.Database, box *secrets.Box) *registry.Service {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: "http://" + listener.Addr().String(),
+		Authenticate: func(context.Context, string, string) (*models.Principal, error) {
+			return nil, models.Errorf(models.Unauthorized, "no")
+		},
+		Reload: func(ctx context.Context, p *models.Principal) (*models.Principal, error) { return p, addRoles(ctx, db, p) }}
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", r)
+	mux.HandleFunc("/registry/token", r.Token)
+	server := httptest.NewUnstartedServer(mux)
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	return r
+}
+
+// addRoles gives a principal the roles that the database knows.
+func addRoles(ctx context.Context, db *models.Database, p *models.Principal) error {
+	var members []models.Member
+	p.Teams = map[string]models.Role{}
+	err := db.WithContext(ctx).Where("user_id = ?", p.UserID).Find(&members).Error
+	for _, m := range members {
+		p.Teams[m.TeamID] = m.Role
+	}
+	return err
+}
+
+// worker returns a queue that knows the work of deployments, started where run is set.
+func (s *stage) worker(run bool) *jobs.Queue {
+	s.t.Helper()
+	q, err := jobs.New(s.db, jobs.Config{Deployments: 3, Others: 1, DeadAfter: 1500 * time.Millisecond})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m := s.service
+	as := &deploy.Service{DB: m.DB, Queue: q, Box: m.Box, Registry: m.Registry, Git: m.Git, Kinds: m.Kinds, Apps: m.Apps, Start: m.Start, Drain: m.Drain}
+	s.t.Cleanup(func() { as.Close() })
+	jobs.Register(q, as.Roll)
+	jobs.Register(q, as.RetireStopped)
+	q.Every(200*time.Millisecond, "reconcile", as.Reconcile)
+	if !run {
+		return q
+	}
+	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		q.Stop(ctx)
+	})
+	return q
+}
+
+// built pushes an image of the test server and records the build that made it.
+func (s *stage) built(number int64, env ...string) *models.Build {
+	s.t.Helper()
+	img := dockertest.App(s.t, env...)
+	digest, err := img.Digest()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	repository := s.service.Registry.Host() + "/payments/checkout"
+	user, password, err := s.service.Registry.Credential(models.WithPrincipal(s.t.Context(), models.System("test")), repository, []string{"pull", "push"}, time.Minute)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ref, err := name.NewTag(repository + ":" + strings.Repeat("v", int(number)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: user, Password: password})); err != nil {
+		s.t.Fatal(err)
+	}
+	s.images = append(s.images, repository+"@"+digest.String())
+	now := s.db.NowFunc()
+	b := &models.Build{ID: models.NewID(), TeamID: s.Team.ID, AppID: s.App.ID, Number: number, State: models.BuildSucceeded, Ref: "main", RefKind: "branch",
+		Commit: strings.Repeat(string(rune('0'+number)), 40), ImageRepository: repository, ImageDigest: digest.String(), ImageTags: []string{ref.TagStr()}, QueuedAt: now, CreatedAt: now}
+	if err := s.db.Create(b).Error; err != nil {
+		s.t.Fatal(err)
+	}
+	return b
+}
+
+func (s *stage) deploy(in deploy.Input) *models.Deployment {
+	s.t.Helper()
+	in.EnvironmentID, in.AppID = s.Environment.ID, s.App.ID
+	d, err := s.service.Deploy(s.ctx, in)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func (s *stage) get(id string) *models.Deployment {
+	s.t.Helper()
+	d, err := s.service.Get(s.ctx, id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+// until waits for the deployment to be as wanted.
+func (s *stage) until(id, what string, ok func(*models.Deployment) bool) *models.Deployment {
+	s.t.Helper()
+	for end := time.Now().Add(40 * time.Second); ; {
+		d := s.get(id)
+		if ok(d) {
+			return d
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("the deployment never was %s: %s %+v, phases %+v, instances %+v", what, d.State, d.Error, d.Phases, d.Instances)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func (s *stage) ended(id string) *models.Deployment {
+	s.t.Helper()
+	return s.until(id, "ended", func(d *models.Deployment) bool { return d.State.Ended() })
+}
+
+func (s *stage) succeeded(id string) *models.Deployment {
+	s.t.Helper()
+	d := s.ended(id)
+	if d.State != models.DeploymentSucceeded || !d.Active {
+		s.t.Fatalf("the deployment is %s: %+v; phases %+v", d.State, d.Error, d.Phases)
+	}
+	return d
+}
+
+// answer asks what the route of the place leads to.
+func (s *stage) answer(path string) string {
+	s.t.Helper()
+	var r models.Route
+	if err := s.db.First(&r, "app_id = ?", s.App.ID).Error; err != nil {
+		s.t.Fatal(err)
+	}
+	if len(r.Addresses) == 0 {
+		return ""
+	}
+	res, err := http.Get("http://" + r.Addresses[0] + path)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(body))
+}
+
+// live counts the containers of the target.
+func (s *stage) live() int {
+	s.t.Helper()
+	target, err := docker.Kind("").Open(deploy.Config{ID: s.Target.ID})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer target.Close()
+	all, err := target.List(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return len(all)
+}
+
+func TestANewVersionReplacesTheOldOneAndCanBeRolledBack(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		s.worker(true)
+		s.built(2, "VERSION=1")
+		first := s.succeeded(s.deploy(deploy.Input{}).ID)
+		if first.URL != "http://checkout-dev.localhost:8080" || first.Number != 1 {
+			t.Errorf("the deployment is %+v", first)
+		}
+		if got := s.answer("/version"); got != "1" {
+			t.Fatalf("the route answers %q", got)
+		}
+		s.built(3, "VERSION=2")
+		second := s.succeeded(s.deploy(deploy.Input{}).ID)
+		if got := s.answer("/version"); got != "2" {
+			t.Fatalf("after the second the route answers %q", got)
+		}
+		if second.PreviousID == nil || *second.PreviousID != first.ID {
+			t.Errorf("the second does not point at the first")
+		}
+		old := s.until(first.ID, "retired", func(d *models.Deployment) bool { return d.RetiredAt != nil })
+		if old.Active || old.Instances[0].State != models.InstanceStopped || !strings.Contains(strings.Join(old.Instances[0].LastLogs, "\n"), "stopped") {
+			t.Errorf("the old one is %+v, %+v", old, old.Instances[0])
+		}
+		if n := s.live(); n != 1 {
+			t.Errorf("%d containers run", n)
+		}
+		back, err := s.service.Rollback(s.ctx, first.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.succeeded(back.ID)
+		if got := s.answer("/version"); got != "1" {
+			t.Fatalf("after the rollback the route answers %q", got)
+		}
+		if d := s.get(second.ID); d.State != models.DeploymentRolledBack {
+			t.Errorf("the second is %s", d.State)
+		}
+	})
+}

@@ -1,0 +1,298 @@
+// Package deploytest holds what every kind of target must do, as one story that
+// each implementation runs.
+package deploytest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/services/deploy"
+)
+
+// Suite is what an implementation brings along.
+type Suite struct {
+	Open  func(t *testing.T) deploy.Target // a target with an id of its own; closed and swept by the implementation
+	Image deploy.Image                     // the server of services/dockertest, which the target can fetch
+	From  deploy.Source
+	Gone  deploy.Image // an image that the registry does not have
+}
+
+// Run tells the story.
+func Run(t *testing.T, s Suite) {
+	t.Run("a release becomes healthy, answers, and goes", s.lives)
+	t.Run("a second start of a release makes nothing twice", s.startsOnce)
+	t.Run("two releases run side by side", s.sideBySide)
+	t.Run("a release that crashes fails early with its exit code and last lines", s.crashes)
+	t.Run("a release that is never healthy fails at the deadline and says what was asked", s.unhealthy)
+	t.Run("a release whose port nobody listens on fails", s.deaf)
+	t.Run("an image that is not there fails with words", s.missing)
+	t.Run("a rollout that is told to end ends at once", s.canceled)
+	t.Run("removing what is gone is no error", s.removesNothing)
+	t.Run("logs can be followed and taken up again", s.logs)
+}
+
+func (s Suite) release(env ...string) deploy.Release {
+	id := models.NewID()
+	r := deploy.Release{
+		ID: id, Name: "payments-checkout-dev-" + id[24:], Team: "payments", App: "checkout", Environment: "dev", EnvironmentID: models.NewID(),
+		Image: s.Image, Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz",
+	}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		r.Env[name] = value
+	}
+	return r
+}
+
+func nothing(string) {}
+
+// up runs the release until it is healthy.
+func (s Suite) up(t *testing.T, target deploy.Target, r deploy.Release) deploy.Instance {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := target.Fetch(ctx, r.Image, s.From, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	found, err := target.Wait(ctx, r, nothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 || found[0].State != models.InstanceHealthy || found[0].Address == "" {
+		t.Fatalf("healthy are %+v", found)
+	}
+	return found[0]
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(body))
+}
+
+func count(t *testing.T, target deploy.Target, release string) (n int) {
+	t.Helper()
+	all, err := target.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if i.Release == release {
+			n++
+		}
+	}
+	return n
+}
+
+func (s Suite) lives(t *testing.T) {
+	target := s.Open(t)
+	r := s.release("GREETING=from outside")
+	i := s.up(t, target, r)
+	if got := get(t, "http://"+i.Address+"/env?name=GREETING"); got != "from outside" {
+		t.Errorf("the variable arrived as %q", got)
+	}
+	if err := target.Remove(t.Context(), r.ID, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, target, r.ID); n != 0 {
+		t.Errorf("%d instances are left", n)
+	}
+}
+
+func (s Suite) startsOnce(t *testing.T) {
+	target := s.Open(t)
+	r := s.release()
+	first := s.up(t, target, r)
+	second := s.up(t, target, r)
+	if first.ID != second.ID {
+		t.Errorf("the second start made another instance")
+	}
+	if n := count(t, target, r.ID); n != 1 {
+		t.Errorf("the release has %d instances", n)
+	}
+}
+
+func (s Suite) sideBySide(t *testing.T) {
+	target := s.Open(t)
+	one, two := s.release("GREETING=one"), s.release("GREETING=two")
+	a, b := s.up(t, target, one), s.up(t, target, two)
+	if get(t, "http://"+a.Address+"/env?name=GREETING") != "one" || get(t, "http://"+b.Address+"/env?name=GREETING") != "two" {
+		t.Error("the releases do not answer for themselves")
+	}
+	if err := target.Remove(t.Context(), one.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if get(t, "http://"+b.Address+"/env?name=GREETING") != "two" {
+		t.Error("removing one release touched the other")
+	}
+}
+
+// fails runs the release and returns why it is not healthy.
+func (s Suite) fails(t *testing.T, r deploy.Release, patience time.Duration, say func(string)) *deploy.Failure {
+	t.Helper()
+	target := s.Open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := target.Fetch(ctx, r.Image, s.From, nothing)
+	if err == nil {
+		err = target.Start(ctx, r)
+	}
+	if err == nil {
+		_, err = target.Wait(ctx, r, say)
+	}
+	var f *deploy.Failure
+	if !errors.As(err, &f) {
+		t.Fatalf("the release ended with %v", err)
+	}
+	if f.Message == "" || !strings.HasSuffix(f.Message, ".") {
+		t.Errorf("the message is no sentence: %q", f.Message)
+	}
+	return f
+}
+
+func (s Suite) crashes(t *testing.T) {
+	began := time.Now()
+	f := s.fails(t, s.release("CRASH=1"), time.Minute, nothing)
+	if time.Since(began) > 20*time.Second {
+		t.Errorf("a crash was seen only after %s", time.Since(began))
+	}
+	if f.Stage != deploy.StageStart || f.ExitCode == nil || *f.ExitCode != 3 {
+		t.Errorf("the failure is %+v", f)
+	}
+	if !strings.Contains(strings.Join(f.Logs, "\n"), "crashing") {
+		t.Errorf("the last lines are %q", f.Logs)
+	}
+}
+
+func (s Suite) unhealthy(t *testing.T) {
+	var said []string
+	f := s.fails(t, s.release("BAD=1"), 4*time.Second, func(line string) { said = append(said, line) })
+	if f.Stage != deploy.StageHealth {
+		t.Errorf("the failure is %+v", f)
+	}
+	if !strings.Contains(strings.Join(said, "\n"), "GET :8080/healthz → HTTP 500") {
+		t.Errorf("the transcript is %q", said)
+	}
+}
+
+func (s Suite) deaf(t *testing.T) {
+	for _, health := range []models.HealthKind{models.HealthHTTP, models.HealthTCP} {
+		r := s.release()
+		r.Port, r.Health = 8081, health
+		if f := s.fails(t, r, 4*time.Second, nothing); f.Stage != deploy.StageHealth {
+			t.Errorf("%s: the failure is %+v", health, f)
+		}
+	}
+	r := s.release()
+	r.Health = models.HealthTCP
+	s.up(t, s.Open(t), r)
+}
+
+func (s Suite) missing(t *testing.T) {
+	r := s.release()
+	r.Image = s.Gone
+	if f := s.fails(t, r, time.Minute, nothing); f.Stage != deploy.StageImage {
+		t.Errorf("the failure is %+v", f)
+	}
+}
+
+func (s Suite) canceled(t *testing.T) {
+	target := s.Open(t)
+	r := s.release("BAD=1")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	asked := make(chan struct{}, 100)
+	ended := make(chan error, 1)
+	go func() {
+		err := target.Fetch(ctx, r.Image, s.From, nothing)
+		if err == nil {
+			err = target.Start(ctx, r)
+		}
+		if err == nil {
+			_, err = target.Wait(ctx, r, func(string) { asked <- struct{}{} })
+		}
+		ended <- err
+	}()
+	select {
+	case <-asked:
+	case err := <-ended:
+		t.Fatalf("it ended by itself: %v", err)
+	}
+	enough := errors.New("enough")
+	cancel(enough)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, enough) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(2 * time.Second):
+		t.Fatal("it went on")
+	}
+	if err := target.Remove(t.Context(), r.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, target, r.ID); n != 0 {
+		t.Errorf("%d instances are left", n)
+	}
+}
+
+func (s Suite) removesNothing(t *testing.T) {
+	if err := s.Open(t).Remove(t.Context(), models.NewID(), time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s Suite) logs(t *testing.T) {
+	target := s.Open(t)
+	r := s.release()
+	i := s.up(t, target, r)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var first deploy.LogLine
+	for line, err := range target.Logs(ctx, r.ID, deploy.LogOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = line
+		break
+	}
+	if !strings.Contains(first.Text, "listening on 8080") || !first.Stderr || first.At.IsZero() {
+		t.Fatalf("the first line is %+v", first)
+	}
+	for n, err := range numbered(target.Logs(ctx, r.ID, deploy.LogOptions{After: first.At, Follow: true}), func() { get(t, "http://"+i.Address+"/version") }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(n.Text, "listening") {
+			t.Errorf("a line came twice: %q", n.Text)
+		}
+		if strings.Contains(n.Text, "GET /version") {
+			return
+		}
+	}
+	t.Error("the request's line never came")
+}
+
+// numbered does the thing once the lines are asked for.
+func numbered(lines func(func(deploy.LogLine, error) bool), thing func()) func(func(deploy.LogLine, error) bool) {
+	return func(yield func(deploy.LogLine, error) bool) {
+		go thing()
+		lines(yield)
+	}
+}

@@ -1,0 +1,243 @@
+package docker_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"slipway.dev/models"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/deploytest"
+	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/dockertest"
+)
+
+// push puts the image into a registry of the test's own.
+func push(t *testing.T, img v1.Image) deploy.Image {
+	t.Helper()
+	return pushAt(t, "127.0.0.1", img)
+}
+
+func pushAt(t *testing.T, ip string, img v1.Image) deploy.Image {
+	t.Helper()
+	listener, err := net.Listen("tcp", ip+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	repository := listener.Addr().String() + "/payments/checkout"
+	ref, err := name.NewTag(repository + ":1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deploy.Image{Repository: repository, Digest: digest.String()}
+}
+
+// outward returns a private address of this machine that is not the loopback's.
+func outward(t *testing.T) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsPrivate() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	t.Fatal("this machine has no private address")
+	return ""
+}
+
+func withCommand(t *testing.T, img v1.Image, command string) v1.Image {
+	t.Helper()
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := *file.Config.DeepCopy()
+	config.Entrypoint = []string{command}
+	changed, err := mutate.Config(img, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
+func anyone(context.Context) (string, string, error) { return "someone", "secret", nil }
+
+func open(t *testing.T, settings map[string]string) deploy.Target {
+	t.Helper()
+	id := models.NewID()
+	dockertest.Sweep(t, "slipway.target", id)
+	target, err := docker.Kind("").Open(deploy.Config{ID: id, Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { target.Close() })
+	return target
+}
+
+func TestADockerEngineDoesWhatEveryTargetMust(t *testing.T) {
+	image := push(t, dockertest.App(t, "VERSION=1"))
+	gone := image
+	gone.Digest = "sha256:" + strings.Repeat("0", 64)
+	forget(t, image.Ref())
+	deploytest.Run(t, deploytest.Suite{
+		Open:  func(t *testing.T) deploy.Target { return open(t, nil) },
+		Image: image, From: anyone, Gone: gone,
+	})
+}
+
+// forget removes a name that the engine has for an image when the test ends.
+func forget(t *testing.T, ref string) {
+	engine := dockertest.Engine(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if _, err := engine.ImageRemove(ctx, ref, image.RemoveOptions{Force: true}); err != nil && !client.IsErrNotFound(err) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestContainersGetNothingOfTheHost(t *testing.T) {
+	t.Parallel()
+	engine := dockertest.Engine(t)
+	target := open(t, nil)
+	r := release(push(t, dockertest.App(t)))
+	forget(t, r.Image.Ref())
+	if err := target.Fetch(t.Context(), r.Image, anyone, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	found, err := engine.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "slipway.deployment="+r.ID))})
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	c, err := engine.ContainerInspect(t.Context(), found[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := c.HostConfig
+	if h.Privileged || len(h.Binds) > 0 || len(h.Mounts) > 0 || len(h.CapAdd) > 0 || len(h.Devices) > 0 || len(h.VolumesFrom) > 0 ||
+		h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() || h.UTSMode.IsHost() || h.UsernsMode.IsHost() {
+		t.Errorf("the container has more than it may: %+v", h)
+	}
+	if len(h.SecurityOpt) != 1 || h.SecurityOpt[0] != "no-new-privileges" {
+		t.Errorf("the security options are %q", h.SecurityOpt)
+	}
+	for _, bindings := range c.NetworkSettings.Ports {
+		for _, b := range bindings {
+			if b.HostIP != "127.0.0.1" {
+				t.Errorf("a port is open on %s", b.HostIP)
+			}
+		}
+	}
+	for name := range c.NetworkSettings.Networks {
+		if !strings.HasPrefix(name, "slipway-") {
+			t.Errorf("the container is in the network %s", name)
+		}
+	}
+}
+
+func release(image deploy.Image) deploy.Release {
+	id := models.NewID()
+	return deploy.Release{ID: id, Name: "test-" + id[24:], Team: "test", App: "app", Environment: "dev", EnvironmentID: models.NewID(), Image: image,
+		Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz"}
+}
+
+func TestAnEngineThatDoesNotAnswerIsNamed(t *testing.T) {
+	t.Parallel()
+	target := open(t, map[string]string{"host": "unix://" + t.TempDir() + "/none.sock"})
+	_, err := target.Check(t.Context())
+	var f *deploy.Failure
+	if !errors.As(err, &f) || f.Stage != deploy.StageTarget || !strings.Contains(f.Message, "none.sock does not answer") {
+		t.Fatal(err)
+	}
+}
+
+func TestARegistryThatDoesNotAnswerIsNamed(t *testing.T) {
+	t.Parallel()
+	target := open(t, nil)
+	err := target.Fetch(t.Context(), deploy.Image{Repository: "127.0.0.1:1/payments/checkout", Digest: "sha256:" + strings.Repeat("a", 64)}, anyone, func(string) {})
+	var f *deploy.Failure
+	if !errors.As(err, &f) || f.Stage != deploy.StageImage || !strings.Contains(f.Message, "The registry 127.0.0.1:1 does not answer") {
+		t.Fatal(err)
+	}
+}
+
+func TestSettingsThatAreNoAddressAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, settings := range []map[string]string{{"host": "/var/run/docker.sock"}, {"host": "http://x"}, {"address": "everywhere"}} {
+		if _, err := docker.Kind("").Open(deploy.Config{ID: "x", Settings: settings}); !models.IsCode(err, models.Invalid) {
+			t.Errorf("%v gave %v", settings, err)
+		}
+	}
+}
+
+func TestAnImageThatTheEngineCanNotPullIsCarriedOver(t *testing.T) {
+	t.Parallel()
+	// The engine speaks https to addresses that are not the loopback's, so it can't pull, as Docker Desktop can't.
+	image := pushAt(t, outward(t), dockertest.App(t, "VERSION=carried"))
+	forget(t, "slipway.carried/image:"+strings.ReplaceAll(image.Digest, ":", "-"))
+	var said []string
+	target := open(t, nil)
+	err := target.Fetch(t.Context(), image, anyone, func(s string) { said = append(said, s) })
+	if err != nil {
+		t.Fatal(err, said)
+	}
+	r := release(image)
+	if err := target.Start(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := target.Wait(ctx, r, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnImageWhoseCommandIsMissingSaysSo(t *testing.T) {
+	t.Parallel()
+	target := open(t, nil)
+	img := dockertest.App(t)
+	image := push(t, withCommand(t, img, "/no/such/program"))
+	forget(t, image.Ref())
+	if err := target.Fetch(t.Context(), image, anyone, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	err := target.Start(t.Context(), release(image))
+	var f *deploy.Failure
+	if !errors.As(err, &f) || f.Stage != deploy.StageStart || !strings.Contains(f.Message, "ENTRYPOINT") {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,174 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/registry"
+	"github.com/docker/docker/client"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"slipway.dev/services/deploy"
+)
+
+// fetchTime bounds the transfer of an image.
+const fetchTime = 15 * time.Minute
+
+// Fetch makes the engine have the image: it has it already, it pulls it by
+// digest, or, where the engine itself can't reach the registry (Docker Desktop
+// runs in a machine of its own), it is handed the image through the API.
+func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source, say func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	if _, err := t.imageID(ctx, img); err == nil {
+		say("The engine has the image already.")
+		return nil
+	} else if !client.IsErrNotFound(err) {
+		return t.unreachable(err)
+	}
+	user, password, err := from(ctx)
+	if err != nil {
+		return deploy.Failf(deploy.StageImage, err, "No credential could be made to pull %s.", img.Ref())
+	}
+	pulled := t.pull(ctx, img, user, password, say)
+	if pulled == nil || ctx.Err() != nil {
+		return pulled
+	}
+	if client.IsErrConnectionFailed(pulled) {
+		return t.unreachable(pulled)
+	}
+	say("The engine can't pull from the registry; Slipway carries the image over.")
+	return t.carry(ctx, img, user, password)
+}
+
+// imageID returns the engine's own id of the image.
+func (t *target) imageID(ctx context.Context, img deploy.Image) (string, error) {
+	found, err := t.docker.ImageInspect(ctx, img.Ref())
+	if client.IsErrNotFound(err) {
+		found, err = t.docker.ImageInspect(ctx, carriedTag(img))
+	}
+	return found.ID, err
+}
+
+// carriedTag is the name of an image that came through the API, which leaves no digest in the engine.
+func carriedTag(img deploy.Image) string {
+	return "slipway.carried/image:" + strings.ReplaceAll(img.Digest, ":", "-")
+}
+
+func (t *target) pull(ctx context.Context, img deploy.Image, user, password string, say func(string)) error {
+	auth, err := registry.EncodeAuthConfig(registry.AuthConfig{Username: user, Password: password})
+	if err != nil {
+		return err
+	}
+	answer, err := t.docker.ImagePull(ctx, img.Ref(), image.PullOptions{RegistryAuth: auth})
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	return follow(answer, say)
+}
+
+// message is one line of the engine's progress.
+type message struct {
+	ID       string `json:"id"`
+	Status   string `json:"status"`
+	Error    string `json:"error"`
+	Progress struct {
+		Current int64 `json:"current"`
+		Total   int64 `json:"total"`
+	} `json:"progressDetail"`
+}
+
+// follow reads the engine's progress to its end and tells how much has come.
+func follow(r io.Reader, say func(string)) error {
+	current, total := map[string]int64{}, map[string]int64{}
+	for d := json.NewDecoder(io.LimitReader(r, 64<<20)); ; {
+		var m message
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading the engine's progress: %w", err)
+		}
+		if m.Error != "" {
+			return errors.New(m.Error)
+		}
+		if m.Status == "Downloading" && m.Progress.Total > 0 {
+			current[m.ID], total[m.ID] = m.Progress.Current, m.Progress.Total
+			say(fmt.Sprintf("Downloading: %.1f of %.1f MB.", megabytes(current), megabytes(total)))
+		}
+	}
+}
+
+func megabytes(sizes map[string]int64) float64 {
+	var sum int64
+	for _, n := range sizes {
+		sum += n
+	}
+	return float64(sum) / 1e6
+}
+
+// carry reads the image from its registry and loads it into the engine.
+func (t *target) carry(ctx context.Context, img deploy.Image, user, password string) error {
+	found, err := t.read(ctx, img, user, password)
+	if err != nil {
+		return explainImage(img, err)
+	}
+	tag, err := name.NewTag(carriedTag(img))
+	if err != nil {
+		return err
+	}
+	archive, writer := io.Pipe()
+	go func() { writer.CloseWithError(tarball.Write(tag, found, writer)) }()
+	defer archive.Close()
+	answer, err := t.docker.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return explainImage(img, err)
+	}
+	defer answer.Body.Close()
+	if err := follow(answer.Body, func(string) {}); err != nil {
+		return explainImage(img, err)
+	}
+	return nil
+}
+
+func (t *target) read(ctx context.Context, img deploy.Image, user, password string) (v1.Image, error) {
+	ref, err := name.NewDigest(img.Ref())
+	if err != nil {
+		return nil, err
+	}
+	info, err := t.docker.ServerVersion(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: info.Os, Architecture: info.Arch}),
+		remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+}
+
+// explainImage says why an image could not be had.
+func explainImage(img deploy.Image, err error) error {
+	host, _, _ := strings.Cut(img.Repository, "/")
+	if answer := new(transport.Error); errors.As(err, &answer) {
+		switch answer.StatusCode {
+		case http.StatusNotFound:
+			return deploy.Failf(deploy.StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", img.Ref())
+		case http.StatusUnauthorized, http.StatusForbidden:
+			return deploy.Failf(deploy.StageImage, err, "The registry %s refuses the credential for %s.", host, img.Repository)
+		}
+		return deploy.Failf(deploy.StageImage, err, "The registry %s answers with an error (HTTP %d). Try again when it is well.", host, answer.StatusCode)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return deploy.Failf(deploy.StageTimeout, err, "The image did not arrive within %s.", fetchTime)
+	}
+	return deploy.Failf(deploy.StageImage, err, "The registry %s does not answer, so the image can't be pulled. Check that it runs, and deploy again.", host)
+}

@@ -1,0 +1,124 @@
+package docker
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"slipway.dev/services/deploy"
+)
+
+// maxLine is how much of one line is kept.
+const maxLine = 16 << 10
+
+// Logs yields the lines of the release's container.
+func (t *target) Logs(ctx context.Context, release string, o deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
+	return func(yield func(deploy.LogLine, error) bool) {
+		found, err := t.ofRelease(ctx, release)
+		if err != nil {
+			yield(deploy.LogLine{}, err)
+			return
+		}
+		for _, i := range found {
+			for line, err := range t.lines(ctx, i.ID, o) {
+				if !yield(line, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// lines yields the lines of one container.
+func (t *target) lines(ctx context.Context, id string, o deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
+	return func(yield func(deploy.LogLine, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		opts := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: o.Follow, Tail: "all"}
+		if o.Tail > 0 {
+			opts.Tail = strconv.Itoa(o.Tail)
+		}
+		if !o.After.IsZero() {
+			opts.Since = fmt.Sprintf("%d.%09d", o.After.Unix(), o.After.Nanosecond())
+		}
+		body, err := t.docker.ContainerLogs(ctx, id, opts)
+		if client.IsErrNotFound(err) {
+			return
+		}
+		if err != nil {
+			yield(deploy.LogLine{}, t.unreachable(err))
+			return
+		}
+		defer body.Close()
+		for r := bufio.NewReader(body); ; {
+			line, err := readLine(r)
+			if err != nil {
+				if !errors.Is(err, io.EOF) && ctx.Err() == nil {
+					yield(deploy.LogLine{}, fmt.Errorf("reading the container's log: %w", err))
+				}
+				return
+			}
+			if line.At.After(o.After) && !yield(line, nil) {
+				return
+			}
+		}
+	}
+}
+
+// readLine reads one frame of the engine's stream: one byte of stream, three of
+// nothing, four of length, then "time text".
+func readLine(r *bufio.Reader) (deploy.LogLine, error) {
+	var head [8]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return deploy.LogLine{}, err
+	}
+	size := int64(binary.BigEndian.Uint32(head[4:]))
+	text, err := io.ReadAll(io.LimitReader(r, min(size, maxLine)))
+	if err != nil {
+		return deploy.LogLine{}, err
+	}
+	if _, err := io.CopyN(io.Discard, r, size-int64(len(text))); err != nil {
+		return deploy.LogLine{}, err
+	}
+	stamp, rest, _ := strings.Cut(string(text), " ")
+	at, err := time.Parse(time.RFC3339Nano, stamp)
+	if err != nil {
+		return deploy.LogLine{}, err
+	}
+	rest = strings.TrimRight(strings.ToValidUTF8(rest, "�"), "\r\n")
+	return deploy.LogLine{At: at.UTC(), Stderr: head[0] == 2, Text: rest}, nil
+}
+
+// lastLines returns what the container said last.
+func (t *target) lastLines(ctx context.Context, id string) (lines []string) {
+	for line, err := range t.lines(ctx, id, deploy.LogOptions{Tail: 30}) {
+		if err != nil {
+			break
+		}
+		lines = append(lines, plain(line.Text))
+	}
+	return lines
+}
+
+// plain drops what is not text.
+func plain(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "�")))
+}

@@ -1,0 +1,393 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/client"
+	"github.com/docker/go-connections/nat"
+	"slipway.dev/models"
+	"slipway.dev/services/deploy"
+)
+
+// startTime bounds the engine's work of making and starting a container.
+const startTime = time.Minute
+
+// Start makes the release's container run. One that runs already is kept; one
+// that was made and never started, or has ended, is replaced.
+func (t *target) Start(ctx context.Context, r deploy.Release) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	found, err := t.ofRelease(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	kept := false
+	for _, i := range found {
+		if !kept && i.StartedAt != nil && i.ExitCode == nil {
+			kept = true
+			continue
+		}
+		if err := t.remove(ctx, i.ID); err != nil {
+			return t.unreachable(err)
+		}
+	}
+	if kept {
+		return nil
+	}
+	image, err := t.imageID(ctx, r.Image)
+	if err != nil {
+		return t.explainStart(r, err)
+	}
+	id, err := t.create(ctx, r, image)
+	if err != nil {
+		return t.explainStart(r, err)
+	}
+	if err := t.docker.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return t.explainStart(r, err)
+	}
+	return nil
+}
+
+// create makes the container. The environment's network can go between the
+// calls, when the last container of another app leaves it: then all is tried again.
+func (t *target) create(ctx context.Context, r deploy.Release, image string) (string, error) {
+	for attempt := 1; ; attempt++ {
+		id, err := t.tryCreate(ctx, r, image, containerName(r, attempt))
+		if attempt == 3 || !(errdefs.IsConflict(err) || client.IsErrNotFound(err)) {
+			return id, err
+		}
+	}
+}
+
+func (t *target) tryCreate(ctx context.Context, r deploy.Release, image, name string) (string, error) {
+	net, err := t.network(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	ends := map[string]*network.EndpointSettings{net: {Aliases: []string{r.App}}}
+	made, err := t.docker.ContainerCreate(ctx, t.config(r, image), t.hostConfig(r), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
+	return made.ID, err
+}
+
+// containerName is the release's name; a container of somebody else's may have it.
+func containerName(r deploy.Release, attempt int) string {
+	if attempt == 1 {
+		return "slipway-" + r.Name
+	}
+	return fmt.Sprintf("slipway-%s-%d", r.Name, attempt)
+}
+
+// config is what runs in the container. All that reaches it comes from the
+// release: there is no way to name an entry point, a user, a host path or a device.
+func (t *target) config(r deploy.Release, image string) *container.Config {
+	c := &container.Config{
+		Image: image,
+		Labels: map[string]string{
+			labelTarget: t.id, labelDeployment: r.ID, labelEnvironment: r.EnvironmentID,
+			labelApp: r.App, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port),
+		},
+		ExposedPorts: nat.PortSet{port(r): {}},
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Env)) {
+		c.Env = append(c.Env, name+"="+r.Env[name])
+	}
+	return c
+}
+
+func port(r deploy.Release) nat.Port { return nat.Port(strconv.Itoa(r.Port) + "/tcp") }
+
+// hostConfig gives the container no more of the host than a port of the address
+// for the proxy. It restarts by itself only after it has been healthy once, so
+// that a crash at the start is seen as what it is.
+func (t *target) hostConfig(r deploy.Release) *container.HostConfig {
+	pids := int64(4096)
+	return &container.HostConfig{
+		PortBindings:  nat.PortMap{port(r): {{HostIP: t.address, HostPort: "0"}}},
+		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		SecurityOpt:   []string{"no-new-privileges"},
+		Resources:     container.Resources{PidsLimit: &pids},
+		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
+	}
+}
+
+// network returns the environment's own network, made where it is missing. Two
+// may be made at once, for the engine does not mind equal names: all take the first one.
+func (t *target) network(ctx context.Context, r deploy.Release) (string, error) {
+	id, err := t.findNetwork(ctx, r.EnvironmentID)
+	if id != "" || err != nil {
+		return id, err
+	}
+	made, err := t.docker.NetworkCreate(ctx, networkName(r), network.CreateOptions{
+		Driver: "bridge",
+		Labels: map[string]string{labelTarget: t.id, labelEnvironment: r.EnvironmentID, labelTeam: r.Team},
+	})
+	if errdefs.IsConflict(err) {
+		if id, again := t.findNetwork(ctx, r.EnvironmentID); id != "" || again != nil {
+			return id, again
+		}
+	}
+	return made.ID, err
+}
+
+func networkName(r deploy.Release) string {
+	return fmt.Sprintf("slipway-%s-%s-%s", r.Team, r.Environment, short(r.EnvironmentID))
+}
+
+// short is the random end of an id.
+func short(id string) string { return id[max(0, len(id)-8):] }
+
+func (t *target) findNetwork(ctx context.Context, environment string) (string, error) {
+	found, err := t.docker.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(
+		filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelEnvironment+"="+environment))})
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	first := slices.MinFunc(found, func(a, b network.Summary) int { return a.Created.Compare(b.Created) })
+	return first.ID, nil
+}
+
+// explainStart says why the engine did not start the container.
+func (t *target) explainStart(r deploy.Release, err error) error {
+	text := plain(err.Error())
+	switch {
+	case client.IsErrConnectionFailed(err):
+		return t.unreachable(err)
+	case strings.Contains(text, "No such image"):
+		return deploy.Failf(deploy.StageImage, err, "The image %s is not in the engine any more. Deploy again.", r.Image.Ref())
+	case strings.Contains(text, "exec format error"):
+		return deploy.Failf(deploy.StageStart, err, "The image is made for another kind of processor than the target has. Build it for the target's platform.")
+	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory") && strings.Contains(text, "exec"):
+		return deploy.Failf(deploy.StageStart, err, "The image's command can't be started: %s Check ENTRYPOINT and CMD in the Dockerfile.", sentence(text))
+	case strings.Contains(text, "No command specified"):
+		return deploy.Failf(deploy.StageStart, err, "The image says nothing to run. Add a CMD or an ENTRYPOINT to its Dockerfile.")
+	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
+		return deploy.Failf(deploy.StageStart, err, "The port that the engine chose on %s is taken. Deploy again.", t.address)
+	case strings.Contains(text, "address pool"):
+		return deploy.Failf(deploy.StageTarget, err, "The Docker Engine has no free network for the environment. Remove networks that nobody uses, or give the engine more address pools.")
+	case errdefs.IsConflict(err):
+		return deploy.Failf(deploy.StageStart, err, "The Docker Engine has other containers under the names for this deployment. Remove them, and deploy again.")
+	case errdefs.IsDeadlineExceeded(err):
+		return deploy.Failf(deploy.StageTimeout, err, "The Docker Engine did not start the container within %s.", startTime)
+	}
+	return deploy.Failf(deploy.StageStart, err, "The Docker Engine could not start the container: %s", sentence(text))
+}
+
+func sentence(text string) string {
+	text = strings.TrimPrefix(text, "Error response from daemon: ")
+	if len(text) > 400 {
+		text = text[:400] + "…"
+	}
+	return strings.ToValidUTF8(strings.TrimRight(text, ". "), "") + "."
+}
+
+// Wait asks the container again and again until it is healthy.
+func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) ([]deploy.Instance, error) {
+	story := deploy.NewTranscript(say)
+	defer story.Flush()
+	for began := time.Now(); ; {
+		healthy, err := t.ask(ctx, r, story)
+		if err != nil {
+			return nil, err
+		}
+		if healthy != nil {
+			return healthy, t.keepRunning(ctx, healthy)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, t.tooLate(ctx, r)
+		case <-time.After(pause(time.Since(began))):
+		}
+	}
+}
+
+// pause grows with the time that passed: most apps are up at once, some need minutes.
+func pause(passed time.Duration) time.Duration {
+	return min(max(passed/20, 20*time.Millisecond), time.Second)
+}
+
+// ask looks once: the instances when they are healthy, nothing when not yet, an error when never.
+func (t *target) ask(ctx context.Context, r deploy.Release, story *deploy.Transcript) ([]deploy.Instance, error) {
+	found, err := t.ofRelease(ctx, r.ID)
+	if ctx.Err() != nil {
+		return nil, nil // Wait says why
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed the container while it started. Deploy again.")
+	}
+	i := found[0]
+	if i.ExitCode != nil {
+		return nil, t.ended(ctx, i)
+	}
+	if i.Address == "" && r.Health != models.HealthImage {
+		story.Add("port", "not published yet")
+		return nil, nil
+	}
+	asked, answer, healthy, err := t.healthOf(ctx, r, i)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	story.Add(asked, answer)
+	if !healthy {
+		return nil, nil
+	}
+	i.State, i.Message = models.InstanceHealthy, ""
+	return []deploy.Instance{i}, nil
+}
+
+func (t *target) healthOf(ctx context.Context, r deploy.Release, i deploy.Instance) (asked, answer string, healthy bool, err error) {
+	switch r.Health {
+	case models.HealthTCP:
+		answer, healthy = t.probe.TCP(ctx, i.Address)
+		return fmt.Sprintf("TCP port %d", r.Port), answer, healthy, nil
+	case models.HealthImage:
+		answer, healthy, err = t.ownCheck(ctx, i.ID)
+		return "HEALTHCHECK", answer, healthy, err
+	default:
+		answer, healthy = t.probe.HTTP(ctx, i.Address, r.HealthPath)
+		return fmt.Sprintf("GET :%d%s", r.Port, r.HealthPath), answer, healthy, nil
+	}
+}
+
+// ownCheck reads what the image's HEALTHCHECK says.
+func (t *target) ownCheck(ctx context.Context, id string) (answer string, healthy bool, err error) {
+	c, err := t.docker.ContainerInspect(ctx, id)
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", false, nil
+		}
+		return "", false, t.unreachable(err)
+	}
+	if c.State.Health == nil || c.State.Health.Status == container.NoHealthcheck {
+		return "", false, deploy.Failf(deploy.StageHealth, nil, "The image has no HEALTHCHECK. Add one to the Dockerfile, or choose an HTTP path or the TCP port in the app's settings.")
+	}
+	answer = c.State.Health.Status
+	if n := len(c.State.Health.Log); n > 0 {
+		last := c.State.Health.Log[n-1]
+		answer = strings.TrimSpace(fmt.Sprintf("%s, exit code %d %s", answer, last.ExitCode, sentenceOf(last.Output)))
+	}
+	if c.State.Health.Status == container.Unhealthy {
+		f := deploy.Failf(deploy.StageHealth, nil, "The image's HEALTHCHECK says that the app is unhealthy: %s.", answer)
+		f.Logs = t.lastLines(ctx, id)
+		return answer, false, f
+	}
+	return answer, c.State.Health.Status == container.Healthy, nil
+}
+
+func sentenceOf(output string) string {
+	output = plain(output)
+	if len(output) > 200 {
+		output = strings.ToValidUTF8(output[:200], "") + "…"
+	}
+	return output
+}
+
+// keepRunning lets the engine restart the containers from now on, after a crash or a reboot.
+func (t *target) keepRunning(ctx context.Context, instances []deploy.Instance) error {
+	for _, i := range instances {
+		_, err := t.docker.ContainerUpdate(ctx, i.ID, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}})
+		if err != nil {
+			return t.unreachable(err)
+		}
+	}
+	return nil
+}
+
+// ended explains a container that ended before it was healthy.
+func (t *target) ended(ctx context.Context, i deploy.Instance) error {
+	f := deploy.Failf(deploy.StageStart, nil, "The container ended with exit code %d before it was healthy.", *i.ExitCode)
+	c, err := t.docker.ContainerInspect(ctx, i.ID)
+	switch {
+	case err == nil && c.State.OOMKilled:
+		f.OOM = true
+		f.Message = "The container used more memory than it may, and the system ended it before it was healthy."
+	case *i.ExitCode == 0:
+		f.Message = "The container ended by itself, without an error, before it was healthy. A deployed app has to keep running and listen on its port."
+	case *i.ExitCode == 126 || *i.ExitCode == 127:
+		f.Message = fmt.Sprintf("The image's command could not be run (exit code %d). Check ENTRYPOINT and CMD in the Dockerfile.", *i.ExitCode)
+	}
+	f.ExitCode, f.Logs = i.ExitCode, t.lastLines(ctx, i.ID)
+	return f
+}
+
+// tooLate explains a container that was not healthy in time.
+func (t *target) tooLate(ctx context.Context, r deploy.Release) error {
+	if ctx.Err() != context.DeadlineExceeded {
+		return context.Cause(ctx)
+	}
+	f := deploy.Failf(deploy.StageHealth, ctx.Err(), "The app did not become healthy in time: %s.", wanted(r))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if found, err := t.ofRelease(ctx, r.ID); err == nil && len(found) > 0 {
+		f.Logs = t.lastLines(ctx, found[0].ID)
+	}
+	return f
+}
+
+func wanted(r deploy.Release) string {
+	switch r.Health {
+	case models.HealthTCP:
+		return fmt.Sprintf("nothing listens on port %d of the container", r.Port)
+	case models.HealthImage:
+		return "the image's HEALTHCHECK never said healthy"
+	}
+	return fmt.Sprintf("GET %s on port %d never answered with a status from 200 to 399", r.HealthPath, r.Port)
+}
+
+// Remove stops and removes the release's containers, and the environment's network after the last of them.
+func (t *target) Remove(ctx context.Context, release string, grace time.Duration) error {
+	found, err := t.ofRelease(ctx, release)
+	if err != nil {
+		return err
+	}
+	for _, i := range found {
+		seconds := int(grace.Round(time.Second) / time.Second)
+		if grace > 0 && i.ExitCode == nil {
+			if err := t.docker.ContainerStop(ctx, i.ID, container.StopOptions{Timeout: &seconds}); err != nil && !client.IsErrNotFound(err) {
+				return t.unreachable(err)
+			}
+		}
+		if err := t.remove(ctx, i.ID); err != nil {
+			return t.unreachable(err)
+		}
+	}
+	return t.dropNetworks(ctx)
+}
+
+func (t *target) remove(ctx context.Context, id string) error {
+	err := t.docker.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if client.IsErrNotFound(err) || errdefs.IsConflict(err) { // gone, or going
+		return nil
+	}
+	return err
+}
+
+// dropNetworks removes the target's networks that no container uses; the engine refuses for the others.
+func (t *target) dropNetworks(ctx context.Context) error {
+	found, err := t.docker.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelTarget+"="+t.id), filters.Arg("dangling", "true"))})
+	if err != nil {
+		return t.unreachable(err)
+	}
+	for _, n := range found {
+		err := t.docker.NetworkRemove(ctx, n.ID)
+		if err != nil && !client.IsErrNotFound(err) && !errdefs.IsPermissionDenied(err) && !errdefs.IsConflict(err) {
+			return t.unreachable(err)
+		}
+	}
+	return nil
+}

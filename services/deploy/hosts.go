@@ -1,0 +1,59 @@
+package deploy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+)
+
+// maxLabel is the length of a label of a host name (RFC 1035 §2.3.4).
+const maxLabel = 63
+
+// reserve returns the place's host name: the one it has, else the first free one.
+func (s *Service) reserve(tx *gorm.DB, p *place) (string, error) {
+	var r models.Route
+	err := tx.Where("app_id = ? AND environment_id = ?", p.App.ID, p.Environment.ID).Limit(1).Find(&r).Error
+	if r.Host != "" || err != nil {
+		return r.Host, err
+	}
+	for _, label := range labels(p) {
+		var taken int64
+		host := label + "." + s.Apps.Domain
+		if err := tx.Model(&models.Route{}).Where("host = ?", host).Count(&taken).Error; err != nil {
+			return "", err
+		}
+		if taken > 0 {
+			continue
+		}
+		r = models.Route{Host: host, TeamID: p.App.TeamID, AppID: p.App.ID, EnvironmentID: p.Environment.ID, Addresses: []string{}, UpdatedAt: s.now()}
+		return host, tx.Create(&r).Error
+	}
+	return "", models.Errorf(models.Conflict, "Every host name for %s in %s is taken. Rename the app.", p.App.Name, p.Environment.Name)
+}
+
+// labels are the names that a place may get, the wanted one first: another
+// team, or another pair of names with a hyphen in it, may have that one.
+func labels(p *place) []string {
+	short := p.App.Name + "-" + p.Environment.Name
+	sum := sha256.Sum256([]byte(p.App.ID + "/" + p.Environment.ID))
+	mark := "-" + hex.EncodeToString(sum[:4])
+	all := []string{fit(short, mark), fit(short+"-"+p.Team.Slug, mark)}
+	return append(all, short[:min(len(short), maxLabel-len(mark))]+mark)
+}
+
+// fit cuts a name that is too long for a label and marks it.
+func fit(name, mark string) string {
+	if len(name) <= maxLabel {
+		return name
+	}
+	return name[:maxLabel-len(mark)] + mark
+}
+
+// host returns the host name that the place has or would get first.
+func (s *Service) host(tx *gorm.DB, p *place) (string, error) {
+	var r models.Route
+	err := tx.Where("app_id = ? AND environment_id = ?", p.App.ID, p.Environment.ID).Limit(1).Find(&r).Error
+	return or(r.Host, labels(p)[0]+"."+s.Apps.Domain), err
+}

@@ -1,0 +1,126 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+	"slipway.dev/models"
+	"slipway.dev/services/jobs"
+	"slipway.dev/services/logs"
+)
+
+const (
+	maxDetail = 60                     // lines of a phase's transcript
+	sayEvery  = 250 * time.Millisecond // how often a phase that goes on is written
+)
+
+// phase does one part of the rollout and writes its story while it goes on.
+func (r *rollout) phase(ctx context.Context, name string, do func(context.Context, func(string)) error) error {
+	r.seq++
+	began := r.now()
+	p := &models.DeploymentPhase{DeploymentID: r.d.ID, Seq: r.seq, Name: name, State: models.StepRunning, StartedAt: &began}
+	if err := r.write(ctx, p); err != nil {
+		return err
+	}
+	written := time.Now()
+	err := do(ctx, func(line string) {
+		p.Message = line
+		if p.Detail = append(p.Detail, line); len(p.Detail) > maxDetail {
+			p.Detail = p.Detail[1:]
+		}
+		if time.Since(written) > sayEvery && r.write(ctx, p) == nil {
+			written = time.Now()
+		}
+	})
+	ended := r.now()
+	p.State, p.FinishedAt = stateAfter(err), &ended
+	return errors.Join(err, r.write(context.WithoutCancel(ctx), p))
+}
+
+func stateAfter(err error) models.StepState {
+	switch {
+	case err == nil:
+		return models.StepSucceeded
+	case errors.Is(err, jobs.ErrCanceled), errors.Is(err, errNotOurs), errors.Is(err, context.Canceled):
+		return models.StepCanceled
+	}
+	return models.StepFailed
+}
+
+// write stores the phase while this worker holds the deployment.
+func (r *rollout) write(ctx context.Context, p *models.DeploymentPhase) error {
+	return r.whileHeld(ctx, func(tx *gorm.DB) error {
+		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(p).Error
+	})
+}
+
+// whileHeld makes the changes and tells the pages, if the deployment is still this worker's.
+func (r *rollout) whileHeld(ctx context.Context, change func(tx *gorm.DB) error) error {
+	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), r.d.ID).UpdateColumn("attempt", gorm.Expr("attempt"))
+		if held.Error != nil {
+			return held.Error
+		}
+		if held.RowsAffected == 0 {
+			return jobs.ErrLost
+		}
+		if err := change(tx); err != nil {
+			return err
+		}
+		return publish(tx, r.d, "deployment.progress")
+	})
+}
+
+// record stores the instances as the target has just described them.
+func (r *rollout) record(ctx context.Context, found []Instance) error {
+	return r.whileHeld(ctx, func(tx *gorm.DB) error {
+		for _, i := range found {
+			if err := save(tx, r.d.ID, i, r.now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// save stores an instance of the deployment, the row of its runtime id where there is one.
+func save(tx *gorm.DB, deploymentID string, i Instance, now time.Time) error {
+	var row models.Instance
+	if err := tx.Where("deployment_id = ? AND runtime_id = ?", deploymentID, i.ID).Limit(1).Find(&row).Error; err != nil {
+		return err
+	}
+	if row.ID == "" {
+		row = models.Instance{ID: models.NewID(), DeploymentID: deploymentID, RuntimeID: i.ID, CreatedAt: now}
+	}
+	row.Name, row.Address, row.State, row.Message = i.Name, i.Address, i.State, i.Message
+	row.Restarts, row.ExitCode, row.StartedAt, row.UpdatedAt = i.Restarts, i.ExitCode, i.StartedAt, now
+	return tx.Save(&row).Error
+}
+
+// masker hides the deployment's secrets in what its instances print.
+type masker struct{ *logs.Masker }
+
+func (r *rollout) masker() masker { return r.maskerOf(r.d) }
+
+func (s *Service) maskerOf(d *models.Deployment) masker {
+	m := logs.NewMasker()
+	values, err := s.openValues(d)
+	if err != nil {
+		return masker{m} // it could not have started without them
+	}
+	for _, v := range values {
+		m.Add(v)
+	}
+	return masker{m}
+}
+
+func (m masker) lines(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = m.Mask(l)
+	}
+	return out
+}

@@ -1,0 +1,210 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"slipway.dev/models"
+	"slipway.dev/services/git"
+)
+
+// maxCommits is how many commits a plan names.
+const maxCommits = 30
+
+// Plan says what a deployment would change, and whether it can work.
+type Plan struct {
+	Environment *models.Environment
+	App         *models.App
+	Image       *Choice
+	Current     *models.Deployment // what serves now; nil: nothing
+	Commits     []git.Commit       // that the deployment brings, newest first
+	More        bool               // there are more commits than these
+	Back        bool               // the commits are taken away: the image is older than what runs
+	CommitsNote string             // why no commits are shown
+	Variables   []Change
+	Secrets     []Change
+	Port        int
+	Health      models.HealthKind
+	HealthPath  string
+	SizeBefore  int64 // of what runs; 0: not known
+	URL         string
+	Checks      []Check
+	ConfigHash  string // give it to Deploy, so that what is deployed is what was looked at
+}
+
+// Change is a variable or a secret that differs from what runs. Values are not shown.
+type Change struct {
+	Name string
+	Kind string // added, removed, changed
+}
+
+// Check is one thing that was looked at before a deployment.
+type Check struct {
+	Name    string
+	OK      bool
+	Message string
+}
+
+// Ready tells whether every check passed.
+func (p *Plan) Ready() bool {
+	return !slices.ContainsFunc(p.Checks, func(c Check) bool { return !c.OK })
+}
+
+// Plan looks at what Deploy with the same input would change. It changes nothing.
+func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
+	at, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleViewer)
+	if err != nil {
+		return nil, err
+	}
+	choice, err := s.choose(ctx, at, in)
+	if err != nil {
+		return nil, err
+	}
+	db := s.DB.WithContext(ctx)
+	var next models.Deployment
+	if _, err := s.configure(db, &next, at, choice); err != nil {
+		return nil, err
+	}
+	host, err := s.host(db, at)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: next.ConfigHash,
+		Port: next.Config.Port, Health: next.Config.Health, HealthPath: next.Config.HealthPath,
+	}
+	if p.Current, err = s.current(ctx, at); err != nil {
+		return nil, err
+	}
+	var before models.DeploymentConfig
+	if p.Current != nil {
+		before = p.Current.Config
+		if p.Current.Build != nil {
+			p.SizeBefore = p.Current.Build.ImageSize
+		}
+	}
+	p.Variables, p.Secrets = compare(before.Variables, next.Config.Variables), compare(before.Secrets, next.Config.Secrets)
+	s.compareCommits(ctx, p)
+	return p, s.check(ctx, p)
+}
+
+// current returns what serves in the place.
+func (s *Service) current(ctx context.Context, at *place) (*models.Deployment, error) {
+	var d models.Deployment
+	err := s.DB.WithContext(ctx).Omit("sealed_secrets").Preload("Build").Where("environment_id = ? AND app_id = ? AND active", at.Environment.ID, at.App.ID).Limit(1).Find(&d).Error
+	if d.ID == "" || err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// compare lists the names whose values differ, in their order.
+func compare(before, after map[string]string) (out []Change) {
+	names := map[string]bool{}
+	for n := range before {
+		names[n] = true
+	}
+	for n := range after {
+		names[n] = true
+	}
+	for _, n := range slices.Sorted(maps.Keys(names)) {
+		was, had := before[n]
+		is, has := after[n]
+		switch {
+		case !had:
+			out = append(out, Change{n, "added"})
+		case !has:
+			out = append(out, Change{n, "removed"})
+		case was != is:
+			out = append(out, Change{n, "changed"})
+		}
+	}
+	return out
+}
+
+// compareCommits lists the commits between what runs and the image. That they
+// can't be read is no obstacle: a note says so.
+func (s *Service) compareCommits(ctx context.Context, p *Plan) {
+	switch {
+	case p.Image.Build == nil:
+		p.CommitsNote = "Slipway did not build this image, so its commit is not known."
+	case p.Current == nil:
+		p.CommitsNote = "Nothing runs here yet."
+	case p.Current.Build == nil:
+		p.CommitsNote = "Slipway did not build what runs now, so its commit is not known."
+	case p.Current.Build.Commit == p.Image.Build.Commit:
+		p.CommitsNote = "The same commit as what runs now."
+	default:
+		p.CommitsNote = s.readCommits(ctx, p, p.Current.Build.Commit, p.Image.Build.Commit)
+	}
+}
+
+func (s *Service) readCommits(ctx context.Context, p *Plan, from, to string) (note string) {
+	var err error
+	if p.Commits, p.More, err = s.Git.Log(ctx, p.App.RepositoryID, from, to, maxCommits); err == nil && len(p.Commits) == 0 {
+		p.Back = true
+		p.Commits, p.More, err = s.Git.Log(ctx, p.App.RepositoryID, to, from, maxCommits)
+	}
+	if err != nil {
+		return "The commits could not be read from the repository."
+	}
+	return ""
+}
+
+// check looks at what could stop the deployment.
+func (s *Service) check(ctx context.Context, p *Plan) error {
+	add := func(name string, ok bool, format string, args ...any) {
+		p.Checks = append(p.Checks, Check{name, ok, fmt.Sprintf(format, args...)})
+	}
+	add("Image", true, "The registry has it.")
+	target, err := s.target(ctx, p.Environment.TargetID)
+	if err != nil {
+		return err
+	}
+	info, err := target.Check(ctx)
+	if f := new(Failure); errors.As(err, &f) {
+		add("Target", false, "%s", f.Message)
+	} else if err != nil {
+		return err
+	} else {
+		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
+		fits := info.Platform == "" || slices.Contains(p.Image.Platforms, info.Platform)
+		if fits {
+			add("Platform", true, "The image is made for %s.", strings.Join(p.Image.Platforms, ", "))
+		} else {
+			add("Platform", false, "The image is made for %s, the target is %s. Build it for the target's platform.", strings.Join(p.Image.Platforms, ", "), info.Platform)
+		}
+	}
+	s.checkHealth(p, add)
+	return nil
+}
+
+func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
+	switch {
+	case p.App.Port > 0:
+		add("Port", true, "The app's settings say %d.", p.Port)
+	case len(p.Image.Ports) > 0:
+		add("Port", true, "The image says EXPOSE %d.", p.Port)
+	default:
+		add("Port", true, "Neither the app's settings nor the image name a port; the app gets PORT=%d and has to listen there.", p.Port)
+	}
+	switch {
+	case p.Health == models.HealthImage && !p.Image.HealthCheck:
+		add("Health", false, "The app's settings say to use the image's HEALTHCHECK, and the image has none. Add one to the Dockerfile, or choose an HTTP path or the TCP port.")
+	case p.Health == models.HealthImage:
+		add("Health", true, "The image's own HEALTHCHECK has to say healthy.")
+	case p.Health == models.HealthTCP:
+		add("Health", true, "Port %d has to accept connections.", p.Port)
+	default:
+		add("Health", true, "GET %s on port %d has to answer with a status from 200 to 399.", or(p.HealthPath, "/"), p.Port)
+	}
+	if p.Current == nil || p.Current.Stopped {
+		add("Downtime", true, "Nothing serves here now.")
+		return
+	}
+	add("Downtime", true, "None: the new version starts beside the old one, which serves until then.")
+}

@@ -1,0 +1,115 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// probeTime is how long an instance may take to answer one probe.
+const probeTime = 3 * time.Second
+
+// Prober asks instances from outside whether they are healthy, so that an image needs no tools for it.
+type Prober struct {
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) // net.Dialer's where nil
+}
+
+func (p Prober) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if p.Dial != nil {
+		return p.Dial(ctx, network, address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// HTTP asks for the path. Healthy is a status from 200 to 399. The answer says
+// what came back, for the transcript.
+func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, healthy bool) {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return "the path is not valid", false
+	}
+	req.Header.Set("User-Agent", "Slipway-Health")
+	client := &http.Client{
+		Transport:     &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return explainProbe(err), false
+	}
+	defer res.Body.Close()
+	return fmt.Sprintf("HTTP %d", res.StatusCode), res.StatusCode >= 200 && res.StatusCode < 400
+}
+
+// TCP connects to the address. A connection that is closed at once is one that
+// a forwarder took for a port on which nothing listens.
+func (p Prober) TCP(ctx context.Context, address string) (answer string, healthy bool) {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	conn, err := p.dial(ctx, "tcp", address)
+	if err != nil {
+		return explainProbe(err), false
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(250 * time.Millisecond)); err != nil {
+		return explainProbe(err), false
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return explainProbe(err), false
+	}
+	return "connected", true
+}
+
+// explainProbe says in a few words why no answer came.
+func explainProbe(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
+		return fmt.Sprintf("no answer within %s", probeTime)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection refused"
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return "the answer is not HTTP"
+	}
+	return "no connection"
+}
+
+// Transcript is a health check's story: one line for each answer that differs from the one before.
+type Transcript struct {
+	began time.Time
+	say   func(string)
+	last  string
+	times int
+}
+
+// NewTranscript returns a transcript that writes to say.
+func NewTranscript(say func(string)) *Transcript { return &Transcript{began: time.Now(), say: say} }
+
+// Add tells what was asked and answered.
+func (t *Transcript) Add(asked, answered string) {
+	line := asked + " → " + answered
+	if line == t.last {
+		t.times++
+		return
+	}
+	t.Flush()
+	t.last = line
+	t.say(fmt.Sprintf("%6.2f s  %s", time.Since(t.began).Seconds(), line))
+}
+
+// Flush tells how often the last line was repeated.
+func (t *Transcript) Flush() {
+	if t.times > 0 {
+		t.say(fmt.Sprintf("%6.2f s  … the same %d more times", time.Since(t.began).Seconds(), t.times))
+	}
+	t.times = 0
+}

@@ -1,0 +1,227 @@
+package deploy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+	"slipway.dev/services/audit"
+	"slipway.dev/services/events"
+	"slipway.dev/services/jobs"
+)
+
+// Input says what to deploy and where. At most one of Image, BuildID and Tag is
+// set; none means the app's newest good build.
+type Input struct {
+	EnvironmentID string `json:"-" param:"id" form:"-"`
+	AppID         string `json:"app_id" form:"app_id"`
+	Image         string `json:"image" form:"image"`
+	BuildID       string `json:"build_id" form:"build_id"`
+	Tag           string `json:"tag" form:"tag"`
+	ConfigHash    string `json:"config_hash" form:"config_hash"` // of the plan that was looked at; empty: any
+}
+
+// place is where a deployment goes: an app in an environment of the same team.
+type place struct {
+	Environment *models.Environment
+	App         *models.App
+	Team        *models.Team
+}
+
+func (s *Service) place(ctx context.Context, environmentID, appID string, role models.Role) (*place, error) {
+	e, err := s.environment(ctx, environmentID, role)
+	if err != nil {
+		return nil, err
+	}
+	var app models.App
+	if err := s.DB.WithContext(ctx).Preload("Repository").First(&app, "id = ? AND team_id = ?", appID, e.TeamID).Error; err != nil {
+		if models.IsCode(models.FromDB(err, "app"), models.NotFound) {
+			return nil, models.InvalidField("app_id", "The environment's team has no such app.")
+		}
+		return nil, err
+	}
+	return &place{e, &app, e.Team}, nil
+}
+
+// Deploy asks for a deployment: the image is known by its digest from here on,
+// and the configuration is frozen. Where another deployment of the app to the
+// environment is under way it waits; those that waited before are superseded.
+func (s *Service) Deploy(ctx context.Context, in Input) (*models.Deployment, error) {
+	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleDeveloper)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.choose(ctx, p, in)
+	if err != nil {
+		return nil, err
+	}
+	d := s.newDeployment(ctx, p, models.ActionDeploy)
+	d.ImageRepository, d.ImageDigest, d.ImageTag = c.Repository, c.Digest, c.Tag
+	if c.Build != nil {
+		d.BuildID = &c.Build.ID
+	}
+	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := s.freeze(tx, d, p, c); err != nil {
+			return err
+		}
+		if in.ConfigHash != "" && in.ConfigHash != d.ConfigHash {
+			return models.Errorf(models.Conflict, "The configuration of %s changed since you looked. Look at what changes, and deploy again.", p.Environment.Name)
+		}
+		return s.insert(ctx, tx, d, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (s *Service) newDeployment(ctx context.Context, p *place, action models.DeploymentAction) *models.Deployment {
+	d := &models.Deployment{
+		ID: models.NewID(), TeamID: p.App.TeamID, AppID: p.App.ID, EnvironmentID: p.Environment.ID, State: models.DeploymentPending,
+		Action: action,
+	}
+	if who := models.PrincipalFrom(ctx); who != nil {
+		d.CreatedBy, d.CreatedByName = who.UserID, who.Name
+	}
+	return d
+}
+
+// freeze puts the configuration as it is now into the deployment.
+func (s *Service) freeze(tx *gorm.DB, d *models.Deployment, p *place, c *Choice) error {
+	values, err := s.configure(tx, d, p, c)
+	if err != nil {
+		return err
+	}
+	return s.sealValues(d, values)
+}
+
+// configure fills in the deployment's configuration and returns its opened secrets.
+func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choice) (map[string]string, error) {
+	all, err := merged(tx, p.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	d.Config = models.DeploymentConfig{
+		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath,
+		Variables: map[string]string{}, Secrets: map[string]string{},
+	}
+	values := map[string]string{}
+	for _, v := range all {
+		if !v.Secret {
+			d.Config.Variables[v.Name] = v.Value
+			continue
+		}
+		plain, err := s.Box.Open("variables/"+v.ID, v.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		d.Config.Secrets[v.Name], values[v.Name] = v.Fingerprint, string(plain)
+	}
+	d.ConfigHash, err = hashOf(d.Config)
+	return values, err
+}
+
+// hashOf names a configuration; maps are written in the order of their keys.
+func hashOf(c models.DeploymentConfig) (string, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func (s *Service) sealValues(d *models.Deployment, values map[string]string) error {
+	plain, err := json.Marshal(values)
+	if err != nil {
+		return err
+	}
+	d.SealedSecrets = s.Box.Seal("deployments/"+d.ID, plain)
+	return nil
+}
+
+func (s *Service) openValues(d *models.Deployment) (map[string]string, error) {
+	plain, err := s.Box.Open("deployments/"+d.ID, d.SealedSecrets)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]string{}
+	return values, json.Unmarshal(plain, &values)
+}
+
+// insert gives the deployment its number and its address, and commits it with
+// its audit entry, its event and its job.
+func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment, p *place) error {
+	if err := lockApp(tx, d.AppID); err != nil {
+		return err
+	}
+	err := tx.Model(&models.App{}).Where("id = ?", d.AppID).Select("deployment_count").Scan(&d.Number).Error
+	if err != nil {
+		return err
+	}
+	host, err := s.reserve(tx, p)
+	if err != nil {
+		return err
+	}
+	d.URL = s.Apps.URL(host)
+	if err := tx.Create(d).Error; err != nil {
+		return fmt.Errorf("recording the deployment: %w", err)
+	}
+	if err := s.supersede(tx, d); err != nil {
+		return err
+	}
+	entry := audit.Entry{TeamID: d.TeamID, Action: "deployment." + string(d.Action), Subject: "deployment:" + d.ID, Name: p.App.Name + " " + d.Title(),
+		Detail: map[string]string{"environment": p.Environment.Name, "digest": d.ImageDigest, "config": d.ConfigHash}}
+	if err := audit.Record(ctx, tx, entry); err != nil {
+		return err
+	}
+	if err := publish(tx, d, "deployment.pending"); err != nil {
+		return err
+	}
+	return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID})
+}
+
+// lockApp counts the app's deployments up and holds the app's row until the
+// transaction ends, so that of two that look for a turn one waits for the other.
+func lockApp(tx *gorm.DB, appID string) error {
+	return tx.Model(&models.App{}).Where("id = ?", appID).UpdateColumn("deployment_count", gorm.Expr("deployment_count + 1")).Error
+}
+
+// holdApp holds the app's row without changing it.
+func holdApp(tx *gorm.DB, appID string) error {
+	return tx.Model(&models.App{}).Where("id = ?", appID).UpdateColumn("deployment_count", gorm.Expr("deployment_count")).Error
+}
+
+// supersede ends the deployments to the same place that have not begun.
+func (s *Service) supersede(tx *gorm.DB, d *models.Deployment) error {
+	var waiting []models.Deployment
+	err := tx.Where("environment_id = ? AND app_id = ? AND state = ? AND id <> ?", d.EnvironmentID, d.AppID, models.DeploymentPending, d.ID).Find(&waiting).Error
+	if err != nil {
+		return err
+	}
+	for _, w := range waiting {
+		why := &models.DeploymentError{Stage: "superseded", Message: fmt.Sprintf("Deployment %s was asked for before this one had begun.", d.Title())}
+		now := s.now()
+		w.State, w.FinishedAt, w.Error = models.DeploymentCanceled, &now, why
+		if err := tx.Model(&w).Select("state", "finished_at", "error").Updates(&w).Error; err != nil {
+			return err
+		}
+		if err := publish(tx, &w, "deployment.canceled"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish tells the pages of the deployment, of its app and of its environment.
+func publish(tx *gorm.DB, d *models.Deployment, kind string) error {
+	data := map[string]string{"state": string(d.State), "app_id": d.AppID, "environment_id": d.EnvironmentID}
+	if err := events.Publish(tx, models.Event{TeamID: d.TeamID, Kind: kind, Topic: "deployment:" + d.ID, Parent: "app:" + d.AppID, Data: data}); err != nil {
+		return err
+	}
+	return events.Publish(tx, models.Event{TeamID: d.TeamID, Kind: kind, Topic: "environment:" + d.EnvironmentID, Parent: "team:" + d.TeamID, Data: data})
+}

@@ -1,0 +1,204 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+	"slipway.dev/services/jobs"
+)
+
+const (
+	touchEvery   = 10 * time.Second // how often an instance that did not change is written
+	unknownAfter = 30 * time.Second // without news of its target
+	orphanAfter  = 30 * time.Second // after its end, so that nobody who still works on it is disturbed
+	// ReconcileEvery is how often Reconcile is meant to run.
+	ReconcileEvery = time.Second
+)
+
+// Reconcile looks at what really runs: it stores the state of each instance,
+// follows published ports that changed, says what was stopped behind Slipway's
+// back, and removes what a dead worker left. Every worker may run it.
+func (s *Service) Reconcile(ctx context.Context) error {
+	var targets []string
+	used := s.DB.Model(&models.Deployment{}).Select("environment_id")
+	err := s.DB.WithContext(ctx).Model(&models.Environment{}).Where("id IN (?)", used).Distinct().Pluck("target_id", &targets).Error
+	if err != nil {
+		return err
+	}
+	errs := []error{s.requeue(ctx)}
+	for _, id := range targets {
+		errs = append(errs, s.reconcile(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) reconcile(ctx context.Context, targetID string) error {
+	target, err := s.target(ctx, targetID)
+	if err != nil {
+		return err
+	}
+	found, err := target.List(ctx)
+	if f := new(Failure); errors.As(err, &f) {
+		return s.unknown(ctx, targetID, f.Message)
+	}
+	if err != nil {
+		return err
+	}
+	byRelease := map[string][]Instance{}
+	for _, i := range found {
+		byRelease[i.Release] = append(byRelease[i.Release], i)
+	}
+	serving, err := s.serving(ctx, targetID)
+	if err != nil {
+		return err
+	}
+	for i := range serving {
+		if err := s.sync(ctx, &serving[i], byRelease[serving[i].ID]); err != nil {
+			return err
+		}
+		delete(byRelease, serving[i].ID)
+	}
+	for release := range byRelease {
+		if err := s.removeOrphan(ctx, target, release); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serving are the deployments on the target whose instances have to run.
+func (s *Service) serving(ctx context.Context, targetID string) (all []models.Deployment, err error) {
+	on := s.DB.Model(&models.Environment{}).Select("id").Where("target_id = ?", targetID)
+	err = s.DB.WithContext(ctx).Omit("sealed_secrets").Where("active AND NOT stopped AND environment_id IN (?)", on).
+		Preload("Instances", func(tx *gorm.DB) *gorm.DB { return tx.Omit("last_logs") }).Find(&all).Error
+	return all, err
+}
+
+const goneMessage = "The container is gone: something other than Slipway removed it. Restart the deployment to run it again."
+
+// sync stores what changed of the deployment's instances and points its route at those that run.
+func (s *Service) sync(ctx context.Context, d *models.Deployment, found []Instance) error {
+	now := s.now()
+	var changed []Instance
+	touched := false
+	var addresses []string
+	for _, row := range d.Instances {
+		i := Instance{ID: row.RuntimeID, Name: row.Name, State: models.InstanceFailing, Message: goneMessage, Restarts: row.Restarts, StartedAt: row.StartedAt}
+		if at := slices.IndexFunc(found, func(f Instance) bool { return f.ID == row.RuntimeID }); at >= 0 {
+			i = found[at]
+		}
+		if i.Address != "" {
+			addresses = append(addresses, i.Address)
+		}
+		if differs(row, i) {
+			changed = append(changed, i)
+		} else if now.Sub(row.UpdatedAt) > touchEvery {
+			touched = true
+		}
+	}
+	if len(changed) == 0 && !touched {
+		return nil
+	}
+	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Model(&models.Instance{}).Where("deployment_id = ?", d.ID).UpdateColumn("updated_at", now).Error; err != nil || len(changed) == 0 {
+			return err
+		}
+		for _, i := range changed {
+			if err := update(tx, d.ID, i); err != nil {
+				return err
+			}
+		}
+		if err := reroute(tx, d.ID, addresses, now); err != nil {
+			return err
+		}
+		return publish(tx, d, "deployment.instances")
+	})
+}
+
+func differs(row models.Instance, i Instance) bool {
+	return row.State != i.State || row.Address != i.Address || row.Message != i.Message || row.Restarts != i.Restarts ||
+		(row.StartedAt == nil) != (i.StartedAt == nil) || (row.StartedAt != nil && !row.StartedAt.Equal(*i.StartedAt))
+}
+
+func update(tx *gorm.DB, deploymentID string, i Instance) error {
+	row := models.Instance{Address: i.Address, State: i.State, Message: i.Message, Restarts: i.Restarts, ExitCode: i.ExitCode, StartedAt: i.StartedAt}
+	return tx.Model(&models.Instance{}).Where("deployment_id = ? AND runtime_id = ?", deploymentID, i.ID).
+		Select("address", "state", "message", "restarts", "exit_code", "started_at").Updates(&row).Error
+}
+
+// reroute points the route at the addresses while the deployment serves.
+func reroute(tx *gorm.DB, deploymentID string, addresses []string, now time.Time) error {
+	if addresses == nil {
+		addresses = []string{}
+	}
+	serves := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Deployment{}).Select("id").Where("id = ? AND active AND NOT stopped", deploymentID)
+	return tx.Model(&models.Route{}).Where("deployment_id = ? AND deployment_id IN (?)", deploymentID, serves).
+		Select("addresses", "updated_at").Updates(&models.Route{Addresses: addresses, UpdatedAt: now}).Error
+}
+
+// unknown says of instances of which no worker has news that nobody knows how they are.
+func (s *Service) unknown(ctx context.Context, targetID, why string) error {
+	serving, err := s.serving(ctx, targetID)
+	if err != nil {
+		return err
+	}
+	for i := range serving {
+		d := &serving[i]
+		err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			r := tx.Model(&models.Instance{}).Where("deployment_id = ? AND updated_at < ? AND state <> ?", d.ID, s.now().Add(-unknownAfter), models.InstanceUnknown).
+				UpdateColumns(map[string]any{"state": models.InstanceUnknown, "message": why})
+			if r.Error != nil || r.RowsAffected == 0 {
+				return r.Error
+			}
+			return publish(tx, d, "deployment.instances")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeOrphan removes instances of a deployment that has ended and does not
+// serve, after all who could still be working on it have had their time.
+func (s *Service) removeOrphan(ctx context.Context, target Target, release string) error {
+	var d models.Deployment
+	if err := s.DB.WithContext(ctx).Preload("Environment").Limit(1).Find(&d, "id = ?", release).Error; err != nil {
+		return err
+	}
+	if d.ID == "" {
+		return target.Remove(ctx, release, graceTime) // its environment was deleted
+	}
+	ended := d.FinishedAt
+	if d.DrainUntil != nil {
+		ended = d.DrainUntil
+	}
+	if !d.State.Ended() || (d.Active && !d.Stopped) || ended == nil || s.now().Before(ended.Add(orphanAfter)) {
+		return nil
+	}
+	slog.InfoContext(ctx, "removing instances that were left behind", "deployment", d.ID)
+	return s.retire(ctx, &d)
+}
+
+// requeue gives pending deployments a job again that have waited for long with
+// nothing ahead: whatever lost their job, they must not wait for ever.
+func (s *Service) requeue(ctx context.Context) error {
+	var waiting []models.Deployment
+	err := s.DB.WithContext(ctx).Select("id", "environment_id", "app_id").Where("state = ? AND created_at < ? AND created_at > ?", models.DeploymentPending, s.now().Add(-time.Minute), s.now().Add(-time.Minute-2*ReconcileEvery)).Find(&waiting).Error
+	if err != nil || len(waiting) == 0 {
+		return err
+	}
+	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		for _, d := range waiting {
+			if err := s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

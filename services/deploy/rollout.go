@@ -1,0 +1,351 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+	"slipway.dev/services/jobs"
+)
+
+// Rollout is the job that carries a deployment.
+type Rollout struct {
+	DeploymentID string `json:"deployment_id"`
+}
+
+// Kind names the job.
+func (Rollout) Kind() string { return "deployment.rollout" }
+
+const cleanTime = 20 * time.Second // to take away what a failed or canceled rollout left
+
+// rollout is one worker's attempt at a deployment that it holds.
+type rollout struct {
+	*Service
+	d      *models.Deployment
+	target Target
+	seq    int // of the last phase
+}
+
+// Roll carries the deployment to its end: pull the image, start it beside what
+// runs, wait until it is healthy, switch the requests over, let the old one
+// drain, stop it. It may be called again at any point, by any worker.
+func (s *Service) Roll(ctx context.Context, job Rollout) error {
+	d, err := s.claim(ctx, job.DeploymentID)
+	if d == nil || err != nil {
+		return err
+	}
+	work, done := s.Queue.Watch(ctx, &models.Deployment{}, d.ID)
+	defer done()
+	r := &rollout{Service: s, d: d, seq: len(d.Phases)}
+	return r.finish(ctx, work, r.run(work))
+}
+
+func (r *rollout) run(ctx context.Context) (err error) {
+	if r.target, err = r.Service.target(ctx, r.d.Environment.TargetID); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		name string
+		do   func(context.Context, func(string)) error
+	}{{"pull", r.pull}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+		if r.d.State == models.DeploymentSucceeded {
+			break // a worker before this one came that far
+		}
+		if err := r.phase(ctx, p.name, p.do); err != nil {
+			return err
+		}
+	}
+	return r.retireOthers(ctx)
+}
+
+// claim makes this worker the deployment's, when it is its turn. It returns nil
+// where there is nothing to do: the rollout that is under way queues the next one when it ends.
+func (s *Service) claim(ctx context.Context, id string) (*models.Deployment, error) {
+	d, err := s.deployment(ctx, id, models.RoleDeveloper)
+	if models.IsCode(err, models.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	claimed := false
+	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := holdApp(tx, d.AppID); err != nil {
+			return err
+		}
+		if err := tx.Select("state").First(d, "id = ?", id).Error; err != nil {
+			return err
+		}
+		if ready, err := s.ready(tx, d); !ready || err != nil {
+			return err
+		}
+		if claimed, err = s.Queue.Claim(ctx, tx, &models.Deployment{}, id); err != nil {
+			return err
+		}
+		if !claimed {
+			return jobs.Later(time.Second) // a living worker has it: look again when it may have died
+		}
+		return s.begin(tx, d)
+	})
+	if err != nil || !claimed {
+		return nil, err
+	}
+	return d, nil
+}
+
+// ready tells whether there is something to do for the deployment now.
+func (s *Service) ready(tx *gorm.DB, d *models.Deployment) (bool, error) {
+	if d.State.Ended() {
+		var left int64
+		err := draining(tx, d).Count(&left).Error
+		return left > 0 && d.State == models.DeploymentSucceeded, err
+	}
+	var ahead int64
+	err := tx.Model(&models.Deployment{}).Where("environment_id = ? AND app_id = ? AND state = ? AND id <> ?", d.EnvironmentID, d.AppID, models.DeploymentRunning, d.ID).Count(&ahead).Error
+	return ahead == 0, err
+}
+
+// begin moves a pending deployment on, and closes the phases that a dead worker left open.
+func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
+	now := s.now()
+	err := tx.Model(&models.DeploymentPhase{}).Where("deployment_id = ? AND state = ?", d.ID, models.StepRunning).
+		Updates(map[string]any{"state": models.StepCanceled, "finished_at": now, "message": "The worker went away in the middle. Another one goes on."}).Error
+	if err != nil || d.State != models.DeploymentPending {
+		return err
+	}
+	if err := d.Move(models.DeploymentRunning); err != nil {
+		return err
+	}
+	d.StartedAt = &now
+	if err := tx.Model(d).Select("state", "started_at").Updates(d).Error; err != nil {
+		return err
+	}
+	return publish(tx, d, "deployment.running")
+}
+
+func (r *rollout) pull(ctx context.Context, say func(string)) error {
+	from := func(ctx context.Context) (string, string, error) {
+		return r.Registry.Credential(ctx, r.d.ImageRepository, []string{"pull"}, pullTTL)
+	}
+	return r.target.Fetch(ctx, r.image(), from, say)
+}
+
+func (r *rollout) image() Image {
+	return Image{Repository: r.d.ImageRepository, Digest: r.d.ImageDigest}
+}
+
+func (r *rollout) start(ctx context.Context, _ func(string)) error {
+	release, err := r.release()
+	if err != nil {
+		return err
+	}
+	if err := r.target.Start(ctx, release); err != nil {
+		return err
+	}
+	all, err := r.target.List(ctx)
+	if err != nil {
+		return err
+	}
+	var own []Instance
+	for _, i := range all {
+		if i.Release == r.d.ID {
+			i.State = models.InstanceStarting
+			own = append(own, i)
+		}
+	}
+	return r.record(ctx, own)
+}
+
+// release is the deployment as its target sees it, secrets opened.
+func (r *rollout) release() (Release, error) {
+	values, err := r.openValues(r.d)
+	if err != nil {
+		return Release{}, err
+	}
+	env := maps.Clone(values)
+	maps.Copy(env, r.d.Config.Variables)
+	env["PORT"] = strconv.Itoa(r.d.Config.Port)
+	e, app := r.d.Environment, r.d.App
+	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
+	return Release{
+		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
+		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
+		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"),
+	}, nil
+}
+
+func (r *rollout) wait(ctx context.Context, say func(string)) error {
+	release, err := r.release()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.startTime())
+	defer cancel()
+	healthy, err := r.target.Wait(ctx, release, say)
+	if err != nil {
+		return err
+	}
+	return r.record(ctx, healthy)
+}
+
+// switchOver makes the new version the one that serves, in one transaction:
+// from its commit on every proxy sends new requests there.
+func (r *rollout) switchOver(ctx context.Context, _ func(string)) error {
+	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := holdApp(tx, r.d.AppID); err != nil {
+			return err
+		}
+		previous, err := r.retirePrevious(tx)
+		if err != nil {
+			return err
+		}
+		now := r.now()
+		d := *r.d
+		d.Active, d.PreviousID, d.FinishedAt = true, previous, &now
+		if err := d.Move(models.DeploymentSucceeded); err != nil {
+			return err
+		}
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Where("cancel_requested_at IS NULL").Select("state", "active", "previous_id", "finished_at").Updates(&d)
+		if held.Error != nil {
+			return held.Error
+		}
+		if held.RowsAffected == 0 {
+			return errNotOurs
+		}
+		if err := r.route(tx, now); err != nil {
+			return err
+		}
+		if err := publish(tx, &d, "deployment.succeeded"); err != nil {
+			return err
+		}
+		*r.d = d
+		return r.next(ctx, tx)
+	})
+}
+
+// errNotOurs says that a person canceled the deployment, or another worker took it, just now.
+var errNotOurs = errors.New("the deployment is not this worker's to change any more")
+
+// retirePrevious marks what served until now: it drains, and is rolled back where this is a rollback.
+func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
+	var previous models.Deployment
+	err := tx.Where("environment_id = ? AND app_id = ? AND active", r.d.EnvironmentID, r.d.AppID).Limit(1).Find(&previous).Error
+	if previous.ID == "" || err != nil {
+		return nil, err
+	}
+	previous.Active = false
+	if r.d.Action == models.ActionRollback && previous.State == models.DeploymentSucceeded {
+		previous.State = models.DeploymentRolledBack
+	}
+	if previous.RetiredAt == nil && previous.DrainUntil == nil {
+		until := r.now().Add(r.drainTime())
+		previous.DrainUntil = &until
+	}
+	return &previous.ID, tx.Model(&previous).Select("active", "state", "drain_until").Updates(&previous).Error
+}
+
+// route points the place's host name at the new instances.
+func (r *rollout) route(tx *gorm.DB, now time.Time) error {
+	var addresses []string
+	err := tx.Model(&models.Instance{}).Where("deployment_id = ? AND state = ? AND address <> ''", r.d.ID, models.InstanceHealthy).Order("created_at").Pluck("address", &addresses).Error
+	if err != nil {
+		return err
+	}
+	route := models.Route{DeploymentID: r.d.ID, Addresses: addresses, UpdatedAt: now}
+	return tx.Model(&models.Route{}).Where("app_id = ? AND environment_id = ?", r.d.AppID, r.d.EnvironmentID).Select("deployment_id", "addresses", "updated_at").Updates(&route).Error
+}
+
+// next queues the deployment that waits for this one to end.
+func (r *rollout) next(ctx context.Context, tx *gorm.DB) error {
+	var waiting []models.Deployment
+	err := tx.Select("id").Where("environment_id = ? AND app_id = ? AND state = ?", r.d.EnvironmentID, r.d.AppID, models.DeploymentPending).Find(&waiting).Error
+	if err != nil {
+		return err
+	}
+	for _, w := range waiting {
+		if err := r.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: w.ID}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish decides what the end of the work means. Ctx is the job's, work ended for a cause.
+func (r *rollout) finish(ctx, work context.Context, err error) error {
+	cause := context.Cause(work)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, jobs.ErrTaken):
+		return err // another worker has it: touch nothing
+	case errors.Is(cause, jobs.ErrCanceled), errors.Is(err, errNotOurs):
+		return r.abandon(ctx, models.DeploymentCanceled, &models.DeploymentError{Stage: "canceled", Message: "A person canceled the deployment. What served before goes on serving."})
+	case ctx.Err() != nil:
+		return errors.Join(err, r.letGo(ctx))
+	case r.d.State == models.DeploymentSucceeded:
+		return err // it serves; what is left to do for the old one is tried again
+	}
+	return r.abandon(ctx, models.DeploymentFailed, r.explain(ctx, err))
+}
+
+// letGo gives the deployment back, so that another worker takes it at once.
+func (r *rollout) letGo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
+	return r.Queue.Held(r.DB.WithContext(ctx).Model(&models.Deployment{}), r.d.ID).Update("worker", "").Error
+}
+
+// explain says why the rollout failed, for people.
+func (r *rollout) explain(ctx context.Context, err error) *models.DeploymentError {
+	if f := new(Failure); errors.As(err, &f) {
+		out := f.DeploymentError
+		out.Logs = r.masker().lines(out.Logs)
+		out.Message = r.masker().Mask(out.Message)
+		return &out
+	}
+	if e := new(models.Error); errors.As(err, &e) {
+		return &models.DeploymentError{Stage: StageTarget, Message: e.Message}
+	}
+	slog.ErrorContext(ctx, "a deployment failed by a fault", "deployment", r.d.ID, "error", err)
+	return &models.DeploymentError{Stage: StageTarget, Message: "The target answered in a way that Slipway does not understand; the server's log says more. What served before goes on serving. Deploy again."}
+}
+
+// abandon takes the new instances away and ends the deployment. What served before is not touched.
+func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
+	var removed error
+	if r.target != nil {
+		removed = r.removeKeepingLogs(ctx, r.d, 0)
+	}
+	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := holdApp(tx, r.d.AppID); err != nil {
+			return err
+		}
+		now := r.now()
+		d := *r.d
+		d.Error, d.FinishedAt, d.DrainUntil = why, &now, &now
+		if removed == nil {
+			d.RetiredAt = &now // where not, Reconcile removes what is left
+		}
+		if err := d.Move(state); err != nil {
+			return err
+		}
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "error", "finished_at", "drain_until", "retired_at").Updates(&d)
+		if held.Error != nil || held.RowsAffected == 0 {
+			return errors.Join(held.Error, jobs.ErrLost)
+		}
+		if err := publish(tx, &d, "deployment."+string(state)); err != nil {
+			return err
+		}
+		*r.d = d
+		return r.next(ctx, tx)
+	})
+}

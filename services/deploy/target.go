@@ -1,0 +1,168 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"slipway.dev/models"
+)
+
+// Field is one setting of a kind of target; the admin's form is drawn from it.
+type Field struct {
+	Name     string
+	Label    string
+	Help     string
+	Example  string
+	Secret   bool // encrypted at rest and never shown again
+	Required bool
+}
+
+// Config is what a Kind opens a target with.
+type Config struct {
+	ID       string // the target's id: instances are labelled with it, so that two portals may share an engine
+	Settings map[string]string
+	Secrets  map[string]string
+}
+
+// Kind is a way to run containers: its settings and how to open a target with
+// them. The list of kinds stands in cmd.
+type Kind struct {
+	Name   string // such as docker
+	Title  string
+	Help   string
+	Fields []Field
+	// Open checks the settings and connects lazily: it must not fail because
+	// the target does not answer now. A setting that is wrong is a *models.Error.
+	Open func(Config) (Target, error)
+}
+
+// Target is an open place that runs containers.
+//
+// A rollout calls Fetch, Start and Wait, in this order, then sends requests to
+// the new instances, and calls Remove for the release that served before. Any
+// of the calls may come again for the same release, from another process too,
+// after a worker died in the middle: each finds what is there by the release's
+// id and goes on from it, so that a release never has instances twice.
+//
+// All methods may be called at once for different releases. Each returns soon
+// after its context ends; what is half done then is undone by Remove. A failure
+// that a person can do something about is a *Failure; every other error is a
+// fault of Slipway or its target's connection.
+//
+// A target touches nothing that does not carry its own labels.
+type Target interface {
+	// Check reaches the target and tells what it is.
+	Check(ctx context.Context) (Info, error)
+	// Fetch makes the image ready to start. It asks the source for a credential
+	// only where the target lacks the image.
+	Fetch(ctx context.Context, image Image, from Source, say func(string)) error
+	// Start makes the release's instances run beside what runs already. No
+	// request reaches them yet through Slipway. It does not wait for health.
+	Start(ctx context.Context, r Release) error
+	// Wait returns the release's instances once all are healthy, a *Failure as
+	// soon as one ends or ctx's deadline passes. Say takes the transcript of
+	// what was asked and answered.
+	Wait(ctx context.Context, r Release, say func(string)) ([]Instance, error)
+	// List returns all instances of the target, of whatever release, as they are now.
+	List(ctx context.Context) ([]Instance, error)
+	// Logs yields the lines of the release's instances after the time, oldest
+	// first, at most the last tail of them where tail is not 0; with follow it goes on until
+	// ctx or the instances end.
+	Logs(ctx context.Context, release string, o LogOptions) iter.Seq2[LogLine, error]
+	// Remove stops the release's instances, giving each the time to end by
+	// itself, and removes all that the release left. What is gone already is no error.
+	Remove(ctx context.Context, release string, grace time.Duration) error
+	// Close frees the connection.
+	Close() error
+}
+
+// Info is what a target says of itself.
+type Info struct {
+	Version  string // such as Docker Engine 28.5
+	Platform string // such as linux/amd64; empty where instances may run anywhere
+}
+
+// Image is what a release runs, always by digest.
+type Image struct {
+	Repository string // such as localhost:8080/payments/checkout
+	Digest     string // sha256:…
+}
+
+// Ref is the image's full name.
+func (i Image) Ref() string { return i.Repository + "@" + i.Digest }
+
+// Source gives a short-lived credential to pull the image with.
+type Source func(ctx context.Context) (username, password string, err error)
+
+// Release is a deployment as its target sees it.
+type Release struct {
+	ID            string // the deployment's id
+	Name          string // a DNS label, unique in the target, readable
+	Team          string // slug
+	App           string // name
+	Environment   string // name
+	EnvironmentID string // instances of one environment reach each other, and nobody else's
+	Image         Image
+	Env           map[string]string // variables and opened secrets: never to be logged
+	Port          int
+	Health        models.HealthKind
+	HealthPath    string
+}
+
+// Instance is one running or ended thing of a release, as its target sees it.
+type Instance struct {
+	ID        string // in the target
+	Release   string
+	Name      string
+	Address   string // host:port that answers requests; empty while it does not run
+	State     models.InstanceState
+	Message   string // why it is not healthy, for people
+	Restarts  int
+	ExitCode  *int
+	StartedAt *time.Time
+}
+
+// LogOptions says which lines of a log are wanted.
+type LogOptions struct {
+	After  time.Time // only lines after it; zero: all
+	Tail   int       // at most the last so many; 0: all
+	Follow bool
+}
+
+// LogLine is one line that an instance wrote.
+type LogLine struct {
+	At     time.Time
+	Stderr bool
+	Text   string
+}
+
+// Stages of a rollout that can fail.
+const (
+	StageImage   = "image"
+	StageStart   = "start"
+	StageHealth  = "health"
+	StageTarget  = "target"
+	StageTimeout = "timeout"
+)
+
+// Failure is an end of a rollout that a person can understand, with evidence.
+type Failure struct {
+	models.DeploymentError
+	Err error // the cause, for logs only
+}
+
+func (f *Failure) Error() string {
+	if f.Err != nil {
+		return fmt.Sprintf("%s: %s: %v", f.Stage, f.Message, f.Err)
+	}
+	return f.Stage + ": " + f.Message
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Failf returns a *Failure of the stage with a message for people.
+func Failf(stage string, err error, format string, args ...any) *Failure {
+	return &Failure{DeploymentError: models.DeploymentError{Stage: stage, Message: fmt.Sprintf(format, args...)}, Err: err}
+}
