@@ -97,6 +97,12 @@ func Launch(t testing.TB, settings Settings) *Portal {
 func (p *Portal) Restart(t testing.TB) {
 	t.Helper()
 	p.Stop(t)
+	p.Begin(t)
+}
+
+// Begin starts a portal that has ended, on the same port and data.
+func (p *Portal) Begin(t testing.TB) {
+	t.Helper()
 	p.Process = run(t, p.settings, "serve")
 	p.awaitReady(t)
 }
