@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/models"
+	"slipway.dev/services/logs"
 )
 
 // decode reads an answer's JSON.
@@ -172,4 +174,82 @@ func openPath(path string) string {
 		}
 	}
 	return strings.Join(parts, "/")
+}
+
+// writeLog writes lines to the seeded build's log.
+func (f *fixture) writeLog(text ...string) *logs.Writer {
+	f.t.Helper()
+	w, err := f.s.Builds.Logs.Open(f.t.Context(), f.Build.ID, logs.KindBuild, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, line := range text {
+		w.Write("step", logs.Stdout, time.Now(), []byte(line+"\n"))
+	}
+	return w
+}
+
+func TestALogIsReadWholeOrFollowedAndResumedByLine(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	token := f.token(f.Viewer, models.ScopeRead)
+	path := "/api/v1/builds/" + f.Build.ID + "/logs"
+	w := f.writeLog("one", "two \x1b[31mred\x1b[0m")
+	s := follow(t, f, path, map[string]string{"Authorization": "Bearer " + token, "Accept": "text/event-stream", "Last-Event-ID": "1"})
+	if id, _, data, _ := s.next(); id != "2" || data != "two \x1b[31mred\x1b[0m" {
+		t.Errorf("the line after the first: %q %q", id, data)
+	}
+	w.Write("step", logs.Stdout, time.Now(), []byte("three\n"))
+	w.Close(t.Context())
+	if id, _, data, _ := s.next(); id != "3" || data != "three" {
+		t.Errorf("what came later: %q %q", id, data)
+	}
+	if _, event, data, _ := s.next(); event != "end" || data != "queued" {
+		t.Errorf("the end: %q %q", event, data)
+	}
+	if _, _, _, ok := s.next(); ok {
+		t.Error("the stream goes on after its end")
+	}
+	whole := f.send(ask{path: path, token: token})
+	if whole.Code != 200 || whole.Body.String() != "one\ntwo \x1b[31mred\x1b[0m\nthree\n" || whole.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("whole: %d %v %q", whole.Code, whole.Header(), whole.Body)
+	}
+	again := follow(t, f, path+"?after=2&format=json", map[string]string{"Authorization": "Bearer " + token, "Accept": "text/event-stream"})
+	if id, _, data, _ := again.next(); id != "3" || !strings.Contains(data, `"text":"three"`) {
+		t.Errorf("in JSON: %q %q", id, data)
+	}
+}
+
+func TestALogStreamIsRefusedToThoseWhoMayNotSeeTheBuildAndEndsWithTheRight(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(_ *Services, o *Options) { o.Recheck = 50 * time.Millisecond })
+	path := "/api/v1/builds/" + f.Build.ID + "/logs"
+	for name, c := range map[string]struct {
+		token  string
+		status int
+	}{
+		"a stranger":        {"", 401},
+		"another team":      {f.token(f.Stranger, models.ScopeRead), 404},
+		"a registry token":  {f.token(f.Viewer, models.ScopeRegistryRead), 403},
+		"a token that ends": {"slp_ended", 401},
+	} {
+		for _, last := range []string{"", "1"} {
+			w := f.send(ask{path: path, token: c.token, header: map[string]string{"Accept": "text/event-stream", "Last-Event-ID": last}})
+			if w.Code != c.status || !strings.Contains(w.Header().Get("Content-Type"), "problem+json") {
+				t.Errorf("%s resuming after %q: %d %s", name, last, w.Code, w.Body)
+			}
+		}
+	}
+	open := f.writeLog("one")
+	defer open.Close(t.Context())
+	s := follow(t, f, path, map[string]string{"Authorization": "Bearer " + f.token(f.Viewer, models.ScopeRead), "Accept": "text/event-stream"})
+	if _, _, data, ok := s.next(); !ok || data != "one" {
+		t.Fatalf("the first line: %q %v", data, ok)
+	}
+	if err := f.db.Where("user_id = ?", f.Viewer.ID).Delete(&models.Member{}).Error; err != nil {
+		t.Fatal(err)
+	}
+	if _, event, _, ok := s.next(); ok {
+		t.Errorf("the stream went on with %q after its reader left the team", event)
+	}
 }

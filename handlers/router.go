@@ -18,10 +18,13 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
+	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
 	"slipway.dev/services/registry"
 	"slipway.dev/static"
@@ -35,6 +38,9 @@ type Services struct {
 
 	Idempotency *idempotency.Service
 	Catalog     *catalog.Service
+	Builds      *builds.Service
+	Images      *images.Service
+	Deploy      *deploy.Service
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
@@ -195,6 +201,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
+		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {
@@ -207,5 +214,7 @@ func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API 
 
 // pages are the routes for people.
 func (r *routes) pages(s Services, base *web.Base) {
+	r.people(s, base)
 	r.group(accessOpen).GET(static.Prefix+"*", wrap(base.Assets.(http.Handler)))
+	r.people(s, base)
 }

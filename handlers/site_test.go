@@ -16,11 +16,15 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/blobs"
+	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/events"
 	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
+	"slipway.dev/services/logs"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/secrets"
 	"slipway.dev/static"
@@ -73,6 +77,14 @@ func newServices(t testing.TB, db *models.Database) Services {
 	}
 	things := &catalog.Service{DB: db.DB, Git: &git.Service{Dir: t.TempDir()}, Secrets: box, Jobs: queue}
 	things.Register(queue)
+	bucket, err := blobs.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bucket.Close() })
+	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: externalURL}
+	runs := &builds.Service{DB: db, Jobs: queue, Git: things.Git, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Dir: t.TempDir()}
+	runs.Register(queue)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); ev.Run(ctx) }()
@@ -80,7 +92,9 @@ func newServices(t testing.TB, db *models.Database) Services {
 	return Services{
 		Auth: a, Events: ev, Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
 		Catalog:  things,
-		Registry: &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: externalURL},
+		Registry: store,
+		Builds:   runs,
+		Images:   &images.Service{DB: db.DB, Registry: store},
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "the app at "+r.Host)
 		}),

@@ -11,9 +11,12 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
 )
 
@@ -29,6 +32,9 @@ type Services struct {
 	Idempotency *idempotency.Service
 	Catalog     *catalog.Service
 	Registry    *registry.Service
+	Builds      *builds.Service
+	Images      *images.Service
+	Deploy      *deploy.Service
 }
 
 // API is the calls and their description.
@@ -49,6 +55,11 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.teams()
 	a.repositories()
 	a.apps()
+	a.builds()
+	a.images()
+	a.targets()
+	a.environments()
+	a.deployments()
 	a.tokens()
 	a.users()
 	a.audit()

@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,8 @@ func Body(limit int64, fail Fail) Func {
 }
 
 // Timeout ends the work on a request after a while, and gives slow senders and
-// readers no longer than that. Streams, which accept text/event-stream, are
-// left alone: they set a deadline for each write.
+// readers no longer than that. Streams are left alone: they set a deadline for
+// each write.
 func Timeout(limit time.Duration) Func {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,9 +49,12 @@ func Timeout(limit time.Duration) Func {
 	}
 }
 
-// IsStream tells whether the client asks for server-sent events.
+// streamPaths are the addresses that answer with events, whatever the client accepts.
+var streamPaths = []string{"/live", "/api/v1/events"}
+
+// IsStream tells whether the answer will be server-sent events.
 func IsStream(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	return strings.Contains(r.Header.Get("Accept"), "text/event-stream") || slices.Contains(streamPaths, r.URL.Path)
 }
 
 // Rate limits how often each principal may call; strangers count by address.

@@ -147,4 +147,3 @@ func (h *Admin) AuditLog(c echo.Context) error {
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, http.StatusOK, admin.Audit(p, v))
 }
-

@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/services/builds"
+)
+
+// Build is one run that turns an app at a commit into an image.
+type Build struct {
+	ID            string             `json:"id"`
+	Number        int64              `json:"number" doc:"Counts per app."`
+	AppID         string             `json:"app_id"`
+	App           string             `json:"app" doc:"The app's name."`
+	Team          string             `json:"team" doc:"The owner's slug."`
+	State         models.BuildState  `json:"state" enum:"queued,running,succeeded,failed,canceled"`
+	WaitingFor    string             `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
+	Ref           string             `json:"ref" doc:"As asked: a branch, a tag or a commit."`
+	RefKind       string             `json:"ref_kind" enum:"branch,tag,commit"`
+	Commit        string             `json:"commit"`
+	CommitSubject string             `json:"commit_subject"`
+	CommitAuthor  string             `json:"commit_author"`
+	Dockerfile    string             `json:"dockerfile"`
+	Context       string             `json:"context"`
+	NoCache       bool               `json:"no_cache"`
+	RetryOf       *string            `json:"retry_of,omitempty" doc:"The build that this one repeats."`
+	CreatedBy     string             `json:"created_by" doc:"A name, for people."`
+	Image         *BuiltImage        `json:"image" doc:"Null before it is pushed."`
+	Steps         []BuildStep        `json:"steps" nullable:"false" doc:"Empty in lists."`
+	Timings       Timings            `json:"timings"`
+	Error         *models.BuildError `json:"error" doc:"Why it failed, with evidence."`
+	Warnings      []string           `json:"warnings,omitempty"`
+	CreatedAt     time.Time          `json:"created_at"`
+}
+
+// BuiltImage is what a build pushed.
+type BuiltImage struct {
+	Repository string   `json:"repository" example:"localhost:8080/payments/checkout"`
+	Digest     string   `json:"digest"`
+	Tags       []string `json:"tags" nullable:"false"`
+	Size       int64    `json:"size" doc:"Compressed bytes."`
+}
+
+// BuildStep is one step of a build's timeline.
+type BuildStep struct {
+	ID         string           `json:"id"`
+	Name       string           `json:"name"`
+	Stage      string           `json:"stage,omitempty" doc:"The Dockerfile stage."`
+	State      models.StepState `json:"state" enum:"pending,running,succeeded,cached,failed,canceled"`
+	Cached     bool             `json:"cached"`
+	Line       int              `json:"line,omitempty" doc:"In the Dockerfile."`
+	StartedAt  *time.Time       `json:"started_at"`
+	FinishedAt *time.Time       `json:"finished_at"`
+	Duration   float64          `json:"duration" doc:"Seconds."`
+	Error      string           `json:"error,omitempty"`
+}
+
+// Timings say how long something waited and took.
+type Timings struct {
+	QueuedAt   time.Time  `json:"queued_at"`
+	StartedAt  *time.Time `json:"started_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+	Waited     float64    `json:"waited" doc:"Seconds until it started; so far, where it waits."`
+	Duration   float64    `json:"duration" doc:"Seconds from start to end; so far, where it runs."`
+}
+
+// NewBuild says what to build.
+type NewBuild struct {
+	Ref     string `json:"ref,omitempty" maxLength:"300" doc:"A branch, a tag or a commit; the default branch where empty."`
+	NoCache bool   `json:"no_cache,omitempty" doc:"Build every step anew."`
+}
+
+// BuildsQuery narrows lists of builds.
+type BuildsQuery struct {
+	PageIn
+	State models.BuildState `query:"state" enum:"queued,running,succeeded,failed,canceled"`
+	Ref   string            `query:"ref" maxLength:"300"`
+}
+
+func (a *API) builds() {
+	get(a, "/builds", "list-builds", "Builds of your teams", a.listBuilds)
+	get(a, "/apps/{id}/builds", "list-app-builds", "Builds of an app", a.listAppBuilds)
+	post(a, "/apps/{id}/builds", "queue-build", "Build an app", a.queueBuild, status(http.StatusAccepted), repeatable)
+	get(a, "/builds/{id}", "get-build", "A build with its steps", a.getBuild)
+	post(a, "/builds/{id}/cancel", "cancel-build", "Cancel a build", a.cancelBuild, status(http.StatusAccepted), repeatable)
+	post(a, "/builds/{id}/retry", "retry-build", "Build the same commit again", a.retryBuild, status(http.StatusAccepted), repeatable)
+	get(a, "/builds/{id}/logs", "get-build-logs", "A build's log", a.buildLogs, logAnswer)
+}
+
+func (a *API) listBuilds(ctx context.Context, in *struct {
+	BuildsQuery
+	Team         string `query:"team" maxLength:"100" doc:"Slug of a team."`
+	AppID        string `query:"app_id" maxLength:"100"`
+	RepositoryID string `query:"repository_id" maxLength:"100"`
+}) (*answer[List[Build]], error) {
+	return a.findBuilds(ctx, builds.Filter{Page: in.page(), Team: in.Team, AppID: in.AppID, RepositoryID: in.RepositoryID, State: in.State, Ref: in.Ref})
+}
+
+func (a *API) listAppBuilds(ctx context.Context, in *struct {
+	IDIn
+	BuildsQuery
+}) (*answer[List[Build]], error) {
+	if _, err := a.Catalog.App(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	return a.findBuilds(ctx, builds.Filter{Page: in.page(), AppID: in.ID, State: in.State, Ref: in.Ref})
+}
+
+func (a *API) findBuilds(ctx context.Context, f builds.Filter) (*answer[List[Build]], error) {
+	l, err := a.Builds.List(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return listOf(l, buildOf), nil
+}
+
+func (a *API) queueBuild(ctx context.Context, in *struct {
+	IDIn
+	Body NewBuild
+}) (*answer[Build], error) {
+	b, err := a.Builds.Queue(ctx, builds.QueueInput{AppID: in.ID, Ref: in.Body.Ref, NoCache: in.Body.NoCache})
+	return replyWith(b, buildOf, err)
+}
+
+func (a *API) getBuild(ctx context.Context, in *IDIn) (*answer[Build], error) {
+	b, err := a.Builds.Get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := buildOf(b)
+	out.WaitingFor, err = a.Builds.WhyWaiting(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}
+
+func (a *API) cancelBuild(ctx context.Context, in *IDIn) (*answer[Build], error) {
+	b, err := a.Builds.Cancel(ctx, in.ID)
+	return replyWith(b, buildOf, err)
+}
+
+func (a *API) retryBuild(ctx context.Context, in *IDIn) (*answer[Build], error) {
+	b, err := a.Builds.Retry(ctx, in.ID)
+	return replyWith(b, buildOf, err)
+}
+
+func buildOf(b *models.Build) Build {
+	out := Build{
+		ID: b.ID, Number: b.Number, AppID: b.AppID, State: b.State, Ref: b.Ref, RefKind: b.RefKind, Commit: b.Commit,
+		CommitSubject: b.CommitSubject, CommitAuthor: b.CommitAuthor, Dockerfile: b.Dockerfile, Context: b.Context, NoCache: b.NoCache,
+		RetryOf: b.RetryOf, CreatedBy: b.CreatedByName, Steps: sliceOf(b.Steps, stepOf), Timings: timingsOf(b.QueuedAt, b.StartedAt, b.FinishedAt),
+		Error: b.Error, Warnings: b.Warnings, CreatedAt: b.CreatedAt.UTC(),
+	}
+	if b.App != nil {
+		out.App, out.Team = b.App.Name, slugOf(b.App.Team)
+	}
+	if b.ImageDigest != "" {
+		out.Image = &BuiltImage{b.ImageRepository, b.ImageDigest, append([]string{}, b.ImageTags...), b.ImageSize}
+	}
+	return out
+}
+
+func stepOf(s *models.BuildStep) BuildStep {
+	return BuildStep{s.ID, s.Name, s.Stage, s.State, s.Cached, s.Line, utc(s.StartedAt), utc(s.FinishedAt), float64(s.DurationMS) / 1000, s.Error}
+}
+
+func timingsOf(queued time.Time, started, finished *time.Time) Timings {
+	t := Timings{QueuedAt: queued.UTC(), StartedAt: utc(started), FinishedAt: utc(finished)}
+	end := time.Now()
+	if finished != nil {
+		end = *finished
+	}
+	if started == nil {
+		t.Waited = seconds(end.Sub(queued))
+		return t
+	}
+	t.Waited, t.Duration = seconds(started.Sub(queued)), seconds(end.Sub(*started))
+	return t
+}
+
+// seconds keeps milliseconds.
+func seconds(d time.Duration) float64 { return float64(max(d, 0).Milliseconds()) / 1000 }

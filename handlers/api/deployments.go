@@ -1,0 +1,218 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/services/deploy"
+)
+
+// Deployment is one attempt to run an app's image in an environment.
+type Deployment struct {
+	ID            string                  `json:"id"`
+	Number        int64                   `json:"number" doc:"Counts per app."`
+	AppID         string                  `json:"app_id"`
+	App           string                  `json:"app" doc:"The app's name."`
+	EnvironmentID string                  `json:"environment_id"`
+	Environment   string                  `json:"environment" doc:"The environment's name."`
+	TeamID        string                  `json:"team_id"`
+	Action        models.DeploymentAction `json:"action" enum:"deploy,rollback,restart,start" doc:"What was asked for."`
+	State         models.DeploymentState  `json:"state" enum:"pending,running,succeeded,failed,canceled,rolled_back"`
+	WaitingFor    string                  `json:"waiting_for,omitempty" doc:"Why a pending deployment waits, and what would end it."`
+	Active        bool                    `json:"active" doc:"Whether this is what serves now."`
+	Stopped       bool                    `json:"stopped" doc:"Whether a person stopped it."`
+	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
+	Digest        string                  `json:"digest"`
+	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen."`
+	BuildID       *string                 `json:"build_id,omitempty" doc:"The build that made the image."`
+	URL           string                  `json:"url"`
+	Config        DeploymentConfig        `json:"config" doc:"Frozen when the deployment was asked for."`
+	RollbackOf    *string                 `json:"rollback_of,omitempty" doc:"The deployment that this one repeats."`
+	PreviousID    *string                 `json:"previous_id,omitempty" doc:"What served before."`
+	CreatedBy     string                  `json:"created_by" doc:"A name, for people."`
+	Phases        []Phase                 `json:"phases" nullable:"false" doc:"Empty in lists."`
+	Instances     []Instance              `json:"instances" nullable:"false"`
+	Timings       Timings                 `json:"timings"`
+	Error         *models.DeploymentError `json:"error" doc:"Why it failed, with evidence."`
+	CreatedAt     time.Time               `json:"created_at"`
+}
+
+// DeploymentConfig is what runs beside the image.
+type DeploymentConfig struct {
+	Port       int               `json:"port"`
+	Health     models.HealthKind `json:"health" enum:"http,tcp,image"`
+	HealthPath string            `json:"health_path"`
+	Variables  map[string]string `json:"variables" nullable:"false"`
+	Secrets    map[string]string `json:"secrets" nullable:"false" doc:"The fingerprint of each: it changes with the value."`
+	Hash       string            `json:"hash"`
+}
+
+// Phase is one line of a deployment's story.
+type Phase struct {
+	Name       string           `json:"name"`
+	State      models.StepState `json:"state" enum:"pending,running,succeeded,cached,failed,canceled"`
+	Message    string           `json:"message,omitempty"`
+	Detail     []string         `json:"detail,omitempty" doc:"Such as the health check's transcript."`
+	StartedAt  *time.Time       `json:"started_at"`
+	FinishedAt *time.Time       `json:"finished_at"`
+}
+
+// Instance is one container of a deployment.
+type Instance struct {
+	ID        string               `json:"id"`
+	RuntimeID string               `json:"runtime_id" doc:"The container's id."`
+	Name      string               `json:"name"`
+	State     models.InstanceState `json:"state" enum:"starting,healthy,failing,stopped,unknown"`
+	Message   string               `json:"message,omitempty"`
+	Restarts  int                  `json:"restarts"`
+	ExitCode  *int                 `json:"exit_code,omitempty"`
+	LastLogs  []string             `json:"last_logs,omitempty" doc:"Kept when the instance is gone."`
+	StartedAt *time.Time           `json:"started_at"`
+	CreatedAt time.Time            `json:"created_at"`
+}
+
+// NewDeployment says what to deploy: at most one of image, build_id and tag; none means the newest good build.
+type NewDeployment struct {
+	AppID      string `json:"app_id"`
+	Image      string `json:"image,omitempty" maxLength:"500" doc:"A digest or a full reference."`
+	BuildID    string `json:"build_id,omitempty" maxLength:"100"`
+	Tag        string `json:"tag,omitempty" maxLength:"200"`
+	ConfigHash string `json:"config_hash,omitempty" maxLength:"100" doc:"Refuse where the configuration is another one by now."`
+}
+
+// DeploymentsQuery narrows lists of deployments.
+type DeploymentsQuery struct {
+	PageIn
+	AppID  string                 `query:"app_id" maxLength:"100"`
+	State  models.DeploymentState `query:"state" enum:"pending,running,succeeded,failed,canceled,rolled_back"`
+	Digest string                 `query:"digest" maxLength:"200"`
+	Active bool                   `query:"active" doc:"Only what serves now."`
+}
+
+func (a *API) deployments() {
+	started := []option{status(http.StatusAccepted), repeatable}
+	get(a, "/deployments", "list-deployments", "Deployments of your teams", a.listDeployments)
+	get(a, "/environments/{id}/deployments", "list-environment-deployments", "Deployments to an environment", a.listEnvironmentDeployments)
+	post(a, "/environments/{id}/deployments", "deploy", "Deploy an image", a.deploy, started...)
+	get(a, "/deployments/{id}", "get-deployment", "A deployment with its phases and instances", a.getDeployment)
+	post(a, "/deployments/{id}/cancel", "cancel-deployment", "Cancel a deployment that has not switched yet", a.act((*deploy.Service).Cancel), started...)
+	post(a, "/deployments/{id}/rollback", "roll-back", "Deploy again what this deployment ran", a.act((*deploy.Service).Rollback), started...)
+	post(a, "/deployments/{id}/restart", "restart-deployment", "Replace the instances by fresh ones, without a gap", a.act((*deploy.Service).Restart), started...)
+	post(a, "/deployments/{id}/stop", "stop-deployment", "Stop what serves", a.act((*deploy.Service).Stop), started...)
+	post(a, "/deployments/{id}/start", "start-deployment", "Run again what was stopped", a.act((*deploy.Service).Resume), started...)
+	post(a, "/deployments/{id}/approve", "approve-deployment", "Approve a deployment that waits for it", a.approve, status(http.StatusAccepted))
+}
+
+func (a *API) listDeployments(ctx context.Context, in *struct {
+	DeploymentsQuery
+	Team          string `query:"team" maxLength:"100" doc:"Slug of a team."`
+	EnvironmentID string `query:"environment_id" maxLength:"100"`
+}) (*answer[List[Deployment]], error) {
+	team, err := a.teamID(ctx, in.Team)
+	if err != nil {
+		return nil, err
+	}
+	return a.findDeployments(ctx, team, in.EnvironmentID, in.DeploymentsQuery)
+}
+
+func (a *API) listEnvironmentDeployments(ctx context.Context, in *struct {
+	IDIn
+	DeploymentsQuery
+}) (*answer[List[Deployment]], error) {
+	if _, err := a.Deploy.Environment(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	return a.findDeployments(ctx, "", in.ID, in.DeploymentsQuery)
+}
+
+func (a *API) findDeployments(ctx context.Context, team, environment string, q DeploymentsQuery) (*answer[List[Deployment]], error) {
+	l, err := a.Deploy.List(ctx, deploy.Filter{
+		Page: q.page(), TeamID: team, EnvironmentID: environment, AppID: q.AppID, State: string(q.State), Digest: q.Digest, Active: q.Active,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return listOf(l, deploymentOf), nil
+}
+
+func (a *API) deploy(ctx context.Context, in *struct {
+	IDIn
+	Body NewDeployment
+}) (*answer[Deployment], error) {
+	b := in.Body
+	d, err := a.Deploy.Deploy(ctx, deploy.Input{
+		EnvironmentID: in.ID, AppID: b.AppID, Image: b.Image, BuildID: b.BuildID, Tag: b.Tag, ConfigHash: b.ConfigHash,
+	})
+	return replyWith(d, deploymentOf, err)
+}
+
+func (a *API) getDeployment(ctx context.Context, in *IDIn) (*answer[Deployment], error) {
+	d, err := a.Deploy.Get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := deploymentOf(d)
+	out.WaitingFor, err = a.Deploy.WhyWaiting(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}
+
+// act makes a call of one of the service's actions on a deployment.
+func (a *API) act(do func(*deploy.Service, context.Context, string) (*models.Deployment, error)) func(context.Context, *IDIn) (*answer[Deployment], error) {
+	return func(ctx context.Context, in *IDIn) (*answer[Deployment], error) {
+		d, err := do(a.Deploy, ctx, in.ID)
+		return replyWith(d, deploymentOf, err)
+	}
+}
+
+// approve has nothing to approve while environments have no protection rules.
+func (a *API) approve(ctx context.Context, in *IDIn) (*answer[Deployment], error) {
+	d, err := a.Deploy.Get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := models.Authorize(ctx, d.TeamID, models.RoleDeveloper, "deployment"); err != nil {
+		return nil, err
+	}
+	return nil, models.Errorf(models.Conflict, "Deployment %s is %s and waits for no approval.", d.Title(), d.State)
+}
+
+func deploymentOf(d *models.Deployment) Deployment {
+	out := Deployment{
+		ID: d.ID, Number: d.Number, AppID: d.AppID, EnvironmentID: d.EnvironmentID, TeamID: d.TeamID, Action: d.Action, State: d.State,
+		Active: d.Active, Stopped: d.Stopped, Image: d.ImageRepository + "@" + d.ImageDigest, Digest: d.ImageDigest, Tag: d.ImageTag,
+		BuildID: d.BuildID, URL: d.URL, Config: configOf(d), RollbackOf: d.RollbackOf, PreviousID: d.PreviousID, CreatedBy: d.CreatedByName,
+		Phases: sliceOf(d.Phases, phaseOf), Instances: sliceOf(d.Instances, instanceOf),
+		Timings: timingsOf(d.CreatedAt, d.StartedAt, d.FinishedAt), Error: d.Error, CreatedAt: d.CreatedAt.UTC(),
+	}
+	if d.App != nil {
+		out.App = d.App.Name
+	}
+	if d.Environment != nil {
+		out.Environment = d.Environment.Name
+	}
+	return out
+}
+
+func configOf(d *models.Deployment) DeploymentConfig {
+	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
+	if c.Variables == nil {
+		c.Variables = map[string]string{}
+	}
+	if c.Secrets == nil {
+		c.Secrets = map[string]string{}
+	}
+	return c
+}
+
+func phaseOf(p *models.DeploymentPhase) Phase {
+	return Phase{p.Name, p.State, p.Message, p.Detail, utc(p.StartedAt), utc(p.FinishedAt)}
+}
+
+func instanceOf(i *models.Instance) Instance {
+	return Instance{i.ID, i.RuntimeID, i.Name, i.State, i.Message, i.Restarts, i.ExitCode, i.LastLogs, utc(i.StartedAt), i.CreatedAt.UTC()}
+}

@@ -1,0 +1,161 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/services/deploy"
+)
+
+// Environment is a stage of a team on one target.
+type Environment struct {
+	ID        string    `json:"id"`
+	Team      string    `json:"team" doc:"The owner's slug."`
+	TeamID    string    `json:"team_id"`
+	Name      string    `json:"name"`
+	TargetID  string    `json:"target_id"`
+	Target    string    `json:"target" doc:"The target's name."`
+	Position  int       `json:"position" doc:"From left to right on the board, from 0."`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// NewEnvironment is what makes an environment.
+type NewEnvironment struct {
+	Team     string `json:"team" doc:"Slug of the team that will own it."`
+	Name     string `json:"name" doc:"A DNS label: it becomes part of addresses."`
+	TargetID string `json:"target_id" doc:"A target that the team may use."`
+}
+
+// UpdateEnvironment is what may change of an environment.
+type UpdateEnvironment struct {
+	Position int `json:"position" minimum:"0" doc:"On the board, from 0."`
+}
+
+// Variable is a value that instances get as an environment variable. A secret's is never shown.
+type Variable struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	AppID     string    `json:"app_id" doc:"Empty: every app of the environment gets it."`
+	Value     string    `json:"value,omitempty"`
+	Secret    bool      `json:"secret"`
+	UpdatedBy string    `json:"updated_by"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// SetVariable is the value of a variable or a secret.
+type SetVariable struct {
+	AppID  string `json:"app_id,omitempty" doc:"Empty: for every app of the environment."`
+	Value  string `json:"value"`
+	Secret bool   `json:"secret,omitempty" doc:"Encrypted at rest, and never shown again."`
+}
+
+func (a *API) environments() {
+	get(a, "/environments", "list-environments", "Environments of your teams", a.listEnvironments)
+	post(a, "/environments", "create-environment", "Create an environment", a.createEnvironment, status(http.StatusCreated), repeatable)
+	get(a, "/environments/{id}", "get-environment", "An environment", a.getEnvironment)
+	patch(a, "/environments/{id}", "update-environment", "Move an environment on the board", a.updateEnvironment)
+	remove(a, "/environments/{id}", "delete-environment", "Delete an environment in which nothing runs", a.deleteEnvironment)
+	get(a, "/environments/{id}/variables", "list-variables", "Variables and the names of secrets", a.listVariables)
+	put(a, "/environments/{id}/variables/{name}", "set-variable", "Set a variable or a secret", a.setVariable,
+		about("What runs keeps its values until the next deployment."))
+	remove(a, "/environments/{id}/variables/{name}", "delete-variable", "Delete a variable or a secret", a.deleteVariable)
+}
+
+func (a *API) listEnvironments(ctx context.Context, in *struct {
+	Team string `query:"team" maxLength:"100" doc:"Slug of a team."`
+}) (*answer[List[Environment]], error) {
+	team, err := a.teamID(ctx, in.Team)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.Deploy.Environments(ctx, deploy.EnvironmentFilter{TeamID: team})
+	if err != nil {
+		return nil, err
+	}
+	return whole(all, environmentOf), nil
+}
+
+func (a *API) createEnvironment(ctx context.Context, in *struct{ Body NewEnvironment }) (*answer[Environment], error) {
+	team, err := a.teamID(ctx, in.Body.Team)
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.Deploy.CreateEnvironment(ctx, deploy.EnvironmentInput{TeamID: team, TargetID: in.Body.TargetID, Name: in.Body.Name})
+	if err != nil {
+		return nil, err
+	}
+	return a.getEnvironment(ctx, &IDIn{e.ID})
+}
+
+func (a *API) getEnvironment(ctx context.Context, in *IDIn) (*answer[Environment], error) {
+	e, err := a.Deploy.Environment(ctx, in.ID)
+	return replyWith(e, environmentOf, err)
+}
+
+func (a *API) updateEnvironment(ctx context.Context, in *struct {
+	IDIn
+	Body UpdateEnvironment
+}) (*answer[Environment], error) {
+	if err := a.Deploy.MoveEnvironment(ctx, in.ID, in.Body.Position); err != nil {
+		return nil, err
+	}
+	return a.getEnvironment(ctx, &in.IDIn)
+}
+
+func (a *API) deleteEnvironment(ctx context.Context, in *IDIn) error {
+	return a.Deploy.DeleteEnvironment(ctx, in.ID)
+}
+
+func (a *API) listVariables(ctx context.Context, in *IDIn) (*answer[List[Variable]], error) {
+	all, err := a.Deploy.Variables(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return whole(all, variableOf), nil
+}
+
+func (a *API) setVariable(ctx context.Context, in *struct {
+	IDIn
+	Name string `path:"name" maxLength:"200"`
+	Body SetVariable
+}) (*answer[Variable], error) {
+	v, err := a.Deploy.SetVariable(ctx, deploy.VariableInput{
+		EnvironmentID: in.ID, AppID: in.Body.AppID, Name: in.Name, Value: in.Body.Value, Secret: in.Body.Secret,
+	})
+	return replyWith(v, variableOf, err)
+}
+
+func (a *API) deleteVariable(ctx context.Context, in *struct {
+	IDIn
+	Name  string `path:"name" maxLength:"200"`
+	AppID string `query:"app_id" maxLength:"100" doc:"The app whose variable it is; empty: that of every app."`
+}) error {
+	all, err := a.Deploy.Variables(ctx, in.ID)
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		if v.Name == in.Name && v.AppID == in.AppID {
+			return a.Deploy.DeleteVariable(ctx, in.ID, v.ID)
+		}
+	}
+	return models.Errorf(models.NotFound, "No such variable.")
+}
+
+func environmentOf(e *models.Environment) Environment {
+	out := Environment{
+		ID: e.ID, Team: slugOf(e.Team), TeamID: e.TeamID, Name: e.Name, TargetID: e.TargetID, Position: e.Position,
+		CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(),
+	}
+	if e.Target != nil {
+		out.Target = e.Target.Name
+	}
+	return out
+}
+
+func variableOf(v *models.Variable) Variable {
+	return Variable{v.ID, v.Name, v.AppID, v.Value, v.Secret, v.UpdatedBy, v.UpdatedAt.UTC()}
+}
