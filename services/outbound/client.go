@@ -17,7 +17,8 @@ var safeHeaders = []string{"Accept", "Accept-Encoding", "Accept-Language", "Cont
 
 // HTTPClient gives a client for requests made for a user: every connection goes through the guard, no proxy is
 // taken from the environment, redirects are few and carry no credential to another host. The caller limits how
-// much it reads and sets the request's deadline; none is longer than 60 seconds.
+// much it reads and sets the request's deadline; none is longer than 60 seconds. It holds connections: make one and
+// keep it.
 func (g *Guard) HTTPClient() *http.Client {
 	return &http.Client{Transport: g.Transport(), CheckRedirect: checkRedirect, Timeout: 60 * time.Second}
 }
