@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -95,7 +96,7 @@ func Sweep(t testing.TB, key, value string) {
 // sweep reports what can't be removed as an error of the test: what stays would disturb the next run.
 func sweep(ctx context.Context, t testing.TB, docker *client.Client, labelled filters.Args) {
 	gone := func(what, id string, err error) {
-		if err != nil && !client.IsErrNotFound(err) {
+		if err != nil && !errdefs.IsNotFound(err) {
 			t.Errorf("remove %s %s: %v", what, id, err)
 		}
 	}

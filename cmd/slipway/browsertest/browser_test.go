@@ -166,23 +166,6 @@ func (b *tab) fill(name, value string) {
 	b.do(chromedp.WaitVisible(field), chromedp.SetValue(field, ""), chromedp.SendKeys(field, value))
 }
 
-// choose picks the option or the radio button of the field by its value.
-func (b *tab) choose(name, value string) {
-	b.t.Helper()
-	b.await(fmt.Sprintf("the field %s offers %s", name, value), fmt.Sprintf(`(() => {
-		const select = document.querySelector('select[name=%[1]q]');
-		if (select) {
-			if (![...select.options].some(o => o.value === %[2]q)) return false;
-			select.value = %[2]q;
-			select.dispatchEvent(new Event("change", {bubbles: true}));
-			return true;
-		}
-		const radio = document.querySelector('[name=%[1]q][value=%[2]q]');
-		if (radio) radio.click();
-		return !!radio;
-	})()`, name, value))
-}
-
 // see waits until the page shows the words.
 func (b *tab) see(words string) {
 	b.t.Helper()
@@ -217,12 +200,6 @@ func eval[T any](b *tab, expression string) T {
 		b.t.Fatalf("%s: %v\n%s", expression, err, b.where())
 	}
 	return value
-}
-
-// path is where the tab is, without the host.
-func (b *tab) path() string {
-	b.t.Helper()
-	return eval[string](b, `location.pathname`)
 }
 
 // inspect checks the page that is open, light and dark, and that it fits a phone, and takes its pictures.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -70,7 +71,7 @@ func sweepImages(ctx context.Context, t testing.TB, docker *client.Client, host 
 
 // report makes what could not be removed a fault of the test: it would disturb the next one.
 func report(t testing.TB, what string, err error) {
-	if err != nil && !client.IsErrNotFound(err) {
+	if err != nil && !errdefs.IsNotFound(err) {
 		t.Errorf("remove %s from the Docker Engine: %v", what, err)
 	}
 }
