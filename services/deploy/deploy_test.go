@@ -71,7 +71,9 @@ func serveRegistry(t *testing.T, db *models.Database, box *secrets.Box) *registr
 		Authenticate: func(context.Context, string, string) (*models.Principal, error) {
 			return nil, models.Errorf(models.Unauthorized, "no")
 		},
-		Reload: func(ctx context.Context, p *models.Principal) (*models.Principal, error) { return p, addRoles(ctx, db, p) }}
+		Reload: func(ctx context.Context, p *models.Principal) (*models.Principal, error) {
+			return p, addRoles(ctx, db, p)
+		}}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", r)
 	mux.HandleFunc("/registry/token", r.Token)
@@ -106,6 +108,7 @@ func (s *stage) worker(run bool) *jobs.Queue {
 	s.t.Cleanup(func() { as.Close() })
 	jobs.Register(q, as.Roll)
 	jobs.Register(q, as.RetireStopped)
+	jobs.Register(q, as.RemoveReleases)
 	q.Every(200*time.Millisecond, "reconcile", as.Reconcile)
 	if !run {
 		return q

@@ -253,7 +253,7 @@ func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
 
 // route points the place's host name at the new instances.
 func (r *rollout) route(tx *gorm.DB, now time.Time) error {
-	var addresses []string
+	addresses := []string{}
 	err := tx.Model(&models.Instance{}).Where("deployment_id = ? AND state = ? AND address <> ''", r.d.ID, models.InstanceHealthy).Order("created_at").Pluck("address", &addresses).Error
 	if err != nil {
 		return err

@@ -1,0 +1,242 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+	"slipway.dev/models"
+)
+
+const (
+	beatEvery  = time.Second
+	countEvery = 300 * time.Millisecond // how often the open requests of what drains are written
+	forgetting = time.Minute            // after it, a silent proxy's row goes
+	drainTime  = 30 * time.Second       // of what has no deadline of its own
+)
+
+// Run follows the routes until ctx ends: end it after the last request.
+func (s *Service) Run(ctx context.Context) error {
+	s.self = models.Proxy{ID: models.NewID()}
+	s.held, s.open, s.ended = map[string]bool{}, map[*backend]bool{}, make(chan *backend)
+	changes := s.Events.Subscribe(ctx)
+	s.must(ctx, "registering the proxy", s.beat(ctx))
+	s.must(ctx, "reading the routes", s.refresh(ctx))
+	beat, count := time.NewTicker(beatEvery), time.NewTicker(countEvery)
+	defer beat.Stop()
+	defer count.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.leave(ctx)
+		case e := <-changes:
+			if !matters(e) {
+				continue
+			}
+			s.must(ctx, "reading the routes", s.refresh(ctx))
+		case <-beat.C:
+			s.must(ctx, "saying that the proxy lives", s.beat(ctx))
+			s.must(ctx, "reading the routes", s.refresh(ctx))
+			s.must(ctx, "letting go of a deployment", s.tidy(ctx))
+		case <-count.C:
+			s.must(ctx, "counting open requests", s.count(ctx))
+		case b := <-s.ended:
+			delete(s.open, b)
+			s.must(ctx, "letting go of a deployment", s.tidy(ctx))
+		}
+	}
+}
+
+// must logs what the next round tries again.
+func (s *Service) must(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		slog.WarnContext(ctx, "the proxy has trouble", "work", what, "error", err)
+	}
+}
+
+// matters tells whether the event can have changed a route.
+func matters(e models.Event) bool {
+	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.succeeded", "deployment.stopped", "deployment.instances"}, e.Kind)
+}
+
+// beat says that this proxy lives. Where its row is gone, because it was silent
+// for long, it comes back with all that it holds.
+func (s *Service) beat(ctx context.Context) error {
+	s.self.SeenAt = s.DB.NowFunc()
+	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		r := tx.Model(&models.Proxy{}).Where("id = ?", s.self.ID).Update("seen_at", s.self.SeenAt)
+		if r.Error != nil {
+			return r.Error
+		}
+		if r.RowsAffected == 0 {
+			if err := s.join(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Delete(&models.Proxy{}, "seen_at < ?", s.self.SeenAt.Add(-forgetting)).Error
+	})
+}
+
+func (s *Service) join(tx *gorm.DB) error {
+	if err := tx.Create(&s.self).Error; err != nil {
+		return err
+	}
+	for id := range s.held {
+		if err := tx.Create(&models.ProxyHold{ProxyID: s.self.ID, DeploymentID: id}).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave takes this proxy's row and holds away.
+func (s *Service) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	for b := range s.open {
+		b.kill()
+	}
+	return s.DB.WithContext(ctx).Delete(&models.Proxy{}, "id = ?", s.self.ID).Error
+}
+
+// refresh takes over the routes as they are. What it has not held yet it holds
+// first and then looks again: a deployment that is replaced in between was not
+// used, and one that is replaced later is known to be held.
+func (s *Service) refresh(ctx context.Context) error {
+	for {
+		rows, err := s.read(ctx)
+		if err != nil {
+			return err
+		}
+		fresh := s.notHeld(rows)
+		if len(fresh) == 0 {
+			return s.use(ctx, rows)
+		}
+		if err := s.hold(ctx, fresh); err != nil {
+			return err
+		}
+	}
+}
+
+// row is a route and what its deployment says.
+type row struct {
+	models.Route
+	Stopped bool
+}
+
+func (s *Service) read(ctx context.Context) (rows []row, err error) {
+	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped").
+		Joins("LEFT JOIN deployments ON deployments.id = routes.deployment_id").Find(&rows).Error
+	return rows, err
+}
+
+func (s *Service) notHeld(rows []row) (ids []string) {
+	for _, r := range rows {
+		if len(r.Addresses) > 0 && !s.held[r.DeploymentID] {
+			ids = append(ids, r.DeploymentID)
+		}
+	}
+	return ids
+}
+
+func (s *Service) hold(ctx context.Context, ids []string) error {
+	var holds []models.ProxyHold
+	for _, id := range ids {
+		holds = append(holds, models.ProxyHold{ProxyID: s.self.ID, DeploymentID: id})
+	}
+	if err := s.DB.WithContext(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&holds).Error; err != nil {
+		return err
+	}
+	for _, id := range ids {
+		s.held[id] = true
+	}
+	return nil
+}
+
+// use replaces the table; backends that are not in the new one drain.
+func (s *Service) use(ctx context.Context, rows []row) error {
+	before := map[string]*backend{}
+	if t := s.table.Load(); t != nil {
+		for host, to := range t.routes {
+			before[host] = to.backend
+		}
+	}
+	next := &table{routes: make(map[string]route, len(rows))}
+	kept := map[*backend]bool{}
+	for _, r := range rows {
+		to := route{stopped: r.Stopped, known: r.DeploymentID != ""}
+		if len(r.Addresses) > 0 {
+			to.backend = before[r.Host]
+			if to.backend == nil || to.backend.deployment != r.DeploymentID || !slices.Equal(to.backend.addresses, r.Addresses) {
+				to.backend = s.newBackend(r.DeploymentID, r.Addresses)
+				s.open[to.backend] = true
+			}
+			kept[to.backend] = true
+		}
+		next.routes[r.Host] = to
+	}
+	s.table.Store(next)
+	for b := range s.open {
+		if !kept[b] && !b.draining.Load() {
+			if err := s.startDrain(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// startDrain lets a backend that gets no new requests drain until its deployment's deadline.
+func (s *Service) startDrain(ctx context.Context, b *backend) error {
+	b.draining.Store(true)
+	var d models.Deployment
+	err := s.DB.WithContext(ctx).Select("id", "drain_until").Limit(1).Find(&d, "id = ?", b.deployment).Error
+	deadline := time.Now().Add(drainTime)
+	if d.DrainUntil != nil {
+		deadline = *d.DrainUntil
+	}
+	go func() {
+		b.drain(deadline)
+		select {
+		case s.ended <- b:
+		case <-ctx.Done():
+		}
+	}()
+	return err
+}
+
+// tidy lets go of the deployments that no backend is of any more.
+func (s *Service) tidy(ctx context.Context) error {
+	used := map[string]bool{}
+	for b := range s.open {
+		used[b.deployment] = true
+	}
+	for id := range s.held {
+		if used[id] {
+			continue
+		}
+		if err := s.DB.WithContext(ctx).Delete(&models.ProxyHold{}, "proxy_id = ? AND deployment_id = ?", s.self.ID, id).Error; err != nil {
+			return err
+		}
+		delete(s.held, id)
+	}
+	return nil
+}
+
+// count writes how many requests are open to what drains, for those who wait.
+func (s *Service) count(ctx context.Context) error {
+	for b := range s.open {
+		if !b.draining.Load() {
+			continue
+		}
+		err := s.DB.WithContext(ctx).Model(&models.ProxyHold{}).Where("proxy_id = ? AND deployment_id = ?", s.self.ID, b.deployment).Update("in_flight", b.inFlight.Load()).Error
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
