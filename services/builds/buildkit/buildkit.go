@@ -36,7 +36,8 @@ import (
 
 const (
 	answerWithin = 10 * time.Second // for the engine's small questions
-	goneWithin   = 1500 * time.Millisecond
+	forgetWithin = 10 * time.Second
+	endWithin    = time.Second // for what is done after a build was canceled
 )
 
 // Builder builds with one Docker Engine.
@@ -90,6 +91,7 @@ func (b *Builder) Build(ctx context.Context, r builds.Request, emit func(builds.
 	if err := b.ready(ctx, file, emit); err != nil {
 		return nil, err
 	}
+	b.forget(ctx, r.Image.Name()) // which an attempt that died may have left
 	defer b.forget(ctx, r.Image.Name())
 	if err := b.solve(ctx, r, file, emit); err != nil {
 		return nil, err
@@ -235,7 +237,11 @@ func (noCredentials) GetTokenAuthority(context.Context, *auth.GetTokenAuthorityR
 
 // forget takes the image's name out of the engine's store; what the build cache needs stays there.
 func (b *Builder) forget(ctx context.Context, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goneWithin)
+	within := forgetWithin
+	if ctx.Err() != nil {
+		within = endWithin
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	_, err := b.Docker.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
 	if err != nil && !errdefs.IsNotFound(err) {

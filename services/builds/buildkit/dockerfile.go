@@ -248,9 +248,9 @@ func (f *dockerfile) warn(rule string, line int, detail string) {
 // anyImage lets every base image be one of this platform that sets nothing.
 type anyImage struct{}
 
-// ResolveImageConfig returns the config of an empty image.
+// ResolveImageConfig returns the config of an image with one layer; one without layers would count as scratch.
 func (anyImage) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {
-	return ref, "", fmt.Appendf(nil, `{"architecture":%q,"os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":[]}}`, runtime.GOARCH), nil
+	return ref, "", fmt.Appendf(nil, `{"architecture":%q,"os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%064d"]}}`, runtime.GOARCH, 0), nil
 }
 
 var (
