@@ -1,0 +1,303 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// settings is the whole configuration: from flags, from the environment
+// (SLIPWAY_…, or SLIPWAY_…_FILE for what is secret) and from a YAML file, in
+// this order. No other package reads the environment.
+type settings struct {
+	Listen      string `default:"127.0.0.1:8080" help:"Address and port to listen on."`
+	ExternalURL string `name:"external-url" help:"URL that people and Docker Engines reach the portal by. Default: http://localhost with the port listened on."`
+	Data        string `default:"${data}" help:"Folder for the SQLite database, keys, git mirrors, images and logs." type:"path"`
+	DatabaseURL string `name:"database-url" secret:"" help:"sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Default: sqlite in the data folder."`
+	KeyFile     string `help:"File with the master keys that seal secrets; all processes on one database share it. Default: keys/master in the data folder." type:"path"`
+	AppsDomain  string `default:"localhost" help:"Domain below which apps answer: http://APP-ENVIRONMENT.DOMAIN."`
+
+	BootstrapTokenFile string `help:"Write a token of an admin to this file on the first start, for automation." type:"path"`
+
+	OutboundAllow     []netip.Prefix `help:"Address ranges, beyond the public ones, that the server may reach for a user: git, registries, issuers. Such as 10.0.0.0/8."`
+	TrustedProxies    []netip.Prefix `help:"Addresses of reverse proxies whose X-Forwarded-For is believed."`
+	LocalRepositories []string       `help:"Folders whose git repositories an admin may register by path." type:"path"`
+
+	IDP              bool     `name:"idp" default:"true" negatable:"" help:"Offer the embedded OIDC provider for sign-in."`
+	OIDCName         string   `name:"oidc-name" help:"Name of the external OIDC issuer, as the sign-in button says it."`
+	OIDCIssuer       string   `name:"oidc-issuer" help:"URL of an external OIDC issuer for sign-in."`
+	OIDCClientID     string   `name:"oidc-client-id" help:"Client id of the portal at the external issuer."`
+	OIDCClientSecret string   `name:"oidc-client-secret" secret:"" help:"Client secret of the portal at the external issuer."`
+	OIDCScopes       []string `name:"oidc-scopes" default:"openid,profile,email" help:"Scopes to ask the external issuer for."`
+	OIDCIssuers      issuers  `name:"oidc-issuers" secret:"" help:"More external issuers: a list of {name, issuer, client_id, client_secret, scopes} in the YAML file, or as JSON."`
+
+	DockerHost string `default:"unix:///var/run/docker.sock" help:"The local Docker Engine, for builds and as the first deployment target."`
+
+	Builds          int           `default:"2" help:"Builds that a worker runs at once."`
+	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
+	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
+
+	LogFormat string `default:"text" enum:"text,json" help:"Format of the program's own log: text or json."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level of the program's own log: debug, info, warn or error."`
+
+	Config configFile `help:"YAML file with any of these settings, under the flags' names."`
+}
+
+// issuer is one external OIDC issuer as the configuration file names it.
+type issuer struct {
+	Name         string   `json:"name"`
+	Issuer       string   `json:"issuer"`
+	ClientID     string   `json:"client_id"`
+	ClientSecret string   `json:"client_secret"`
+	Scopes       []string `json:"scopes"`
+}
+
+type issuers []issuer
+
+// Decode reads the list from YAML, or from JSON in a flag or the environment.
+func (l *issuers) Decode(ctx *kong.DecodeContext) error {
+	token := ctx.Scan.Pop()
+	text, ok := token.Value.(string)
+	if !ok {
+		data, err := json.Marshal(token.Value)
+		if err != nil {
+			return err
+		}
+		text = string(data)
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	return d.Decode((*[]issuer)(l))
+}
+
+// resolve fills in what follows from other settings and reports every fault as a sentence.
+func (s *settings) resolve() error {
+	if s.DatabaseURL == "" {
+		s.DatabaseURL = "sqlite:" + filepath.Join(s.Data, "slipway.db")
+	}
+	if s.KeyFile == "" {
+		s.KeyFile = filepath.Join(s.Data, "keys", "master")
+	}
+	if s.OIDCIssuer != "" {
+		s.OIDCIssuers = append(issuers{{s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes}}, s.OIDCIssuers...)
+	}
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers())
+}
+
+func (s *settings) checkListen() error {
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		return fmt.Errorf("listen: %q is not an address and a port, such as 127.0.0.1:8080", s.Listen)
+	}
+	return nil
+}
+
+func (s *settings) checkExternalURL() error {
+	if s.ExternalURL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.ExternalURL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		return fmt.Errorf("external-url: %q is not a URL of a host, such as https://slipway.example.com", s.ExternalURL)
+	}
+	s.ExternalURL = u.Scheme + "://" + u.Host
+	return nil
+}
+
+func (s *settings) checkDatabase() error {
+	for _, prefix := range []string{"sqlite:", "postgres://", "postgresql://"} {
+		if strings.HasPrefix(s.DatabaseURL, prefix) {
+			return nil
+		}
+	}
+	return errors.New("database-url: it must begin with sqlite: or postgres://") // the value may hold a password
+}
+
+func (s *settings) checkIssuers() error {
+	var faults []error
+	for i := range s.OIDCIssuers {
+		is := &s.OIDCIssuers[i]
+		u, err := url.Parse(is.Issuer)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			faults = append(faults, fmt.Errorf("oidc-issuer: %q is not the URL of an issuer, such as https://id.example.com", is.Issuer))
+			continue
+		}
+		if is.ClientID == "" {
+			faults = append(faults, fmt.Errorf("oidc-client-id: it is missing for the issuer %s", is.Issuer))
+		}
+		if is.Name == "" {
+			is.Name = u.Host
+		}
+		if len(is.Scopes) == 0 {
+			is.Scopes = []string{"openid", "profile", "email"}
+		}
+		if !slices.Contains(is.Scopes, "openid") {
+			is.Scopes = append([]string{"openid"}, is.Scopes...)
+		}
+	}
+	if len(s.OIDCIssuers) == 0 && !s.IDP {
+		faults = append(faults, errors.New("idp: without the embedded provider nobody could sign in; set oidc-issuer too"))
+	}
+	return errors.Join(faults...)
+}
+
+func (s *settings) checkNumbers() error {
+	var faults []error
+	for name, n := range map[string]int{"builds": s.Builds, "deployments": s.Deployments} {
+		if n < 1 || n > 64 {
+			faults = append(faults, fmt.Errorf("%s: %d is not between 1 and 64", name, n))
+		}
+	}
+	if s.WorkerDeadAfter < time.Second || s.WorkerDeadAfter > time.Hour {
+		faults = append(faults, fmt.Errorf("worker-dead-after: %s is not between 1s and 1h", s.WorkerDeadAfter))
+	}
+	return errors.Join(faults...)
+}
+
+// logger returns the program's own log as configured.
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		level = slog.LevelInfo
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}
+
+// newParser returns the parser of the command line, the environment and the configuration file.
+func newParser(cli any, opts ...kong.Option) (*kong.Kong, error) {
+	data := "slipway-data"
+	if home, err := os.UserHomeDir(); err == nil {
+		data = filepath.Join(home, ".local", "share", "slipway")
+	}
+	return kong.New(cli, append([]kong.Option{
+		kong.Name("slipway"),
+		kong.Description("From a git repository to a running container, in one place."),
+		kong.UsageOnError(),
+		kong.DefaultEnvars("SLIPWAY"),
+		kong.Vars{"data": data, "version": version},
+		kong.Resolvers(secretFiles{}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	}, opts...)...)
+}
+
+// checkEnvironment refuses SLIPWAY_ variables that mean nothing, which are mostly misspelled ones.
+func checkEnvironment(app *kong.Application, environ []string) error {
+	known := map[string]bool{}
+	_ = kong.Visit(app.Node, func(v kong.Visitable, next kong.Next) error {
+		if flag, ok := v.(*kong.Flag); ok {
+			for _, name := range flag.Envs {
+				known[name] = true
+				_, secret := secretTag(flag)
+				known[name+"_FILE"] = known[name+"_FILE"] || secret
+			}
+		}
+		return next(nil)
+	})
+	var faults []error
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "SLIPWAY_") && !strings.HasPrefix(name, "SLIPWAY_TEST_") && !known[name] {
+			faults = append(faults, fmt.Errorf("the environment variable %s is not known; slipway serve --help lists those that are", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func secretTag(flag *kong.Flag) (string, bool) {
+	if flag.Tag == nil || !flag.Tag.Has("secret") {
+		return "", false
+	}
+	return flag.Name, true
+}
+
+// secretFiles reads a secret setting from the file that SLIPWAY_…_FILE names.
+type secretFiles struct{}
+
+func (secretFiles) Validate(*kong.Application) error { return nil }
+
+func (secretFiles) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if _, ok := secretTag(flag); !ok || len(flag.Envs) == 0 {
+		return nil, nil
+	}
+	path := os.Getenv(flag.Envs[0] + "_FILE")
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s_FILE: %w", flag.Envs[0], err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// configFile is a flag that names a YAML file with more settings.
+type configFile string
+
+// BeforeResolve adds the file's values to those that flags without a value are looked up in.
+func (c configFile) BeforeResolve(k *kong.Kong, ctx *kong.Context, trace *kong.Path) error {
+	path, ok := ctx.FlagValue(trace.Flag).(configFile)
+	if !ok || path == "" {
+		return nil
+	}
+	data, err := os.ReadFile(string(path))
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	values := yamlValues{}
+	if err := yaml.Unmarshal(data, &values); err != nil {
+		return fmt.Errorf("config: %s is not YAML: %w", path, err)
+	}
+	ctx.AddResolver(values)
+	return values.Validate(k.Model)
+}
+
+// yamlValues are the settings of a configuration file by flag name.
+type yamlValues map[string]any
+
+// Validate refuses keys that no flag has.
+func (y yamlValues) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	_ = kong.Visit(app.Node, func(v kong.Visitable, next kong.Next) error {
+		if flag, ok := v.(*kong.Flag); ok {
+			known[flag.Name] = true
+		}
+		return next(nil)
+	})
+	var faults []error
+	for key := range y {
+		if !known[key] {
+			faults = append(faults, fmt.Errorf("config: the key %q is not known; slipway serve --help lists the settings", key))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Resolve returns the file's value of the flag.
+func (y yamlValues) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	value := y[flag.Name]
+	if list, ok := value.([]any); ok && flag.Target.Type() != reflect.TypeFor[issuers]() {
+		var parts []string
+		for _, item := range list {
+			parts = append(parts, fmt.Sprint(item))
+		}
+		return strings.Join(parts, ","), nil
+	}
+	return value, nil
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/client"
+	"gorm.io/gorm/clause"
+	"slipway.dev/handlers"
+	"slipway.dev/models"
+	"slipway.dev/services/audit"
+	"slipway.dev/services/auth"
+	"slipway.dev/services/blobs"
+	"slipway.dev/services/builds"
+	"slipway.dev/services/builds/buildkit"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/events"
+	"slipway.dev/services/git"
+	"slipway.dev/services/idempotency"
+	"slipway.dev/services/idp"
+	"slipway.dev/services/images"
+	"slipway.dev/services/jobs"
+	"slipway.dev/services/logs"
+	"slipway.dev/services/outbound"
+	"slipway.dev/services/registry"
+	"slipway.dev/services/secrets"
+)
+
+const (
+	embeddedID      = "slipway"      // the embedded issuer's id in URLs
+	externalSetting = "external_url" // where workers find the portal's URL
+)
+
+// process is what every running Slipway has, whether it serves or only works:
+// the database and all services on it. This file is the only place where they
+// are put together.
+type process struct {
+	settings *settings
+	external string // the portal's URL
+
+	db     *models.Database
+	box    *secrets.Box
+	queue  *jobs.Queue
+	events *events.Service
+	audit  *audit.Service
+	guard  *outbound.Guard
+	git    *git.Service
+	logs   *logs.Service
+
+	accounts *idp.Provider // nil where the embedded provider is off
+	auth     *auth.Service
+	catalog  *catalog.Service
+	registry *registry.Service
+	images   *images.Service
+	builds   *builds.Service
+	deploy   *deploy.Service
+	keys     *idempotency.Service
+
+	working    bool // takes jobs
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+	closers    []func() error // in the order of opening
+}
+
+// openDatabase opens the configured database, whose folder it makes for SQLite.
+func openDatabase(ctx context.Context, s *settings) (*models.Database, error) {
+	if err := os.MkdirAll(s.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	return models.Open(ctx, s.DatabaseURL)
+}
+
+// newProcess puts the services of a process together on the migrated database. close must be called.
+func newProcess(ctx context.Context, s *settings, db *models.Database, external string) (*process, error) {
+	p := &process{settings: s, db: db, external: external}
+	if err := errors.Join(p.openLeaves(ctx), p.openServices()); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	p.registerJobs()
+	return p, nil
+}
+
+func (p *process) openLeaves(ctx context.Context) (err error) {
+	s := p.settings
+	if p.box, err = secrets.Load(s.KeyFile); err != nil {
+		return err
+	}
+	p.queue, err = jobs.New(p.db, jobs.Config{Builds: s.Builds, Deployments: s.Deployments, Others: 8, Version: version, DeadAfter: s.WorkerDeadAfter})
+	if err != nil {
+		return err
+	}
+	bucket, err := blobs.Open(ctx, filepath.Join(s.Data, "blobs"))
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, bucket.Close)
+	p.logs = &logs.Service{DB: p.db, Blobs: bucket}
+	p.events = &events.Service{DB: p.db.DB}
+	p.audit = &audit.Service{DB: p.db.DB}
+	p.keys = &idempotency.Service{DB: p.db.DB}
+	p.guard = &outbound.Guard{Allow: s.OutboundAllow}
+	gitProxy := &outbound.Proxy{Guard: p.guard}
+	if err := gitProxy.Listen(); err != nil {
+		return fmt.Errorf("starting the proxy for git: %w", err)
+	}
+	p.closers = append(p.closers, gitProxy.Close)
+	p.git = &git.Service{Dir: filepath.Join(s.Data, "git"), Guard: p.guard, Proxy: gitProxy, LocalRoots: s.LocalRepositories}
+	return nil
+}
+
+func (p *process) openServices() error {
+	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
+	p.openAuth()
+	p.registry = &registry.Service{
+		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
+		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
+			return p.auth.AuthenticateToken(ctx, token)
+		},
+		Reload: p.auth.Reload,
+	}
+	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
+	return errors.Join(p.openBuilds(), p.openDeploy())
+}
+
+func (p *process) openAuth() {
+	p.auth = &auth.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external}
+	if p.settings.IDP {
+		p.accounts = &idp.Provider{DB: p.db.DB, Box: p.box, ExternalURL: p.external, RedirectURI: p.external + "/login/" + embeddedID + "/callback"}
+		p.auth.Accounts = p.accounts
+		p.auth.Issuers = append(p.auth.Issuers, &auth.Issuer{
+			ID: embeddedID, Name: "Slipway", URL: p.accounts.Issuer(),
+			ClientID: idp.ClientID, ClientSecret: p.accounts.ClientSecret(), Client: p.accounts.Client(),
+		})
+	}
+	for n, i := range p.settings.OIDCIssuers {
+		p.auth.Issuers = append(p.auth.Issuers, &auth.Issuer{
+			ID: fmt.Sprintf("oidc%d", n+1), Name: i.Name, URL: i.Issuer,
+			ClientID: i.ClientID, ClientSecret: i.ClientSecret, Scopes: i.Scopes, Client: p.guard.HTTPClient(),
+		})
+	}
+}
+
+func (p *process) openBuilds() error {
+	engine, err := client.NewClientWithOpts(client.WithHost(p.settings.DockerHost), client.WithAPIVersionNegotiation())
+	if err != nil {
+		return fmt.Errorf("docker-host: %w", err)
+	}
+	p.closers = append(p.closers, engine.Close)
+	p.builds = &builds.Service{
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Registry: p.registry, Remote: p.catalog.Remote,
+		Builders: map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
+		Dir:      filepath.Join(p.settings.Data, "builds"),
+	}
+	return nil
+}
+
+func (p *process) openDeploy() error {
+	u, err := url.Parse(p.external)
+	if err != nil {
+		return err
+	}
+	p.deploy = &deploy.Service{
+		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Git: p.git, Kinds: targets(p.settings),
+		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
+	}
+	p.closers = append(p.closers, p.deploy.Close)
+	return nil
+}
+
+// registerJobs names the work that this process can do, and what it does regularly while it takes jobs.
+func (p *process) registerJobs() {
+	p.catalog.Register(p.queue)
+	p.builds.Register(p.queue)
+	jobs.Register(p.queue, p.deploy.Roll)
+	jobs.Register(p.queue, p.deploy.RetireStopped)
+	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
+	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
+	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
+	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
+	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
+	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	if p.accounts != nil {
+		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
+		p.queue.Every(time.Hour, "replacing old signing keys", p.accounts.RotateOld)
+	}
+}
+
+// services is what the handlers call.
+func (p *process) services() handlers.Services {
+	return handlers.Services{
+		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy,
+		Accounts: p.accounts, Registry: p.registry, Proxy: http.NotFoundHandler(),
+	}
+}
+
+// start begins the background work of the process, with jobs where asked.
+func (p *process) start(ctx context.Context, workers bool) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p.cancel = cancel
+	p.background.Go(func() { p.events.Run(ctx) })
+	if !workers {
+		return nil
+	}
+	p.working = true
+	return p.queue.Start(ctx)
+}
+
+// stop ends the background work; jobs go back to the queue.
+func (p *process) stop() error {
+	var err error
+	if p.working {
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+		defer cancel()
+		err = p.queue.Stop(ctx)
+	}
+	p.cancel()
+	return err
+}
+
+// remember tells workers on other machines where the portal is.
+func (p *process) remember(ctx context.Context) error {
+	row := models.Setting{Key: externalSetting, Value: p.external, UpdatedAt: p.db.NowFunc()}
+	return p.db.WithContext(ctx).Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+}
+
+// close closes what newProcess opened, the last first.
+func (p *process) close() error {
+	p.background.Wait()
+	var faults []error
+	for _, c := range slices.Backward(p.closers) {
+		faults = append(faults, c())
+	}
+	return errors.Join(faults...)
+}

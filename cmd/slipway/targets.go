@@ -1,0 +1,13 @@
+package main
+
+import (
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/docker"
+)
+
+// targets is every kind of place that Slipway deploys to. A new one is a package and a line here.
+func targets(s *settings) []deploy.Kind {
+	return []deploy.Kind{
+		docker.Kind(s.DockerHost),
+	}
+}
