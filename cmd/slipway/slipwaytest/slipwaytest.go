@@ -177,7 +177,7 @@ func run(t testing.TB, settings Settings, arguments ...string) *Process {
 	t.Cleanup(func() {
 		p.Stop(t)
 		if t.Failed() {
-			t.Logf("slipway %s printed:\n%s", strings.Join(arguments, " "), p.Output())
+			t.Logf("slipway %s printed, good answers left out:\n%s", strings.Join(arguments, " "), goodAnswer.ReplaceAllString(p.Output(), ""))
 		}
 	})
 	return p
@@ -195,6 +195,9 @@ func Run(t testing.TB, settings Settings, arguments ...string) (output string, e
 		return "", nil
 	}
 }
+
+// goodAnswer is a line of the access log that nobody looks for after a failure.
+var goodAnswer = regexp.MustCompile(`(?m)^.* msg=request .* status=[23]\d\d .*\n`)
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.command.Process.Pid }
