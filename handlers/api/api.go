@@ -60,6 +60,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.targets()
 	a.environments()
 	a.deployments()
+	a.plans()
 	a.tokens()
 	a.users()
 	a.audit()

@@ -5,6 +5,7 @@ package sse
 import (
 	"bytes"
 	"context"
+	"iter"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ import (
 const (
 	heartbeat    = 15 * time.Second
 	writeTimeout = 10 * time.Second
+	pourEvery    = 100 * time.Millisecond
+	pourEvents   = 500
 )
 
 // Streams opens streams and counts them.
@@ -151,6 +154,54 @@ func (st *Stream) Send(id, event, data string) error {
 
 // SendAll writes several events, made with Append, at once.
 func (st *Stream) SendAll(events []byte) error { return st.write(events) }
+
+// Pour sends events, each made with Append, as they come: at most ten writes a
+// second of at most 500 events each. It returns when there are no more, or with
+// an error when the stream is over; the sequence has to end with the stream's context.
+func (st *Stream) Pour(events iter.Seq[[]byte]) error {
+	queue := make(chan []byte, pourEvents)
+	go func() {
+		defer close(queue)
+		for e := range events {
+			select {
+			case queue <- e:
+			case <-st.ctx.Done():
+				return
+			}
+		}
+	}()
+	defer func() {
+		for range queue { // the sequence ends with the stream: whoever called may then look at what it did
+		}
+	}()
+	tick := time.NewTicker(pourEvery)
+	defer tick.Stop()
+	for e := range queue {
+		if err := st.write(gather(e, queue)); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-st.ctx.Done():
+			return st.ctx.Err()
+		}
+	}
+	return st.ctx.Err()
+}
+
+// gather adds what waits in the queue to the first event.
+func gather(first []byte, queue <-chan []byte) []byte {
+	all := bytes.Clone(first)
+	for range pourEvents - 1 {
+		select {
+		case e := <-queue:
+			all = append(all, e...)
+		default:
+			return all
+		}
+	}
+	return all
+}
 
 // Append adds one event to b in the form of the wire (HTML §9.2.5).
 func Append(b *bytes.Buffer, id, event, data string) {

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"context"
+
+	"slipway.dev/models"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/git"
+)
+
+// Plan says what a deployment would change, and whether it can work.
+type Plan struct {
+	Image       string            `json:"image" doc:"Repository and digest."`
+	Digest      string            `json:"digest"`
+	Tag         string            `json:"tag,omitempty"`
+	BuildID     string            `json:"build_id,omitempty"`
+	URL         string            `json:"url"`
+	Current     *string           `json:"current_id" doc:"The deployment that serves now."`
+	Commits     []Commit          `json:"commits" nullable:"false" doc:"What it brings, newest first."`
+	MoreCommits bool              `json:"more_commits"`
+	Back        bool              `json:"back" doc:"The commits are taken away: the image is older than what runs."`
+	Note        string            `json:"commits_note,omitempty" doc:"Why no commits are shown."`
+	Variables   []PlanChange      `json:"variables" nullable:"false"`
+	Secrets     []PlanChange      `json:"secrets" nullable:"false"`
+	Port        int               `json:"port"`
+	Health      models.HealthKind `json:"health" enum:"http,tcp,image"`
+	HealthPath  string            `json:"health_path"`
+	Checks      []PlanCheck       `json:"checks" nullable:"false"`
+	Ready       bool              `json:"ready" doc:"Whether every check passed."`
+	ConfigHash  string            `json:"config_hash" doc:"Send it along to deploy exactly this."`
+}
+
+// PlanChange is a variable or a secret that differs from what runs. Values are not shown.
+type PlanChange struct {
+	Name   string `json:"name"`
+	Change string `json:"change" enum:"added,removed,changed"`
+}
+
+// PlanCheck is one thing that was looked at.
+type PlanCheck struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Message string `json:"message"`
+}
+
+func (a *API) plans() {
+	get(a, "/environments/{id}/plan", "plan-deployment", "What a deployment would change", a.plan)
+}
+
+func (a *API) plan(ctx context.Context, in *struct {
+	IDIn
+	AppID   string `query:"app_id" required:"true" maxLength:"100"`
+	Image   string `query:"image" maxLength:"500"`
+	BuildID string `query:"build_id" maxLength:"100"`
+	Tag     string `query:"tag" maxLength:"200"`
+}) (*answer[Plan], error) {
+	p, err := a.Deploy.Plan(ctx, deploy.Input{EnvironmentID: in.ID, AppID: in.AppID, Image: in.Image, BuildID: in.BuildID, Tag: in.Tag})
+	return replyWith(p, planOf, err)
+}
+
+func planOf(p *deploy.Plan) Plan {
+	out := Plan{
+		Image: p.Image.Repository + "@" + p.Image.Digest, Digest: p.Image.Digest, Tag: p.Image.Tag, URL: p.URL,
+		Commits:     sliceOf(p.Commits, func(c *git.Commit) Commit { return Commit{c.ID, c.Subject, c.Author, c.Email, c.Time.UTC()} }),
+		MoreCommits: p.More, Back: p.Back, Note: p.CommitsNote, Variables: sliceOf(p.Variables, changeOf), Secrets: sliceOf(p.Secrets, changeOf),
+		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Ready: p.Ready(), ConfigHash: p.ConfigHash,
+		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message} }),
+	}
+	if p.Current != nil {
+		out.Current = &p.Current.ID
+	}
+	if p.Image.Build != nil {
+		out.BuildID = p.Image.Build.ID
+	}
+	return out
+}
+
+func changeOf(c *deploy.Change) PlanChange { return PlanChange{c.Name, c.Kind} }
