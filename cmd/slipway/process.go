@@ -173,6 +173,7 @@ func (p *process) openDeploy() error {
 		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
 	}
 	p.closers = append(p.closers, p.deploy.Close)
+	p.catalog.Unload = p.deploy.Unload
 	return nil
 }
 
@@ -182,6 +183,7 @@ func (p *process) registerJobs() {
 	p.builds.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
+	jobs.Register(p.queue, p.deploy.RemoveReleases)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
