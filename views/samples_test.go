@@ -67,7 +67,8 @@ func aBuild(number int64, state models.BuildState, subject, ref, who string, age
 	}
 	at := now.Add(-age)
 	if state != models.BuildQueued {
-		b.StartedAt = &at
+		began := at
+		b.StartedAt = &began
 	}
 	for i, s := range seconds {
 		started := at
@@ -168,8 +169,8 @@ func buildSample(name string, b models.Build, reason string) sample {
 	return sample{name, builds.Page(p, builds.PageView{
 		Build: b, Reason: reason, CanBuild: true,
 		Log:       components.LogView{ID: "log", Title: "Log", Lines: logLines(), Raw: "/builds/b/log.txt", Running: !b.State.Ended(), Waiting: "The log appears as soon as the build starts."},
-		LogCurl:   p.Curl("GET", "/api/v1/builds/b/logs", ""),
-		BuildCurl: p.Curl("POST", "/api/v1/apps/a1/builds", `{"ref": "main"}`),
+		LogCurl:   p.Curl("GET", "/api/v1/builds/b/logs", "").For("Read the log"),
+		BuildCurl: p.Curl("POST", "/api/v1/apps/a1/builds", `{"ref": "main"}`).For("Build"),
 	})}
 }
 
@@ -189,6 +190,13 @@ func repositorySample(name string, r models.Repository, proposals []repositories
 		r.Refs = nil
 	}
 	return sample{name, repositories.Page(p, repositories.PageView{Repository: r, Apps: list, Proposals: proposals, CanEdit: true, CanBuild: true, Advice: advice, AppCurl: p.Curl("POST", "/api/v1/apps", `{"repository_id": "r1", "name": "checkout-api", "dockerfile": "Dockerfile"}`)})}
+}
+
+func images(b models.Build) []models.Image {
+	return []models.Image{
+		{Digest: b.ImageDigest, Size: b.ImageSize, PushedAt: now.Add(-4 * time.Minute), Build: &b, Tags: []models.ImageTag{{Name: "build-142"}, {Name: "main"}}, Running: []models.ImageDeployment{{DeploymentID: "d1", EnvironmentName: "development"}}},
+		{Digest: "sha256:11ba7e9f4403cd11ba7e9f4403cd11ba7e9f4403cd11ba7e9f4403cd11ba7e9f", Size: 51_700_000, PushedAt: now.Add(-49 * time.Hour), PushedByName: "ci", Tags: []models.ImageTag{{Name: "nightly"}}},
+	}
 }
 
 // samples are the pages of this folder, filled and empty.
@@ -216,7 +224,7 @@ func samples() []sample {
 	buildsPage := testPage("Builds")
 	buildsPage.Nav = "builds"
 	form := components.Form{Values: map[string][]string{"clone_url": {"git.acme.example/checkout"}}, Err: models.InvalidField("clone_url", "This is not a clone URL. It begins with https://, ssh:// or git@.").(*models.Error)}
-	return []sample{
+	return append(peopleSamples(), []sample{
 		{"home", home.Page(homePage, home.View{
 			Waiting: []home.Wait{{State: "failed", Name: "checkout-api #140", Text: "failed: RUN go build ended with exit code 1.", Href: "/builds/b", Verb: "See why"}},
 			Apps:    items, Builds: list[:6],
@@ -227,7 +235,7 @@ func samples() []sample {
 		{"app", apps.Overview(appPage("overview"), apps.OverviewView{Header: header(), Stages: stages(), Builds: list[:6], Registry: "localhost:8080/payments/checkout-api"})},
 		{"app-empty", apps.Overview(appPage("overview"), apps.OverviewView{Header: header(), Stages: []apps.Stage{{Environment: dev}, {Environment: staging}}, Registry: "localhost:8080/payments/checkout-api"})},
 		{"app-builds", apps.Builds(appPage("builds"), apps.BuildsView{Header: header(), List: builds.ListView{Builds: list, App: &checkout, Filters: filters, Next: "/apps/a1/builds?cursor=x"}})},
-		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Builds: list[1:2], Running: map[string][]models.Deployment{list[1].ImageDigest: {*stages()[0].Serving}}})},
+		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Images: images(list[1])})},
 		{"app-deployments", apps.Deployments(appPage("deployments"), apps.DeploymentsView{Header: header(), Deployments: []models.Deployment{*stages()[1].Latest, *stages()[0].Serving, *stages()[2].Serving}})},
 		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header(), Builds: 143})},
 		{"builds", builds.List(buildsPage, builds.ListView{Builds: list, ShowApp: true, Filters: filters, Next: "/builds?cursor=x"})},
@@ -249,5 +257,5 @@ func samples() []sample {
 		{"search", search.Page(testPage("Search"), search.View{Term: "che", Groups: []search.Group{{Name: "Apps", Hits: []search.Hit{{Icon: "box", Name: "checkout-api", Sub: "Payments", Href: "/apps/a1"}}}}})},
 		{"problem", problem.Page(testPage("Not found"), problem.View{Status: 404, Title: "Not found", Message: "No such build. It may have been deleted, or you may not be a member of its team.", RequestID: "01HX", SignedIn: true})},
 		{"problem-outside", problem.Page(layout.Page{Title: "Not found", Assets: assets}, problem.View{Status: 404, Title: "Not found", Message: "There is no such page.", RequestID: "01HX"})},
-	}
+	}...)
 }

@@ -1,0 +1,104 @@
+package views_test
+
+import (
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/views/account"
+	"slipway.dev/views/admin"
+	"slipway.dev/views/components"
+	"slipway.dev/views/layout"
+	"slipway.dev/views/signin"
+	"slipway.dev/views/teams"
+	"slipway.dev/views/tokens"
+)
+
+const (
+	corp  = "https://login.acme.example"
+	local = "https://slipway.acme.example/idp"
+	phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.0 Mobile/15E148 Safari/604.1"
+	linux = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
+)
+
+var (
+	mira  = models.User{ID: "u1", Issuer: corp, Subject: "00u1", Email: "mira.kovac@acme.example", Name: "Mira Kovač", Admin: true, LastLoginAt: before(2 * time.Hour), CreatedAt: now.AddDate(0, -4, 0)}
+	jonas = models.User{ID: "u2", Issuer: local, Subject: "0190a", Email: "jonas@acme.example", Name: "Jonas Weiß", LastLoginAt: before(26 * time.Hour), CreatedAt: now.AddDate(0, -2, 0)}
+	ana   = models.User{ID: "u3", Issuer: corp, Subject: "00u3", Name: "Ana Lima", DisabledAt: before(time.Hour), CreatedAt: now.AddDate(0, -1, 0)}
+)
+
+// plain is a page for somebody who is not signed in.
+func plain(title string) layout.Page { return layout.Page{Title: title, Assets: assets} }
+
+func peopleSamples() []sample {
+	ways := []signin.Way{{Name: "Acme", Href: "/login/acme"}, {Name: "GitLab", Href: "/login/gitlab"}, {Name: "Slipway account", Href: "/login/local", Here: true}}
+	refused := models.Errorf(models.Unauthorized, "The answer of Acme could not be trusted, so you are not signed in. Sign in again.").(*models.Error)
+	weak := components.Form{
+		Values: map[string][]string{"name": {"Mira Kovač"}, "user_name": {"mira"}},
+		Err:    models.InvalidField("password", "Use at least 12 characters; a few words in a row are good.").(*models.Error),
+	}
+	return append([]sample{
+		{"login", signin.Login(plain("Sign in"), signin.LoginView{Ways: ways, Host: "slipway.acme.example"})},
+		{"login-refused", signin.Login(plain("Sign in"), signin.LoginView{Ways: ways, Host: "slipway.acme.example", Err: refused})},
+		{"login-out", signin.Login(plain("Sign in"), signin.LoginView{Ways: ways[2:], Host: "slipway.acme.example", Out: true, Elsewhere: corp + "/end"})},
+		{"login-new", signin.Login(plain("Sign in"), signin.LoginView{Ways: ways[2:], Host: "localhost:8080", NotSetUp: true})},
+		{"password", signin.Password(plain("Sign in"), signin.PasswordView{Action: "/idp/login", Request: "x"})},
+		{"password-wrong", signin.Password(plain("Sign in"), signin.PasswordView{Action: "/idp/login", Request: "x", UserName: "mira", Error: "The user name or the password is wrong."})},
+		{"password-stale", signin.Password(plain("Sign in"), signin.PasswordView{Error: "This sign-in was begun in another browser, or too long ago. Begin again at the portal."})},
+		{"setup", signin.Setup(plain("Set up Slipway"), signin.SetupView{Action: "/setup/x", Local: true, Ways: ways[:1]})},
+		{"setup-weak", signin.Setup(plain("Set up Slipway"), signin.SetupView{Action: "/setup/x", Local: true, Form: weak})},
+		{"invite", signin.Invite(plain("Welcome to Slipway"), signin.InviteView{Action: "/invites/x", UserName: "jonas", Name: "Jonas Weiß"})},
+	}, insideSamples()...)
+}
+
+func insideSamples() []sample {
+	sessions := []models.Session{
+		{ID: "s1", UserAgent: linux, IP: "198.51.100.7", CreatedAt: now.Add(-2 * time.Hour), LastSeenAt: now.Add(-time.Minute)},
+		{ID: "s2", UserAgent: phone, IP: "2001:db8:85a3::8a2e:370:7334", CreatedAt: now.AddDate(0, 0, -3), LastSeenAt: now.Add(-9 * time.Hour)},
+	}
+	in30, gone := now.AddDate(0, 0, 30), now.AddDate(0, 0, -1)
+	list := tokens.View{
+		Tokens: []models.Token{
+			{ID: "k1", Name: "release pipeline", Hint: "slp_4fQz", Scopes: []models.Scope{"read", "write"}, ExpiresAt: &in30, LastUsedAt: before(5 * time.Minute)},
+			{ID: "k2", Name: "laptop", Hint: "slp_9xKd", Scopes: []models.Scope{"registry:read", "registry:write"}, ExpiresAt: &gone},
+		},
+		Scopes: []models.Scope{"read", "write", "registry:read", "registry:write", "admin"}, Host: "slipway.acme.example", Action: "/tokens",
+	}
+	made := list
+	made.Made, made.Secret = &list.Tokens[0], "slp_4fQzR8mJ2vT5yN7wB3kH6pL9sD1gF0aXcEuYiOqW2Zt"
+	teamTokens := list
+	teamTokens.Team, teamTokens.Action = true, "/teams/payments/tokens"
+	header := teams.Header{Team: *payments, CanEdit: true}
+	members := []models.Member{{UserID: "u1", Role: models.RoleMaintainer, User: &mira}, {UserID: "u2", Role: models.RoleDeveloper, User: &jonas}, {UserID: "u3", Role: models.RoleViewer, User: &ana}}
+	entries := []models.AuditEntry{
+		{ID: "1", ActorName: "Mira Kovač", Action: "member.set", Subject: "team:t1", Name: "Jonas Weiß", IP: "198.51.100.7", Detail: map[string]string{"role": "developer"}, CreatedAt: now.Add(-time.Minute)},
+		{ID: "2", ActorName: "", Action: "idp.rotate", Subject: "signing_key:01HX", CreatedAt: now.AddDate(0, 0, -1)},
+	}
+	adminPage := func(current string) layout.Page {
+		p := testPage("Admin")
+		p.Nav, p.Tabs = "admin", admin.Tabs(current)
+		return p
+	}
+	p := testPage("")
+	curl := p.Curl("GET", "/api/v1/users", "")
+	return []sample{
+		{"account", account.Page(testPage("Your account"), account.View{User: mira, Issuer: "Acme", Sessions: sessions, Current: "s1", HasPassword: true, Curl: curl})},
+		{"tokens", tokens.Page(testPage("Tokens"), list)},
+		{"tokens-made", tokens.Page(testPage("Tokens"), made)},
+		{"tokens-empty", tokens.Page(testPage("Tokens"), tokens.View{Scopes: list.Scopes})},
+		{"teams", teams.List(testPage("Teams"), teams.ListView{Teams: []models.Team{*payments, {ID: "t2", Slug: "search", Name: "Search"}}, Roles: map[string]models.Role{"t1": models.RoleMaintainer}})},
+		{"teams-empty", teams.List(testPage("Teams"), teams.ListView{Curl: curl})},
+		{"team-new", teams.New(testPage("New team"), teams.NewView{Curl: curl})},
+		{"team", teams.Members(header.Frame(testPage(""), "members"), teams.MembersView{Header: header, Members: members, Me: "u1", Query: "a", Found: []models.User{{ID: "u9", Name: "Aiko Tan", Email: "aiko@acme.example", Issuer: corp}}, Curl: curl})},
+		{"team-viewer", teams.Members(teams.Header{Team: *payments}.Frame(testPage(""), "members"), teams.MembersView{Header: teams.Header{Team: *payments}, Members: members})},
+		{"team-tokens", teams.Tokens(header.Frame(testPage(""), "tokens"), teams.TokensView{Header: header, Tokens: teamTokens})},
+		{"team-audit", teams.Audit(header.Frame(testPage(""), "audit"), teams.AuditView{Header: header, Entries: entries})},
+		{"team-settings", teams.Settings(header.Frame(testPage(""), "settings"), teams.SettingsView{Header: header, Curl: curl})},
+		{"admin-users", admin.Users(adminPage("users"), admin.UsersView{Users: []models.User{mira, jonas, ana}, CanInvite: true, Next: "/admin/users?cursor=x", Curl: curl})},
+		{"admin-user", admin.User(testPage("Jonas Weiß"), admin.UserView{User: jonas, Issuer: "Slipway account", Here: true, Sessions: sessions})},
+		{"admin-user-link", admin.User(testPage("Jonas Weiß"), admin.UserView{User: jonas, Issuer: "Slipway account", Here: true, Link: "https://slipway.acme.example/invites/Z5bXqk1Tt0"})},
+		{"admin-invite", admin.Invite(testPage("Add person"), admin.InviteView{})},
+		{"admin-invited", admin.Invite(testPage("Add person"), admin.InviteView{Made: &jonas, Link: "https://slipway.acme.example/invites/Z5bXqk1Tt0"})},
+		{"admin-audit", admin.Audit(adminPage("audit"), admin.AuditView{Entries: entries, Subject: "team:t1"})},
+		{"admin-audit-empty", admin.Audit(adminPage("audit"), admin.AuditView{})},
+	}
+}
