@@ -77,7 +77,7 @@ func (a *API) repositories() {
 	post(a, "/repositories/check", "check-repository", "Look at a repository without registering it", a.checkRepository)
 	get(a, "/repositories/{id}", "get-repository", "A repository, with the Dockerfiles found in it", a.getRepository)
 	patch(a, "/repositories/{id}", "update-repository", "Change a repository", a.updateRepository)
-	remove(a, "/repositories/{id}", "delete-repository", "Remove a repository that has no apps", a.deleteRepository)
+	remove(a, "/repositories/{id}", "delete-repository", "Delete a repository with its apps, builds and deployments; what runs is stopped", a.deleteRepository)
 	post(a, "/repositories/{id}/fetch", "fetch-repository", "Fetch a repository now", a.fetchRepository, status(http.StatusAccepted), repeatable)
 	get(a, "/repositories/{id}/refs", "list-refs", "Branches and tags, newest commit first", a.listRefs)
 	get(a, "/repositories/{id}/commits", "list-commits", "What a commit adds to another one, newest first", a.listCommits)
