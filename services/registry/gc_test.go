@@ -208,7 +208,8 @@ func TestWhatWasPushedWhileTheCollectorsRunIsWhole(t *testing.T) {
 		}
 		// Every image is pushed, deleted and pushed again, so that its layers are
 		// often wanted at the moment when they are collected.
-		for i := range 4 {
+		images := make([]v1.Image, 4)
+		for i := range images {
 			pushers.Go(func() {
 				ref := f.ref(t, fmt.Sprintf("payments/checkout:n%d", i))
 				img, err := random.Image(2000, 3)
@@ -231,14 +232,17 @@ func TestWhatWasPushedWhileTheCollectorsRunIsWhole(t *testing.T) {
 						t.Errorf("deleting: %v", err)
 					}
 				}
-				if err := remote.Write(ref, img, login); err != nil {
-					t.Errorf("the last push: %v", err)
-				}
+				images[i] = img
 			})
 		}
 		pushers.Wait()
 		pushed.Store(true)
 		collectors.Wait()
+		for i, img := range images {
+			if err := remote.Write(f.ref(t, fmt.Sprintf("payments/checkout:n%d", i)), img, login); err != nil {
+				t.Errorf("the last push: %v", err)
+			}
+		}
 		f.age(t)
 		f.collect(t)
 		for i := range 4 {

@@ -218,8 +218,15 @@ func TestTwoWritersOfOneUploadDoNotMixTheirBytes(t *testing.T) {
 			res.Body.Close()
 			done <- res.StatusCode
 		}()
-		if _, err := writer.Write(make([]byte, 1<<20)); err != nil { // more than fits in between: it is being written
+		if _, err := writer.Write(make([]byte, 1<<20)); err != nil {
 			t.Fatal(err)
+		}
+		for begun := false; !begun; { // until the first process writes
+			info, err := os.Stat(filepath.Join(f.folder, "uploads", filepath.Base(upload)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun = info.Size() > 0
 		}
 		if a := f.ask(t, http.MethodPatch, other.External+upload, "other", bearer(access)); a.status != http.StatusConflict {
 			t.Errorf("a second writer is answered %d %s", a.status, a.body)

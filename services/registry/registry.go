@@ -72,14 +72,19 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(withPeer(r))
 	c, err := parse(r)
 	if err == nil {
-		r, err = s.authorize(w, r, c)
-	}
-	if err == nil {
-		err = s.serve(w, r, c)
+		err = s.serveAuthorized(w, r, c)
 	}
 	if err != nil {
 		fail(w, r, err)
 	}
+}
+
+func (s *Service) serveAuthorized(w http.ResponseWriter, r *http.Request, c call) error {
+	r, err := s.authorize(w, r, c)
+	if err != nil {
+		return err
+	}
+	return s.serve(w, r, c)
 }
 
 // serve runs the call, which the principal is known to be allowed.
