@@ -3,6 +3,7 @@ package views_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -113,7 +114,7 @@ func TestPagesAreAccessible(t *testing.T) {
 					t.Fatal(err)
 				}
 				if width > view.width {
-					t.Errorf("the page scrolls sideways: it is %d wide", width)
+					t.Errorf("the page scrolls sideways: it is %d wide; %s", width, widest(t, tab, view.width))
 				}
 				for _, v := range axe(t, tab, string(script)) {
 					for _, n := range v.Nodes {
@@ -123,6 +124,16 @@ func TestPagesAreAccessible(t *testing.T) {
 			})
 		}
 	}
+}
+
+// widest names the elements that stand out at the right.
+func widest(t *testing.T, ctx context.Context, width int64) string {
+	names, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(
+		`[...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > %d).slice(0, 4).map(e => e.className + " " + Math.round(e.getBoundingClientRect().right)).join("; ")`, width+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 func picture(t *testing.T, ctx context.Context, name string) {

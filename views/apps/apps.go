@@ -63,12 +63,11 @@ type BuildsView struct {
 	List builds.ListView
 }
 
-// ImagesView is the list of an app's images, those that its builds made.
+// ImagesView is the list of an app's images.
 type ImagesView struct {
 	Header
-	Registry string
-	Builds   []models.Build                 // newest first, good ones
-	Running  map[string][]models.Deployment // by digest, with Environment
+	Registry string         // such as localhost:8080/payments/checkout
+	Images   []models.Image // the one pushed last first
 	First    string
 	Next     string
 }

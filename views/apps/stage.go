@@ -44,3 +44,11 @@ func spinClass(state string) string {
 	}
 	return ""
 }
+
+// by names who did something, after its time.
+func by(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " by " + name
+}

@@ -15,6 +15,7 @@ type CurlExample struct {
 	Method string // GET when empty
 	URL    string
 	Body   string // JSON
+	Does   string // what it does, such as "Read the log"; empty: what the page does
 }
 
 // Command is the call as a command line. The token stands in a variable, so that it never gets into a history.
@@ -29,6 +30,20 @@ func (c CurlExample) Command() string {
 		b.WriteString(" \\\n  --json " + quote(c.Body))
 	}
 	return b.String()
+}
+
+// For returns the example with words for what it does, where a page shows several.
+func (c CurlExample) For(does string) CurlExample {
+	c.Does = does
+	return c
+}
+
+// label is the disclosure's word.
+func (c CurlExample) label() string {
+	if c.Does == "" {
+		return "As curl"
+	}
+	return c.Does + " with curl"
 }
 
 // quote wraps s for a POSIX shell.
@@ -64,7 +79,16 @@ func Curl(c CurlExample) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "As curl</summary>")
+		var templ_7745c5c3_Var2 string
+		templ_7745c5c3_Var2, templ_7745c5c3_Err = templ.JoinStringErrs(c.label())
+		if templ_7745c5c3_Err != nil {
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `components/curl.templ`, Line: 49, Col: 14}
+		}
+		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var2))
+		if templ_7745c5c3_Err != nil {
+			return templ_7745c5c3_Err
+		}
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "</summary>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

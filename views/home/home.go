@@ -44,3 +44,11 @@ func current(way []Step) int {
 	}
 	return len(way)
 }
+
+// by names who did something, after its time.
+func by(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " by " + name
+}

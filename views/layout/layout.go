@@ -27,7 +27,8 @@ type Assets interface {
 
 // Page is what every page is told. The handler fills the first part for its page; web.page fills the second.
 type Page struct {
-	Title  string          // the heading, and the window's title
+	Title  string          // the heading
+	Window string          // the window's title, where it says more than the heading
 	State  string          // the state of what the page is about: a badge, the favicon, a mark in the window's title
 	Lead   string          // one sentence under the heading
 	Meta   templ.Component // facts under the heading, or nil
@@ -62,7 +63,11 @@ func (p Page) Curl(method, path, body string) components.CurlExample {
 
 // WindowTitle is the title with the mark of the state, so that a tab in the background tells it.
 func (p Page) WindowTitle() string {
-	return components.TitleMark(p.State) + p.Title + " · Slipway"
+	title := p.Title
+	if p.Window != "" {
+		title = p.Window
+	}
+	return components.TitleMark(p.State) + title + " · Slipway"
 }
 
 // liveURL is the event stream of the page's topics, empty for pages that stand still.
