@@ -33,6 +33,10 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.POST("/tokens", tokens.Create)
 	signedIn.POST("/tokens/:id/revoke", tokens.Revoke)
 
+	pictures := &web.Images{Base: base, Images: s.Images}
+	signedIn.GET("/images", pictures.List)
+	signedIn.GET("/images/*", pictures.Show)
+
 	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
 	signedIn.GET("/teams", teams.List)
 	signedIn.GET("/teams/new", teams.New)

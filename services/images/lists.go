@@ -36,18 +36,41 @@ func (s *Service) Repositories(ctx context.Context, page models.Page) (models.Li
 	return list, s.describe(ctx, who, list.Items)
 }
 
-// Images lists the images of a repository, the one pushed last first.
-func (s *Service) Images(ctx context.Context, repository string, page models.Page) (models.List[models.Image], error) {
+// Repository returns what the list of repositories shows of one.
+func (s *Service) Repository(ctx context.Context, name string) (*models.ImageRepository, error) {
 	who, err := readerFrom(ctx)
 	if err != nil {
-		return models.List[models.Image]{}, err
+		return nil, err
 	}
-	var row models.RegistryRepository
-	if err := s.DB.WithContext(ctx).Where("name = ?", repository).Take(&row).Error; err != nil {
-		return models.List[models.Image]{}, models.FromDB(err, "image repository")
+	row, err := s.repository(ctx, name)
+	if err != nil {
+		return nil, err
 	}
-	if err := models.Authorize(ctx, row.TeamID, models.RoleViewer, "image repository"); err != nil {
-		return models.List[models.Image]{}, err
+	one := []models.ImageRepository{{Name: row.Name, TeamID: row.TeamID, PushID: row.PushID}}
+	if err := s.describe(ctx, who, one); err != nil {
+		return nil, err
+	}
+	return &one[0], nil
+}
+
+// repository finds the repository and authorizes the reader.
+func (s *Service) repository(ctx context.Context, name string) (row models.RegistryRepository, err error) {
+	if err := s.DB.WithContext(ctx).Where("name = ?", name).Take(&row).Error; err != nil {
+		return row, models.FromDB(err, "image repository")
+	}
+	return row, models.Authorize(ctx, row.TeamID, models.RoleViewer, "image repository")
+}
+
+// Images lists the images of a repository, the one pushed last first.
+func (s *Service) Images(ctx context.Context, repository string, page models.Page) (models.List[models.Image], error) {
+	none := models.List[models.Image]{}
+	who, err := readerFrom(ctx)
+	if err != nil {
+		return none, err
+	}
+	row, err := s.repository(ctx, repository)
+	if err != nil {
+		return none, err
 	}
 	return s.images(ctx, who, row.Name, row.TeamID, page)
 }
@@ -254,16 +277,17 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 	if err != nil {
 		return err
 	}
+	apps, err := s.apps(ctx, who, names)
+	if err != nil {
+		return err
+	}
 	running := map[string][]models.ImageDeployment{}
 	for _, d := range serving {
 		running[s.local(d.Repository)] = append(running[s.local(d.Repository)], d)
 	}
 	for k := range repositories {
 		r := &repositories[k]
-		r.Tags, r.Size, r.Running, r.Latest = tags[r.Name], sizes[r.Name], running[r.Name], latest[r.Name]
-		if r.Latest != nil {
-			r.App = r.Latest.App
-		}
+		r.Tags, r.Size, r.Running, r.Latest, r.App = tags[r.Name], sizes[r.Name], running[r.Name], latest[r.Name], apps[r.Name]
 	}
 	return nil
 }
