@@ -289,8 +289,11 @@ func (y yamlValues) Validate(app *kong.Application) error {
 	return errors.Join(faults...)
 }
 
-// Resolve returns the file's value of the flag.
+// Resolve returns the file's value of the flag, unless the environment has one.
 func (y yamlValues) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if slices.ContainsFunc(flag.Envs, func(name string) bool { return os.Getenv(name) != "" }) {
+		return nil, nil
+	}
 	value := y[flag.Name]
 	if list, ok := value.([]any); ok && flag.Target.Type() != reflect.TypeFor[issuers]() {
 		var parts []string

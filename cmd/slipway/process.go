@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,6 +31,7 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/proxy"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/secrets"
 )
@@ -63,6 +64,7 @@ type process struct {
 	images   *images.Service
 	builds   *builds.Service
 	deploy   *deploy.Service
+	proxy    *proxy.Service // nil in a process that only works
 	keys     *idempotency.Service
 
 	working    bool // takes jobs
@@ -201,7 +203,7 @@ func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy,
-		Accounts: p.accounts, Registry: p.registry, Proxy: http.NotFoundHandler(),
+		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }
 
@@ -210,6 +212,13 @@ func (p *process) start(ctx context.Context, workers bool) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	p.background.Go(func() { p.events.Run(ctx) })
+	if p.proxy != nil {
+		p.background.Go(func() {
+			if err := p.proxy.Run(ctx); err != nil {
+				slog.Error("the proxy ended", "error", err)
+			}
+		})
+	}
 	if !workers {
 		return nil
 	}

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"slipway.dev/handlers"
 	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/proxy"
 	"slipway.dev/static"
 )
 
@@ -83,6 +85,8 @@ func (s *server) openHTTP() error {
 	if err != nil {
 		return err
 	}
+	scheme, _, _ := strings.Cut(s.external, "://")
+	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Cookies: s.auth.CookieNames()}
 	handler, err := s.handler(assets)
 	if err != nil {
 		return err

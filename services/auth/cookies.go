@@ -33,6 +33,9 @@ func (s *Service) cookie(name, value string, life time.Duration) *http.Cookie {
 	return c
 }
 
+// CookieNames are the names of the cookies that hold a signed-in browser's secrets.
+func (s *Service) CookieNames() []string { return []string{s.cookieName(sessionCookie)} }
+
 // SessionCookie returns the value of the request's session cookie, empty where there is none.
 func (s *Service) SessionCookie(r *http.Request) string {
 	c, err := r.Cookie(s.cookieName(sessionCookie))
