@@ -121,15 +121,15 @@ func (s *Service) resolve(ctx context.Context, repo *models.Repository, ref stri
 	if git.ValidCommit(ref) && s.Git.HasCommit(ctx, repo.ID, ref) {
 		return s.Git.Resolve(ctx, repo.ID, ref)
 	}
-	fetchErr := s.fetch(ctx, repo, freshWithin)
-	if s.Git.Has(repo.ID) {
-		return s.Git.Resolve(ctx, repo.ID, ref)
+	unread := s.fetch(ctx, repo, freshWithin)
+	at, err := s.Git.Resolve(ctx, repo.ID, ref)
+	if err == nil || unread == nil {
+		return at, err
 	}
-	at, err := s.lastSeen(ctx, repo, ref)
-	if models.IsCode(err, models.NotFound) && fetchErr != nil {
-		return nil, fetchErr
+	if at, err := s.lastSeen(ctx, repo, ref); err == nil {
+		return at, nil
 	}
-	return at, err
+	return nil, unread
 }
 
 func (s *Service) fetch(ctx context.Context, repo *models.Repository, within time.Duration) error {

@@ -27,9 +27,11 @@ type vertex struct {
 	failure string
 }
 
+// update takes the changes in the order in which they make sense: what a step
+// printed belongs between its begin and its end.
 func (t *tracker) update(s *bk.SolveStatus) {
 	for _, v := range s.Vertexes {
-		t.vertex(v)
+		t.begin(v)
 	}
 	for _, l := range s.Logs {
 		if _, known := t.vertices[l.Vertex.String()]; known {
@@ -40,9 +42,12 @@ func (t *tracker) update(s *bk.SolveStatus) {
 			t.emit(builds.Event{At: l.Timestamp, Step: l.Vertex.String(), Stream: stream, Output: l.Data})
 		}
 	}
+	for _, v := range s.Vertexes {
+		t.end(v)
+	}
 }
 
-func (t *tracker) vertex(v *bk.Vertex) {
+func (t *tracker) begin(v *bk.Vertex) {
 	id := v.Digest.String()
 	known := t.vertices[id]
 	if known == nil {
@@ -50,10 +55,18 @@ func (t *tracker) vertex(v *bk.Vertex) {
 		t.vertices[id] = known
 		t.say(known, time.Now(), models.StepPending, "")
 	}
-	if v.Started != nil && v.Started.After(known.started) {
-		known.started, known.open = *v.Started, true
-		t.say(known, known.started, models.StepRunning, "")
+	if v.Started == nil || !v.Started.After(known.started) {
+		return
 	}
+	if known.open { // its end and next begin came at once
+		t.say(known, *v.Started, models.StepSucceeded, "")
+	}
+	known.started, known.open = *v.Started, true
+	t.say(known, known.started, models.StepRunning, "")
+}
+
+func (t *tracker) end(v *bk.Vertex) {
+	known := t.vertices[v.Digest.String()]
 	if v.Completed == nil || v.Started == nil || !known.open || v.Completed.Before(known.started) {
 		return
 	}
