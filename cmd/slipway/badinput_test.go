@@ -45,7 +45,7 @@ func TestBadInputGetsAClearMessageWhereThePersonLooks(t *testing.T) {
 	w := newWorld(t, nil)
 
 	t.Run("what is no URL is refused with the field", func(t *testing.T) {
-		for _, address := range []string{"", "not a url", "ftp://example.com/x.git", "ext::sh -c id", "--upload-pack=id", "file:///etc"} {
+		for _, address := range []string{"", "not a url", "ftp://example.com/x.git", "ext::sh -c id", "--upload-pack=id"} {
 			problem := slipwaytest.Refused(t, w.Client, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/repositories",
 				map[string]string{"team": "acme", "name": "bad", "clone_url": address})
 			if len(problem.Errors) == 0 || !strings.Contains(problem.Errors[0].Location, "clone_url") {
@@ -62,6 +62,11 @@ func TestBadInputGetsAClearMessageWhereThePersonLooks(t *testing.T) {
 		t.Parallel()
 		r := w.Repository(t, "acme", "inside", "http://169.254.169.254/latest/meta-data.git")
 		says(t, "the repository", r.State, "failed", r.Error, "169.254.169.254")
+	})
+	t.Run("a folder of the server that is not allowed", func(t *testing.T) {
+		t.Parallel()
+		r := w.Repository(t, "acme", "folder", "file:///etc")
+		says(t, "the repository", r.State, "failed", r.Error, "not allowed")
 	})
 	t.Run("a repository without a Dockerfile", func(t *testing.T) {
 		t.Parallel()
@@ -155,7 +160,7 @@ func TestABuildWaitsOutARegistryThatIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, onlyWorkers(nil))
 	worker := w.Worker(t)
-	app := w.app(t, "shop", gittest.Files{"Dockerfile": "FROM slipway.test/base:1\nRUN echo packing && sleep 3\n"}, nil)
+	app := w.app(t, "shop", gittest.Files{"Dockerfile": "FROM slipway.test/base:1\nCOPY . .\nRUN echo packing && sleep 3\n", "fresh": t.TempDir()}, nil)
 	queued := w.Queue(t, app.ID, "main")
 	awaitLog(t, w.Portal, queued.ID, "packing")
 	w.Restart(t)

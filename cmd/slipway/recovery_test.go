@@ -31,8 +31,8 @@ func TestABuildOutlivesItsWorker(t *testing.T) {
 	databases(t, func(t *testing.T, settings slipwaytest.Settings) {
 		dockertest.BaseImage(t)
 		files := shop("one")
-		files["Dockerfile"] = "FROM slipway.test/base:1\nCOPY index.html /www/index.html\n" +
-			"RUN for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo packing part $i; sleep 0.5; done\n"
+		files["Dockerfile"] = "FROM slipway.test/base:1\nCOPY . .\nRUN for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo packing part $i; sleep 0.5; done\n"
+		files["fresh"] = t.TempDir() // what was built before would come from the cache
 		repo := gittest.New(t).Repository(t, "acme/shop.git", files)
 		p := slipwaytest.Start(t, onlyWorkers(settings))
 		p.Team(t, "acme")
@@ -96,8 +96,15 @@ func awaitLog(t *testing.T, p *slipwaytest.Portal, build, words string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var log string
+	defer func() {
+		if t.Failed() {
+			t.Logf("the build's log:\n%s", log)
+		}
+	}()
 	slipwaytest.Until(ctx, t, "the log says "+words, func() bool {
-		return strings.Contains(string(p.Call(t, http.MethodGet, "/api/v1/builds/"+build+"/logs", nil).Body), words)
+		log = string(p.Call(t, http.MethodGet, "/api/v1/builds/"+build+"/logs", nil).Body)
+		return strings.Contains(log, words)
 	})
 }
 
