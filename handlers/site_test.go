@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,96 +22,136 @@ import (
 	"slipway.dev/services/blobs"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
 	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/outbound"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/secrets"
 	"slipway.dev/static"
 )
-
-const externalURL = "http://portal.test:8080"
 
 // fixture is a whole portal on a seeded database, without a Docker Engine.
 type fixture struct {
 	*modelstest.World
 	t    testing.TB
 	db   *models.Database
+	url  string
+	host string
 	site *site
 	s    Services
 }
 
+// newFixture starts a portal that listens on a port of its own.
 func newFixture(t testing.TB, change ...func(*Services, *Options)) *fixture {
 	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	db := modelstest.DB(t)
-	f := &fixture{World: modelstest.Seed(t, db), t: t, db: db}
-	f.s = newServices(t, db)
-	o := Options{ExternalURL: externalURL, AppsDomain: "apps.test", Version: "test", RateBurst: 1_000_000, RatePerSecond: 100_000, Assets: assets(t)}
+	f := &fixture{World: modelstest.Seed(t, db), t: t, db: db, host: listener.Addr().String()}
+	f.url = "http://" + f.host
+	f.s = newServices(t, db, f.url)
+	o := Options{ExternalURL: f.url, AppsDomain: "apps.test", Version: "test", RateBurst: 1_000_000, RatePerSecond: 100_000, Assets: assets()}
 	for _, c := range change {
 		c(&f.s, &o)
 	}
-	var err error
 	if f.site, err = newSite(f.s, o); err != nil {
 		t.Fatal(err)
 	}
+	server := httptest.NewUnstartedServer(f.site)
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
 	return f
 }
 
-func assets(t testing.TB) *static.Assets {
-	t.Helper()
+var assets = sync.OnceValue(func() *static.Assets {
 	a, err := static.Load()
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return a
-}
+})
 
-func newServices(t testing.TB, db *models.Database) Services {
-	t.Helper()
-	box := newBox(t)
-	a := &auth.Service{DB: db.DB, Box: box, ExternalURL: externalURL}
-	ev := &events.Service{DB: db.DB}
-	queue, err := jobs.New(db, jobs.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	things := &catalog.Service{DB: db.DB, Git: &git.Service{Dir: t.TempDir()}, Secrets: box, Jobs: queue}
-	things.Register(queue)
-	bucket, err := blobs.Open(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { bucket.Close() })
-	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: externalURL}
-	runs := &builds.Service{DB: db, Jobs: queue, Git: things.Git, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Dir: t.TempDir()}
-	runs.Register(queue)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); ev.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	return Services{
-		Auth: a, Events: ev, Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog:  things,
-		Registry: store,
-		Builds:   runs,
-		Images:   &images.Service{DB: db.DB, Registry: store},
-		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, "the app at "+r.Host)
-		}),
-	}
-}
-
-func newBox(t testing.TB) *secrets.Box {
+func newServices(t testing.TB, db *models.Database, url string) Services {
 	t.Helper()
 	box, err := secrets.Load(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return box
+	queue, err := jobs.New(db, jobs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := blobs.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bucket.Close() })
+	accounts := &idp.Provider{DB: db.DB, Box: box, ExternalURL: url, RedirectURI: url + "/login/slipway/callback"}
+	people := &auth.Service{DB: db.DB, Box: box, ExternalURL: url, Accounts: accounts}
+	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: url, Reload: people.Reload,
+		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
+			return people.AuthenticateToken(ctx, token)
+		}}
+	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
+	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue}
+	things.Register(queue)
+	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Dir: t.TempDir(),
+		Remote: func(context.Context, *models.Repository) (git.Remote, error) {
+			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
+		}}
+	runs.Register(queue)
+	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
+	jobs.Register(queue, rollouts.Roll)
+	jobs.Register(queue, rollouts.RetireStopped)
+	return Services{
+		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
+		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
+		Accounts: accounts, Registry: store,
+		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
+	}
 }
+
+func runEvents(t testing.TB, db *models.Database) *events.Service {
+	s := &events.Service{DB: db.DB}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return s
+}
+
+// stillKind is a kind of target where nothing ever happens.
+var stillKind = deploy.Kind{
+	Name: "docker", Title: "Still", Fields: []deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}},
+	Open: func(deploy.Config) (deploy.Target, error) { return still{}, nil },
+}
+
+type still struct{}
+
+func (still) Check(context.Context) (deploy.Info, error)                             { return deploy.Info{Version: "Still 1"}, nil }
+func (still) Fetch(context.Context, deploy.Image, deploy.Source, func(string)) error { return nil }
+func (still) Start(context.Context, deploy.Release) error                            { return nil }
+func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Instance, error) {
+	return nil, nil
+}
+func (still) List(context.Context) ([]deploy.Instance, error) { return nil, nil }
+func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
+	return func(yield func(deploy.LogLine, error) bool) {
+		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)
+	}
+}
+func (still) Remove(context.Context, string, time.Duration) error { return nil }
+func (still) Close() error                                        { return nil }
 
 // token makes a token of the user with the scopes.
 func (f *fixture) token(u *models.User, scopes ...models.Scope) string {
@@ -132,6 +175,12 @@ func (f *fixture) cookie(u *models.User) *http.Cookie {
 	return &http.Cookie{Name: "slipway_session", Value: value}
 }
 
+// digest is how a session's cookie is stored.
+func digest(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
+}
+
 // ask is a request to the portal.
 type ask struct {
 	method, path, body string
@@ -150,7 +199,7 @@ func (f *fixture) send(a ask) *httptest.ResponseRecorder {
 		body = strings.NewReader(a.body)
 	}
 	r := httptest.NewRequest(orElse(a.method, "GET"), a.path, body)
-	r.Host = orElse(a.host, "portal.test:8080")
+	r.Host = orElse(a.host, f.host)
 	r.RemoteAddr = orElse(a.peer, "192.0.2.7:5555")
 	if strings.HasPrefix(a.path, "/api/") && a.body != "" {
 		r.Header.Set("Content-Type", "application/json")
@@ -176,10 +225,4 @@ func orElse(s, otherwise string) string {
 		return otherwise
 	}
 	return s
-}
-
-// digest is how a session's cookie is stored.
-func digest(value string) string {
-	sum := sha256.Sum256([]byte(value))
-	return hex.EncodeToString(sum[:])
 }

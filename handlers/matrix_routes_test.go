@@ -1,0 +1,152 @@
+package handlers
+
+// systemRoutes are the routes for those who run Slipway, and the files of pages.
+var systemRoutes = map[string]entry{
+	"GET /healthz":          {need: needNothing},
+	"GET /readyz":           {need: needNothing},
+	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403}},
+	"GET /assets/*":         {need: needNothing, url: "/assets/none.css", status: 404},
+	"GET /api/openapi.json": {need: needPrincipal},
+}
+
+// apiRoutes are the calls of the API.
+var apiRoutes = map[string]entry{
+	"GET /api/v1/me": {need: needPrincipal},
+
+	"GET /api/v1/teams":                        {need: needPrincipal},
+	"POST /api/v1/teams":                       {need: needPrincipal, body: `{"slug":"crew"}`, status: 201},
+	"GET /api/v1/teams/:team":                  {need: needViewer, url: "/api/v1/teams/{team}"},
+	"PATCH /api/v1/teams/:team":                {need: needMaintainer, url: "/api/v1/teams/{team}", body: `{"name":"Money"}`},
+	"GET /api/v1/teams/:team/members":          {need: needViewer, url: "/api/v1/teams/{team}/members"},
+	"PUT /api/v1/teams/:team/members/:user":    {need: needMaintainer, url: "/api/v1/teams/{team}/members/{stranger}", body: `{"role":"viewer"}`},
+	"DELETE /api/v1/teams/:team/members/:user": {need: needMaintainer, url: "/api/v1/teams/{team}/members/{viewer}", status: 204, want: map[who]int{viewer: 204}},
+	"GET /api/v1/teams/:team/users":            {need: needMaintainer, url: "/api/v1/teams/{team}/users?q=str"},
+
+	"GET /api/v1/repositories":             {need: needPrincipal},
+	"POST /api/v1/repositories":            {need: needMaintainer, body: `{"team":"{team}","name":"new","clone_url":"https://git.example.test/new.git"}`, status: 201},
+	"POST /api/v1/repositories/check":      {need: needMaintainer, body: `{"team":"{team}","clone_url":"not a url"}`, status: 422},
+	"GET /api/v1/repositories/:id":         {need: needViewer, url: "/api/v1/repositories/{repository}"},
+	"PATCH /api/v1/repositories/:id":       {need: needMaintainer, url: "/api/v1/repositories/{repository}", body: `{"name":"store"}`},
+	"DELETE /api/v1/repositories/:id":      {need: needMaintainer, url: "/api/v1/repositories/{empty repository}", status: 204},
+	"POST /api/v1/repositories/:id/fetch":  {need: needDeveloper, url: "/api/v1/repositories/{repository}/fetch", status: 202},
+	"GET /api/v1/repositories/:id/refs":    {need: needViewer, url: "/api/v1/repositories/{repository}/refs"},
+	"GET /api/v1/repositories/:id/commits": {need: needViewer, url: "/api/v1/repositories/{repository}/commits?to=0123456789abcdef0123456789abcdef01234567", status: 503},
+
+	"GET /api/v1/apps":             {need: needPrincipal},
+	"POST /api/v1/apps":            {need: needDeveloper, body: `{"repository_id":"{repository}","name":"till"}`, status: 201},
+	"GET /api/v1/apps/:id":         {need: needViewer, url: "/api/v1/apps/{app}"},
+	"PATCH /api/v1/apps/:id":       {need: needDeveloper, url: "/api/v1/apps/{app}", body: `{"port":9090}`},
+	"DELETE /api/v1/apps/:id":      {need: needMaintainer, url: "/api/v1/apps/{app}", status: 409},
+	"GET /api/v1/apps/:id/builds":  {need: needViewer, url: "/api/v1/apps/{app}/builds"},
+	"POST /api/v1/apps/:id/builds": {need: needDeveloper, url: "/api/v1/apps/{app}/builds", body: `{"ref":"main"}`, status: 202},
+	"GET /api/v1/apps/:id/images":  {need: needViewer, url: "/api/v1/apps/{app}/images"},
+
+	"GET /api/v1/builds":             {need: needPrincipal},
+	"GET /api/v1/builds/:id":         {need: needViewer, url: "/api/v1/builds/{build}"},
+	"GET /api/v1/builds/:id/logs":    {need: needViewer, url: "/api/v1/builds/{build}/logs"},
+	"POST /api/v1/builds/:id/cancel": {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
+	"POST /api/v1/builds/:id/retry":  {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
+
+	"GET /api/v1/image-repositories": {need: needPrincipal},
+	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
+	"GET /api/v1/images/:digest":     {need: needViewer, url: "/api/v1/images/{digest}"},
+
+	"GET /api/v1/targets":            {need: needAdmin},
+	"POST /api/v1/targets":           {need: needAdmin, body: `{"name":"third","kind":"docker"}`, status: 201},
+	"GET /api/v1/targets/kinds":      {need: needAdmin},
+	"GET /api/v1/targets/:id":        {need: needAdmin, url: "/api/v1/targets/{target}"},
+	"PUT /api/v1/targets/:id":        {need: needAdmin, url: "/api/v1/targets/{target}", body: `{"name":"here","all_teams":true}`},
+	"DELETE /api/v1/targets/:id":     {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
+	"POST /api/v1/targets/:id/check": {need: needAdmin, url: "/api/v1/targets/{target}/check"},
+
+	"GET /api/v1/environments":                        {need: needPrincipal},
+	"POST /api/v1/environments":                       {need: needMaintainer, body: `{"team":"{team}","name":"prod","target_id":"{target}"}`, status: 201},
+	"GET /api/v1/environments/:id":                    {need: needViewer, url: "/api/v1/environments/{environment}"},
+	"PATCH /api/v1/environments/:id":                  {need: needMaintainer, url: "/api/v1/environments/{environment}", body: `{"position":1}`},
+	"DELETE /api/v1/environments/:id":                 {need: needMaintainer, url: "/api/v1/environments/{empty environment}", status: 204},
+	"GET /api/v1/environments/:id/variables":          {need: needViewer, url: "/api/v1/environments/{environment}/variables"},
+	"PUT /api/v1/environments/:id/variables/:name":    {need: needDeveloper, url: "/api/v1/environments/{environment}/variables/COLOUR", body: `{"value":"red"}`},
+	"DELETE /api/v1/environments/:id/variables/:name": {need: needDeveloper, url: "/api/v1/environments/{environment}/variables/KEY", status: 204},
+	"GET /api/v1/environments/:id/plan":               {need: needViewer, url: "/api/v1/environments/{environment}/plan?app_id={app}&image={digest}"},
+	"GET /api/v1/environments/:id/deployments":        {need: needViewer, url: "/api/v1/environments/{environment}/deployments"},
+	"POST /api/v1/environments/:id/deployments":       {need: needDeveloper, url: "/api/v1/environments/{environment}/deployments", body: `{"app_id":"{app}","image":"{digest}"}`, status: 202},
+
+	"GET /api/v1/deployments":               {need: needPrincipal},
+	"GET /api/v1/deployments/:id":           {need: needViewer, url: "/api/v1/deployments/{deployment}"},
+	"GET /api/v1/deployments/:id/logs":      {need: needViewer, url: "/api/v1/deployments/{deployment}/logs"},
+	"POST /api/v1/deployments/:id/cancel":   {need: needDeveloper, url: "/api/v1/deployments/{pending deployment}/cancel", status: 202},
+	"POST /api/v1/deployments/:id/rollback": {need: needDeveloper, url: "/api/v1/deployments/{old deployment}/rollback", status: 202},
+	"POST /api/v1/deployments/:id/restart":  {need: needDeveloper, url: "/api/v1/deployments/{deployment}/restart", status: 202},
+	"POST /api/v1/deployments/:id/stop":     {need: needDeveloper, url: "/api/v1/deployments/{deployment}/stop", status: 202},
+	"POST /api/v1/deployments/:id/start":    {need: needDeveloper, url: "/api/v1/deployments/{stopped deployment}/start", status: 202},
+	"POST /api/v1/deployments/:id/approve":  {need: needDeveloper, url: "/api/v1/deployments/{pending deployment}/approve", status: 409},
+
+	"GET /api/v1/tokens":        {need: needPrincipal},
+	"POST /api/v1/tokens":       {need: needPrincipal, body: `{"name":"x","scopes":["read"]}`, status: 201},
+	"DELETE /api/v1/tokens/:id": {need: needMaintainer, url: "/api/v1/tokens/{team token}", status: 204},
+
+	"GET /api/v1/users":             {need: needAdmin},
+	"POST /api/v1/users":            {need: needAdmin, body: `{"user_name":"new","name":"New"}`, status: 201},
+	"GET /api/v1/users/:id":         {need: needAdmin, url: "/api/v1/users/{maintainer}", want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 200, reader: 200}},
+	"PATCH /api/v1/users/:id":       {need: needAdmin, url: "/api/v1/users/{viewer}", body: `{"admin":true}`},
+	"POST /api/v1/users/:id/invite": {need: needAdmin, url: "/api/v1/users/{invited}/invite"},
+	"GET /api/v1/users/:id/sessions": {need: needAdmin, url: "/api/v1/users/{maintainer}/sessions",
+		want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 200, reader: 404}},
+	"DELETE /api/v1/users/:id/sessions": {need: needAdmin, url: "/api/v1/users/{maintainer}/sessions", status: 204,
+		want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 204, reader: 404}},
+	"DELETE /api/v1/users/:id/sessions/:session": {need: needAdmin, url: "/api/v1/users/{maintainer}/sessions/{session}", status: 204,
+		want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 204, reader: 404}},
+
+	"GET /api/v1/audit": {need: needMaintainer, url: "/api/v1/audit?team={team}"},
+}
+
+// peopleRoutes are the pages about who may come in and what they may do.
+var peopleRoutes = map[string]entry{
+	"GET /login":                     {need: needNothing, status: 303, want: map[who]int{nobody: 200, reader: 200}},
+	"GET /login/:issuer":             {need: needNothing, url: "/login/none", status: 404},
+	"GET /login/:issuer/callback":    {need: needNothing, url: "/login/none/callback", status: 404},
+	"POST /logout":                   {need: needNothing, status: 303},
+	"GET /setup/:token":              {need: needNothing, url: "/setup/none", status: 404},
+	"POST /setup/:token":             {need: needNothing, url: "/setup/none", body: "user_name=a", status: 404},
+	"GET /setup/:token/with/:issuer": {need: needNothing, url: "/setup/none/with/none", status: 404},
+	"GET /invites/:token":            {need: needNothing, url: "/invites/{invite}"},
+	"POST /invites/:token":           {need: needNothing, url: "/invites/{invite}", body: "password=x&password_again=y", status: 422},
+
+	"GET /account":                        {need: needPrincipal},
+	"POST /account/password":              {need: needPrincipal, body: "current=a&password=b&password_again=b", status: 409},
+	"POST /account/sessions/end":          {need: needPrincipal, status: 303},
+	"POST /account/sessions/:session/end": {need: needPrincipal, url: "/account/sessions/none/end", status: 404},
+
+	"GET /images":   {need: needPrincipal},
+	"GET /images/*": {need: needViewer, url: "/images/payments/checkout@{digest}"},
+
+	"GET /tokens":             {need: needPrincipal},
+	"POST /tokens":            {need: needPrincipal, body: "name=x&scopes=read", status: 201},
+	"POST /tokens/:id/revoke": {need: needMaintainer, url: "/tokens/{team token}/revoke", status: 303},
+
+	"GET /teams":                             {need: needPrincipal},
+	"GET /teams/new":                         {need: needPrincipal},
+	"POST /teams":                            {need: needPrincipal, body: "slug=crew", status: 303},
+	"GET /teams/:team":                       {need: needViewer, url: "/teams/{team}"},
+	"POST /teams/:team/members/:user":        {need: needMaintainer, url: "/teams/{team}/members/{stranger}", body: "role=viewer", status: 303},
+	"POST /teams/:team/members/:user/remove": {need: needMaintainer, url: "/teams/{team}/members/{viewer}/remove", status: 303, want: map[who]int{viewer: 303}},
+	"GET /teams/:team/tokens":                {need: needMaintainer, url: "/teams/{team}/tokens"},
+	"POST /teams/:team/tokens":               {need: needMaintainer, url: "/teams/{team}/tokens", body: "name=x&scopes=read&role=viewer", status: 201},
+	"GET /teams/:team/audit":                 {need: needMaintainer, url: "/teams/{team}/audit"},
+	"GET /teams/:team/settings":              {need: needMaintainer, url: "/teams/{team}/settings"},
+	"POST /teams/:team/settings":             {need: needMaintainer, url: "/teams/{team}/settings", body: "name=Money", status: 303},
+
+	"GET /admin":                                  {need: needAdmin, status: 303},
+	"GET /admin/users":                            {need: needAdmin},
+	"GET /admin/users/new":                        {need: needAdmin},
+	"POST /admin/users":                           {need: needAdmin, body: "user_name=new&name=New", status: 201},
+	"GET /admin/users/:id":                        {need: needAdmin, url: "/admin/users/{viewer}"},
+	"POST /admin/users/:id/admin":                 {need: needAdmin, url: "/admin/users/{viewer}/admin", status: 303},
+	"POST /admin/users/:id/admin/revoke":          {need: needAdmin, url: "/admin/users/{viewer}/admin/revoke", status: 303},
+	"POST /admin/users/:id/disable":               {need: needAdmin, url: "/admin/users/{viewer}/disable", status: 303},
+	"POST /admin/users/:id/enable":                {need: needAdmin, url: "/admin/users/{viewer}/enable", status: 303},
+	"POST /admin/users/:id/invite":                {need: needAdmin, url: "/admin/users/{invited}/invite", status: 201},
+	"POST /admin/users/:id/sessions/end":          {need: needAdmin, url: "/admin/users/{maintainer}/sessions/end", status: 303},
+	"POST /admin/users/:id/sessions/:session/end": {need: needAdmin, url: "/admin/users/{maintainer}/sessions/{session}/end", status: 303},
+	"GET /admin/audit":                            {need: needAdmin},
+}

@@ -1,0 +1,251 @@
+package handlers
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"slipway.dev/models"
+	"slipway.dev/models/modelstest"
+	"slipway.dev/services/auth"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/idp"
+)
+
+// canary is planted wherever a secret is kept; no answer may hold it.
+const canary = "CANARY-7f3a"
+
+// full is a fixture with one of everything that a route can be about. Its
+// places are what the routes of the matrix name in braces.
+type full struct {
+	*fixture
+	places map[string]string
+}
+
+func newFull(t testing.TB) *full {
+	t.Helper()
+	f := &full{fixture: newFixture(t), places: map[string]string{}}
+	f.places["app"], f.places["repository"], f.places["environment"], f.places["target"] = f.App.ID, f.Repository.ID, f.Environment.ID, f.Target.ID
+	f.places["team"], f.places["viewer"], f.places["stranger"], f.places["build"] = f.Team.Slug, f.Viewer.ID, f.Stranger.ID, f.Build.ID
+	f.addSources()
+	f.addImage()
+	f.addDeployments()
+	f.addSecrets()
+	f.addPeople()
+	return f
+}
+
+func (f *full) create(rows ...any) {
+	f.t.Helper()
+	for _, r := range rows {
+		if err := f.db.Create(r).Error; err != nil {
+			f.t.Fatalf("creating %T: %v", r, err)
+		}
+	}
+}
+
+// addSources makes what the last fetch saw, and a repository without apps.
+func (f *full) addSources() {
+	now := f.db.NowFunc()
+	f.create(&models.Ref{RepositoryID: f.Repository.ID, Kind: models.RefBranch, Name: "main", Commit: f.Build.Commit, CommittedAt: now})
+	f.create(&models.LogStream{ID: f.Build.ID, Kind: "build"})
+	empty := &models.Repository{ID: models.NewID(), TeamID: f.Team.ID, Name: "empty", CloneURL: "https://git.example.test/empty.git",
+		CredentialKind: models.CredentialNone, State: models.RepositoryReady, CreatedAt: now, UpdatedAt: now}
+	f.create(empty)
+	f.places["empty repository"] = empty.ID
+}
+
+// addImage pushes an image as a build would, and records the build.
+func (f *full) addImage() {
+	f.t.Helper()
+	ctx := models.WithPrincipal(f.t.Context(), models.System("worker"))
+	user, password, err := f.s.Registry.Credential(ctx, "payments/checkout", []string{"pull", "push"}, time.Minute)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	image, err := random.Image(64, 1)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ref, err := name.ParseReference(f.host+"/payments/checkout:main", name.Insecure)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: user, Password: password})); err != nil {
+		f.t.Fatal(err)
+	}
+	d, err := image.Digest()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.places["digest"] = d.String()
+	now := f.db.NowFunc()
+	built := &models.Build{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Number: 2, State: models.BuildSucceeded, Ref: "main", RefKind: "branch",
+		Commit: f.Build.Commit, Dockerfile: "Dockerfile", Context: ".", TimeoutSeconds: 60, QueuedAt: now, StartedAt: &now, FinishedAt: &now, CreatedAt: now,
+		ImageRepository: f.host + "/payments/checkout", ImageDigest: d.String(), ImageTags: []string{"main"}}
+	f.create(built)
+	f.places["ended build"] = built.ID
+	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 4}).Error)
+}
+
+// addDeployments makes one that serves, one before it, one that waits, and one that is stopped.
+func (f *full) addDeployments() {
+	now := f.db.NowFunc()
+	stage := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "stage", Position: 1, CreatedAt: now, UpdatedAt: now}
+	spare := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "spare", Position: 2, CreatedAt: now, UpdatedAt: now}
+	f.create(stage, spare)
+	f.places["empty environment"] = spare.ID
+	for i, d := range []struct {
+		place       string
+		environment string
+		change      models.Deployment
+	}{
+		{"old deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded}},
+		{"deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true}},
+		{"pending deployment", f.Environment.ID, models.Deployment{State: models.DeploymentPending}},
+		{"stopped deployment", stage.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true, Stopped: true}},
+	} {
+		row := d.change
+		row.ID, row.TeamID, row.AppID, row.EnvironmentID, row.Number = models.NewID(), f.Team.ID, f.App.ID, d.environment, int64(i+1)
+		row.ImageRepository, row.ImageDigest, row.Action, row.CreatedAt = f.host+"/payments/checkout", f.places["digest"], models.ActionDeploy, now
+		row.Config = models.DeploymentConfig{Port: 8080, Health: models.HealthTCP, Variables: map[string]string{}, Secrets: map[string]string{}}
+		row.SealedSecrets = f.s.Deploy.Box.Seal("deployments/"+row.ID, []byte(`{"KEY":"`+canary+`"}`))
+		f.create(&row)
+		f.places[d.place] = row.ID
+	}
+}
+
+// addSecrets plants the canary in every place that keeps a secret.
+func (f *full) addSecrets() {
+	f.t.Helper()
+	maintainer, admin := modelstest.As(f.t, f.db, f.Maintainer), modelstest.As(f.t, f.db, f.Admin)
+	v, err := f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, Name: "KEY", Value: canary, Secret: true})
+	f.must(err)
+	f.places["variable"] = v.ID
+	r, err := f.s.Catalog.RegisterRepository(maintainer, catalog.NewRepository{Team: "payments", Name: "private", CloneURL: "https://git.example.test/private.git",
+		Credential: catalog.Credential{User: "bot", Token: canary}})
+	f.must(err)
+	f.places["private repository"] = r.ID
+	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
+	f.must(err)
+	f.places["unused target"] = t.ID
+}
+
+// addPeople makes an invited person, a session, and tokens.
+func (f *full) addPeople() {
+	f.t.Helper()
+	maintainer := modelstest.As(f.t, f.db, f.Maintainer)
+	team, _, err := f.s.Auth.CreateToken(maintainer, auth.NewToken{Name: "ci", Scopes: []models.Scope{models.ScopeRead}, TeamID: f.Team.ID, Role: models.RoleViewer})
+	f.must(err)
+	f.places["team token"] = team.ID
+	own, _, err := f.s.Auth.CreateToken(maintainer, auth.NewToken{Name: "own", Scopes: []models.Scope{models.ScopeRead}})
+	f.must(err)
+	f.places["own token"] = own.ID
+	made, err := f.s.Auth.Invite(modelstest.As(f.t, f.db, f.Admin), idp.NewAccount{UserName: "invited", Name: "Invited", Email: "invited@example.test"})
+	f.must(err)
+	f.places["invited"] = made.User.ID
+	f.places["invite"] = strings.TrimPrefix(made.Path, "/invites/")
+	f.places["session"] = digest(f.cookie(f.Maintainer).Value)
+	f.places["maintainer"] = f.Maintainer.ID
+}
+
+func (f *full) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// fill replaces each {place} in s.
+func (f *full) fill(s string) string {
+	for name, value := range f.places {
+		s = strings.ReplaceAll(s, "{"+name+"}", value)
+	}
+	return s
+}
+
+// tables are all tables but the queue's and the migrations' own.
+func (f *full) tables() []string {
+	f.t.Helper()
+	var names []string
+	err := f.db.Raw("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'river_%' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'goose_%' ORDER BY name").Scan(&names).Error
+	f.must(err)
+	return append(names, "river_job")
+}
+
+// unseen are columns that change when something is only looked at.
+var unseen = []string{"last_seen_at", "last_used_at"}
+
+// state is a fingerprint of all that is stored.
+func (f *full) state() string {
+	f.t.Helper()
+	h := fnv.New64a()
+	for _, table := range f.tables() {
+		rows, err := f.db.SQL.QueryContext(f.t.Context(), "SELECT * FROM "+table)
+		f.must(err)
+		f.must(hashRows(h, table, rows))
+	}
+	return fmt.Sprintf("%x", h.Sum64())
+}
+
+func hashRows(h interface{ Write([]byte) (int, error) }, table string, rows *sql.Rows) error {
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(any)
+		}
+		if err := rows.Scan(values...); err != nil {
+			return err
+		}
+		for i, c := range columns {
+			if !slices.Contains(unseen, c) {
+				fmt.Fprintf(h, "%s.%s=%v\n", table, c, *values[i].(*any))
+			}
+		}
+	}
+	return rows.Err()
+}
+
+// snapshot keeps the database as it is now; the returned function brings it back.
+func (f *full) snapshot() func() {
+	f.t.Helper()
+	path := f.t.(*testing.T).TempDir() + "/snapshot.db"
+	f.exec("VACUUM INTO '" + path + "'")
+	f.exec("ATTACH DATABASE '" + path + "' AS before")
+	tables := f.tables()
+	return func() {
+		f.t.Helper()
+		script := []string{"PRAGMA foreign_keys = OFF"}
+		for _, t := range tables {
+			script = append(script, "DELETE FROM main."+t, "INSERT INTO main."+t+" SELECT * FROM before."+t)
+		}
+		f.exec(append(script, "PRAGMA foreign_keys = ON")...)
+	}
+}
+
+func (f *full) exec(statements ...string) {
+	f.t.Helper()
+	conn, err := f.db.SQL.Conn(context.Background())
+	f.must(err)
+	defer conn.Close()
+	for _, s := range statements {
+		if _, err := conn.ExecContext(context.Background(), s); err != nil {
+			f.t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
