@@ -18,6 +18,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+	"slipway.dev/models"
+	"slipway.dev/services/auth"
 )
 
 // settings is the whole configuration: from flags, from the environment
@@ -43,7 +45,8 @@ type settings struct {
 	OIDCClientID     string   `name:"oidc-client-id" help:"Client id of the portal at the external issuer."`
 	OIDCClientSecret string   `name:"oidc-client-secret" secret:"" help:"Client secret of the portal at the external issuer."`
 	OIDCScopes       []string `name:"oidc-scopes" default:"openid,profile,email" help:"Scopes to ask the external issuer for."`
-	OIDCIssuers      issuers  `name:"oidc-issuers" secret:"" help:"More external issuers: a list of {name, issuer, client_id, client_secret, scopes} in the YAML file, or as JSON."`
+	OIDCDomains      []string `name:"oidc-domains" help:"Let only people in from the external issuer whose verified e-mail address is in one of these domains. Set it for issuers that anyone can join."`
+	OIDCIssuers      issuers  `name:"oidc-issuers" secret:"" help:"More external issuers: a list of {id, name, issuer, client_id, client_secret, scopes, domains} in the YAML file, or as JSON."`
 
 	DockerHost string `default:"unix:///var/run/docker.sock" help:"The local Docker Engine, for builds and as the first deployment target."`
 
@@ -59,11 +62,13 @@ type settings struct {
 
 // issuer is one external OIDC issuer as the configuration file names it.
 type issuer struct {
+	ID           string   `json:"id"` // in the redirect URI: /login/ID/callback
 	Name         string   `json:"name"`
 	Issuer       string   `json:"issuer"`
 	ClientID     string   `json:"client_id"`
 	ClientSecret string   `json:"client_secret"`
 	Scopes       []string `json:"scopes"`
+	Domains      []string `json:"domains"`
 }
 
 type issuers []issuer
@@ -93,7 +98,7 @@ func (s *settings) resolve() error {
 		s.KeyFile = filepath.Join(s.Data, "keys", "master")
 	}
 	if s.OIDCIssuer != "" {
-		s.OIDCIssuers = append(issuers{{s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes}}, s.OIDCIssuers...)
+		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
 	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers())
 }
@@ -128,8 +133,16 @@ func (s *settings) checkDatabase() error {
 
 func (s *settings) checkIssuers() error {
 	var faults []error
+	ids := map[string]bool{auth.LocalID: true}
 	for i := range s.OIDCIssuers {
 		is := &s.OIDCIssuers[i]
+		if is.ID == "" {
+			is.ID = fmt.Sprintf("oidc%d", i+1)
+		}
+		if !models.ValidName(is.ID) || ids[is.ID] {
+			faults = append(faults, fmt.Errorf("oidc-issuers: the id %q is taken or not a name. %s", is.ID, models.NameHelp))
+		}
+		ids[is.ID] = true
 		u, err := url.Parse(is.Issuer)
 		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 			faults = append(faults, fmt.Errorf("oidc-issuer: %q is not the URL of an issuer, such as https://id.example.com", is.Issuer))

@@ -37,7 +37,6 @@ import (
 )
 
 const (
-	embeddedID      = "slipway"      // the embedded issuer's id in URLs
 	externalSetting = "external_url" // where workers find the portal's URL
 )
 
@@ -136,16 +135,13 @@ func (p *process) openServices() error {
 func (p *process) openAuth() {
 	p.auth = &auth.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external}
 	if p.settings.IDP {
-		p.accounts = &idp.Provider{DB: p.db.DB, Box: p.box, ExternalURL: p.external, RedirectURI: p.external + "/login/" + embeddedID + "/callback"}
+		p.accounts = &idp.Provider{DB: p.db.DB, Box: p.box, ExternalURL: p.external, RedirectURI: auth.LocalRedirect(p.external)}
 		p.auth.Accounts = p.accounts
-		p.auth.Issuers = append(p.auth.Issuers, &auth.Issuer{
-			ID: embeddedID, Name: "Slipway", URL: p.accounts.Issuer(),
-			ClientID: idp.ClientID, ClientSecret: p.accounts.ClientSecret(), Client: p.accounts.Client(),
-		})
+		p.auth.Issuers = append(p.auth.Issuers, auth.Local(p.accounts))
 	}
-	for n, i := range p.settings.OIDCIssuers {
+	for _, i := range p.settings.OIDCIssuers {
 		p.auth.Issuers = append(p.auth.Issuers, &auth.Issuer{
-			ID: fmt.Sprintf("oidc%d", n+1), Name: i.Name, URL: i.Issuer,
+			ID: i.ID, Name: i.Name, Domains: i.Domains, URL: i.Issuer,
 			ClientID: i.ClientID, ClientSecret: i.ClientSecret, Scopes: i.Scopes, Client: p.guard.HTTPClient(),
 		})
 	}

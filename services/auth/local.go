@@ -3,7 +3,7 @@ package auth
 import "slipway.dev/services/idp"
 
 // LocalID is the id of the embedded provider among the issuers.
-const LocalID = "local"
+const LocalID = "slipway"
 
 // LocalRedirect returns where the embedded provider sends browsers back to, for idp.Provider.RedirectURI.
 func LocalRedirect(externalURL string) string { return externalURL + "/login/" + LocalID + "/callback" }

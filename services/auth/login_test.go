@@ -30,7 +30,7 @@ func TestAPersonSignsInAtTheEmbeddedProviderAndOutAgain(t *testing.T) {
 		b := p.browser()
 		res, body := b.get("/")
 		mustStatus(t, res, body, http.StatusUnauthorized)
-		res, body = b.signIn("/login/local", "ADA", password)
+		res, body = b.signIn("/login/slipway", "ADA", password)
 		mustStatus(t, res, body, http.StatusOK)
 		if !strings.Contains(body, `"name":"Ada"`) || !strings.Contains(body, `"admin":true`) {
 			t.Errorf("signed in as %s", body)
@@ -52,7 +52,7 @@ func TestAWrongPasswordSignsNobodyIn(t *testing.T) {
 	p := newPortal(t, modelstest.DB(t))
 	p.firstAdmin()
 	for name, pass := range map[string]string{"ada": "wrong", "nobody": password, "": "", "ada\x00": password} {
-		res, body := p.browser().signIn("/login/local", name, pass)
+		res, body := p.browser().signIn("/login/slipway", name, pass)
 		mustStatus(t, res, body, http.StatusUnauthorized)
 		if !strings.Contains(body, "user name or the password is wrong") {
 			t.Errorf("%q: %s", name, body)
@@ -428,7 +428,7 @@ func TestASecondProviderElsewhereSignsPeopleInSideBySide(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.firstAdmin()
-		res, here := p.browser().signIn("/login/local", "ada", password)
+		res, here := p.browser().signIn("/login/slipway", "ada", password)
 		mustStatus(t, res, here, http.StatusOK)
 		res, there := p.browser().signIn("/login/remote", "ada", password)
 		mustStatus(t, res, there, http.StatusOK)

@@ -17,9 +17,9 @@ func TestASignInRotatesTheSession(t *testing.T) {
 		p := newPortal(t, db)
 		p.firstAdmin()
 		b := p.browser()
-		b.signIn("/login/local", "ada", password)
+		b.signIn("/login/slipway", "ada", password)
 		first := b.sessionCookie()
-		b.signIn("/login/local", "ada", password)
+		b.signIn("/login/slipway", "ada", password)
 		second := b.sessionCookie()
 		if first == "" || first == second {
 			t.Errorf("the cookie went from %q to %q", first, second)
@@ -42,7 +42,7 @@ func TestGuessesOfASessionAreNobodys(t *testing.T) {
 	p := newPortal(t, modelstest.DB(t))
 	p.firstAdmin()
 	b := p.browser()
-	b.signIn("/login/local", "ada", password)
+	b.signIn("/login/slipway", "ada", password)
 	var row models.Session
 	if err := p.db.Take(&row).Error; err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestASessionEndsByAgeAndByIdleness(t *testing.T) {
 		p.firstAdmin()
 		for column, age := range map[string]time.Duration{"expires_at": time.Second, "last_seen_at": auth.DefaultSessionIdle + time.Second} {
 			b := p.browser()
-			b.signIn("/login/local", "ada", password)
+			b.signIn("/login/slipway", "ada", password)
 			if err := db.Model(&models.Session{}).Where("1 = 1").UpdateColumn(column, db.NowFunc().Add(-age)).Error; err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestTheLastUseIsWrittenDownAtMostOnceAMinute(t *testing.T) {
 	p := newPortal(t, modelstest.DB(t))
 	p.firstAdmin()
 	b := p.browser()
-	b.signIn("/login/local", "ada", password)
+	b.signIn("/login/slipway", "ada", password)
 	seen := func() time.Time {
 		var row models.Session
 		if err := p.db.Take(&row).Error; err != nil {
@@ -108,7 +108,7 @@ func TestARoleChangeTakesEffectAtOnce(t *testing.T) {
 		w := modelstest.Seed(t, db)
 		ctx := modelstest.As(t, db, admin)
 		b := p.browser()
-		b.signIn("/login/local", "ada", password)
+		b.signIn("/login/slipway", "ada", password)
 		_, secret, err := p.CreateToken(ctx, auth.NewToken{Name: "t", Scopes: []models.Scope{models.ScopeRead, models.ScopeAdmin}})
 		if err != nil {
 			t.Fatal(err)
@@ -150,7 +150,7 @@ func TestSigningOutEverywhereEndsEverySessionOfThatPersonAlone(t *testing.T) {
 	var adas []*browser
 	for range 2 {
 		b := p.browser()
-		b.signIn("/login/local", "ada", password)
+		b.signIn("/login/slipway", "ada", password)
 		adas = append(adas, b)
 	}
 	grace := p.browser()

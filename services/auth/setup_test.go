@@ -148,7 +148,7 @@ func TestTwoInstallationsShareNoSecret(t *testing.T) {
 		t.Error("a fresh installation has an account")
 	}
 	b := one.browser()
-	res, _ := b.stopping().get("/login/local")
+	res, _ := b.stopping().get("/login/slipway")
 	u := strings.Replace(res.Header.Get("Location"), one.url, two.url, 2)
 	res, body := two.browser().get(u)
 	mustStatus(t, res, body, http.StatusBadRequest)
@@ -192,7 +192,7 @@ func TestAnInvitedPersonSetsAPasswordOnce(t *testing.T) {
 			t.Errorf("the link worked twice: %v", err)
 		}
 		b := p.browser()
-		res, body := b.signIn("/login/local", "bob", chosen)
+		res, body := b.signIn("/login/slipway", "bob", chosen)
 		mustStatus(t, res, body, http.StatusOK)
 		if !strings.Contains(body, made.User.ID) || p.user("Bob").Admin {
 			t.Errorf("Bob is %s", body)
@@ -289,8 +289,8 @@ func TestAChangedPasswordEndsTheOtherSessions(t *testing.T) {
 	p := newPortal(t, modelstest.DB(t))
 	p.firstAdmin()
 	here, elsewhere := p.browser(), p.browser()
-	here.signIn("/login/local", "ada", password)
-	elsewhere.signIn("/login/local", "ada", password)
+	here.signIn("/login/slipway", "ada", password)
+	elsewhere.signIn("/login/slipway", "ada", password)
 	who, err := p.Authenticate(t.Context(), here.sessionCookie())
 	if err != nil {
 		t.Fatal(err)
@@ -307,8 +307,8 @@ func TestAChangedPasswordEndsTheOtherSessions(t *testing.T) {
 	mustStatus(t, res, body, http.StatusUnauthorized)
 	res, body = here.get("/")
 	mustStatus(t, res, body, http.StatusOK)
-	res, body = p.browser().signIn("/login/local", "ada", password)
+	res, body = p.browser().signIn("/login/slipway", "ada", password)
 	mustStatus(t, res, body, http.StatusUnauthorized)
-	res, body = p.browser().signIn("/login/local", "ada", fresh)
+	res, body = p.browser().signIn("/login/slipway", "ada", fresh)
 	mustStatus(t, res, body, http.StatusOK)
 }
