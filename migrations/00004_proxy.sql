@@ -7,6 +7,7 @@ CREATE TABLE proxies (
 CREATE TABLE proxy_holds (
     proxy_id      TEXT NOT NULL REFERENCES proxies (id) ON DELETE CASCADE,
     deployment_id TEXT NOT NULL,
+    serving       BOOLEAN NOT NULL DEFAULT FALSE,
     in_flight     BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (proxy_id, deployment_id)
 );

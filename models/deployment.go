@@ -176,6 +176,7 @@ type Proxy struct {
 type ProxyHold struct {
 	ProxyID      string `gorm:"primaryKey"`
 	DeploymentID string `gorm:"primaryKey"`
+	Serving      bool   // new requests go to it
 	InFlight     int    // while it drains
 }
 

@@ -127,6 +127,9 @@ func (s *Service) Cancel(ctx context.Context, id string) (*models.Deployment, er
 		if d.State.Ended() {
 			return models.Errorf(models.Conflict, "Deployment %s is %s already. Roll back instead.", d.Title(), sayState(d.State))
 		}
+		if d.Active {
+			return models.Errorf(models.Conflict, "Deployment %s serves already. Roll back instead.", d.Title())
+		}
 		entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.cancel", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
 		if err := audit.Record(ctx, tx, entry); err != nil {
 			return err

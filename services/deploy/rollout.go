@@ -23,7 +23,11 @@ type Rollout struct {
 // Kind names the job.
 func (Rollout) Kind() string { return "deployment.rollout" }
 
-const cleanTime = 20 * time.Second // to take away what a failed or canceled rollout left
+const (
+	cleanTime  = 20 * time.Second // to take away what a failed or canceled rollout left
+	proxyTime  = 5 * time.Second  // for the proxies to take a new version over
+	proxyEvery = 20 * time.Millisecond
+)
 
 // rollout is one worker's attempt at a deployment that it holds.
 type rollout struct {
@@ -55,8 +59,8 @@ func (r *rollout) run(ctx context.Context) (err error) {
 		name string
 		do   func(context.Context, func(string)) error
 	}{{"pull", r.pull}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
-		if r.d.State == models.DeploymentSucceeded {
-			break // a worker before this one came that far
+		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
+			continue // a worker before this one came further
 		}
 		if err := r.phase(ctx, p.name, p.do); err != nil {
 			return err
@@ -195,9 +199,24 @@ func (r *rollout) wait(ctx context.Context, say func(string)) error {
 	return r.record(ctx, healthy)
 }
 
-// switchOver makes the new version the one that serves, in one transaction:
-// from its commit on every proxy sends new requests there.
-func (r *rollout) switchOver(ctx context.Context, _ func(string)) error {
+// switchOver makes the new version the one that serves: in one transaction for
+// the records, and then at every proxy, so that a deployment has succeeded only
+// once its own revision answers.
+func (r *rollout) switchOver(ctx context.Context, say func(string)) error {
+	if !r.d.Active {
+		if err := r.activate(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.taken(ctx, say); err != nil {
+		return err
+	}
+	return r.succeed(ctx)
+}
+
+// activate is the point of no return: from its commit on proxies send new
+// requests to the new version, and the deployment can't be canceled any more.
+func (r *rollout) activate(ctx context.Context) error {
 	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := holdApp(tx, r.d.AppID); err != nil {
 			return err
@@ -206,21 +225,66 @@ func (r *rollout) switchOver(ctx context.Context, _ func(string)) error {
 		if err != nil {
 			return err
 		}
-		now := r.now()
 		d := *r.d
-		d.Active, d.PreviousID, d.FinishedAt = true, previous, &now
-		if err := d.Move(models.DeploymentSucceeded); err != nil {
-			return err
-		}
-		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Where("cancel_requested_at IS NULL").Select("state", "active", "previous_id", "finished_at").Updates(&d)
+		d.Active, d.PreviousID = true, previous
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Where("cancel_requested_at IS NULL").Select("active", "previous_id").Updates(&d)
 		if held.Error != nil {
 			return held.Error
 		}
 		if held.RowsAffected == 0 {
 			return errNotOurs
 		}
-		if err := r.route(tx, now); err != nil {
+		if err := r.route(tx, r.now()); err != nil {
 			return err
+		}
+		if err := publish(tx, &d, "deployment.switched"); err != nil {
+			return err
+		}
+		*r.d = d
+		return nil
+	})
+}
+
+// taken waits until every living proxy sends its requests to the new version.
+// One that can't in time is left behind: it follows as soon as it can.
+func (r *rollout) taken(ctx context.Context, say func(string)) error {
+	deadline := time.Now().Add(proxyTime)
+	tick := time.NewTicker(proxyEvery)
+	defer tick.Stop()
+	for {
+		var behind int64
+		err := r.DB.WithContext(ctx).Model(&models.Proxy{}).Where("seen_at > ?", r.now().Add(-models.ProxySilence)).
+			Where("id NOT IN (?)", r.DB.Model(&models.ProxyHold{}).Select("proxy_id").Where("deployment_id = ? AND serving", r.d.ID)).Count(&behind).Error
+		if err != nil || behind == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			say(fmt.Sprintf("%d of the proxies did not take the new version over within %s; each follows when it can.", behind, proxyTime))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// succeed records that the new version serves.
+func (r *rollout) succeed(ctx context.Context) error {
+	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		now := r.now()
+		d := *r.d
+		d.FinishedAt = &now
+		if err := d.Move(models.DeploymentSucceeded); err != nil {
+			return err
+		}
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "finished_at").Updates(&d)
+		if held.Error != nil {
+			return held.Error
+		}
+		if held.RowsAffected == 0 {
+			return jobs.ErrLost
 		}
 		if err := publish(tx, &d, "deployment.succeeded"); err != nil {
 			return err
@@ -285,12 +349,12 @@ func (r *rollout) finish(ctx, work context.Context, err error) error {
 		return nil
 	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, jobs.ErrTaken):
 		return err // another worker has it: touch nothing
-	case errors.Is(cause, jobs.ErrCanceled), errors.Is(err, errNotOurs):
+	case !r.d.Active && errors.Is(cause, jobs.ErrCanceled), errors.Is(err, errNotOurs):
 		return r.abandon(ctx, models.DeploymentCanceled, &models.DeploymentError{Stage: "canceled", Message: "A person canceled the deployment. What served before goes on serving."})
 	case ctx.Err() != nil:
 		return errors.Join(err, r.letGo(ctx))
-	case r.d.State == models.DeploymentSucceeded:
-		return err // it serves; what is left to do for the old one is tried again
+	case r.d.Active:
+		return errors.Join(err, r.letGo(ctx)) // it serves; what is left to do is tried again
 	}
 	return r.abandon(ctx, models.DeploymentFailed, r.explain(ctx, err))
 }

@@ -32,6 +32,7 @@ type Service struct {
 	table atomic.Pointer[table]
 	self  models.Proxy
 	held  map[string]bool // deployments that the database knows this proxy to hold
+	told  map[string]bool // deployments of which the database knows that requests go to them
 	ended chan *backend   // backends that have drained
 	open  map[*backend]bool
 }

@@ -76,7 +76,7 @@ func (f *front) serve(drain time.Duration, addresses ...string) string {
 		if err := tx.Save(&r).Error; err != nil {
 			return err
 		}
-		return events.Publish(tx, models.Event{TeamID: d.TeamID, Kind: "deployment.succeeded", Topic: "deployment:" + d.ID})
+		return events.Publish(tx, models.Event{TeamID: d.TeamID, Kind: "deployment.switched", Topic: "deployment:" + d.ID})
 	})
 	if err != nil {
 		f.t.Fatal(err)

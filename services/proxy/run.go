@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -22,7 +23,8 @@ const (
 // Run follows the routes until ctx ends: end it after the last request.
 func (s *Service) Run(ctx context.Context) error {
 	s.self = models.Proxy{ID: models.NewID()}
-	s.held, s.open, s.ended = map[string]bool{}, map[*backend]bool{}, make(chan *backend)
+	s.held, s.told = map[string]bool{}, map[string]bool{}
+	s.open, s.ended = map[*backend]bool{}, make(chan *backend)
 	changes := s.Events.Subscribe(ctx)
 	s.must(ctx, "registering the proxy", s.beat(ctx))
 	s.must(ctx, "reading the routes", s.refresh(ctx))
@@ -60,7 +62,7 @@ func (s *Service) must(ctx context.Context, what string, err error) {
 
 // matters tells whether the event can have changed a route.
 func matters(e models.Event) bool {
-	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.succeeded", "deployment.stopped", "deployment.instances"}, e.Kind)
+	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.instances"}, e.Kind)
 }
 
 // beat says that this proxy lives. Where its row is gone, because it was silent
@@ -86,7 +88,7 @@ func (s *Service) join(tx *gorm.DB) error {
 		return err
 	}
 	for id := range s.held {
-		if err := tx.Create(&models.ProxyHold{ProxyID: s.self.ID, DeploymentID: id}).Error; err != nil {
+		if err := tx.Create(&models.ProxyHold{ProxyID: s.self.ID, DeploymentID: id, Serving: s.told[id]}).Error; err != nil {
 			return err
 		}
 	}
@@ -114,7 +116,7 @@ func (s *Service) refresh(ctx context.Context) error {
 		}
 		fresh := s.notHeld(rows)
 		if len(fresh) == 0 {
-			return s.use(ctx, rows)
+			return errors.Join(s.use(ctx, rows), s.tell(ctx))
 		}
 		if err := s.hold(ctx, fresh); err != nil {
 			return err
@@ -153,6 +155,27 @@ func (s *Service) hold(ctx context.Context, ids []string) error {
 	}
 	for _, id := range ids {
 		s.held[id] = true
+	}
+	return nil
+}
+
+// tell says of each deployment, once, that requests go to it now: its rollout waits for that.
+func (s *Service) tell(ctx context.Context) error {
+	var news []string
+	for b := range s.open {
+		if !b.draining.Load() && !s.told[b.deployment] {
+			news = append(news, b.deployment)
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	err := s.DB.WithContext(ctx).Model(&models.ProxyHold{}).Where("proxy_id = ? AND deployment_id IN ?", s.self.ID, news).Update("serving", true).Error
+	if err != nil {
+		return err
+	}
+	for _, id := range news {
+		s.told[id] = true
 	}
 	return nil
 }
@@ -223,6 +246,7 @@ func (s *Service) tidy(ctx context.Context) error {
 			return err
 		}
 		delete(s.held, id)
+		delete(s.told, id)
 	}
 	return nil
 }
