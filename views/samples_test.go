@@ -138,7 +138,7 @@ func stages() []apps.Stage {
 }
 
 func header() apps.Header {
-	return apps.Header{App: checkout, CanBuild: true, CanEdit: true, Build: newView()}
+	return apps.Header{App: checkout, CanBuild: true, CanEdit: true, CanDelete: true, Build: newView()}
 }
 
 func newView() builds.NewView {
@@ -237,7 +237,7 @@ func samples() []sample {
 		{"app-builds", apps.Builds(appPage("builds"), apps.BuildsView{Header: header(), List: builds.ListView{Builds: list, App: &checkout, Filters: filters, Next: "/apps/a1/builds?cursor=x"}})},
 		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Images: images(list[1])})},
 		{"app-deployments", apps.Deployments(appPage("deployments"), apps.DeploymentsView{Header: header(), Deployments: []models.Deployment{*stages()[1].Latest, *stages()[0].Serving, *stages()[2].Serving}})},
-		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header(), Builds: 143})},
+		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header()})},
 		{"builds", builds.List(buildsPage, builds.ListView{Builds: list, ShowApp: true, Filters: filters, Next: "/builds?cursor=x"})},
 		{"builds-empty", builds.List(buildsPage, builds.ListView{Filters: filters})},
 		buildSample("build-running", list[0], ""),

@@ -130,7 +130,7 @@ async function refresh() {
     again = true;
     return;
   }
-  reading = fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+  reading = fetch(location.href, { headers: { Accept: "text/html", "Slipway-Live": "1" }, redirect: "manual" });
   try {
     const answer = await reading;
     if (answer.ok) takeOver(parse(await answer.text()));

@@ -42,10 +42,11 @@ type ListView struct {
 
 // Header is what every page of an app shows above its content.
 type Header struct {
-	App      models.App // with Team and Repository
-	CanBuild bool
-	CanEdit  bool
-	Build    builds.NewView
+	App       models.App // with Team and Repository
+	CanBuild  bool
+	CanEdit   bool
+	CanDelete bool
+	Build     builds.NewView
 }
 
 // OverviewView is an app at a glance.
@@ -86,7 +87,6 @@ type SettingsView struct {
 	Form    components.Form
 	Delete  components.Form
 	Running []models.Deployment // what would be stopped by deleting the app
-	Builds  int64
 	Curl    components.CurlExample
 }
 
@@ -161,7 +161,7 @@ var healthOptions = []components.Option{
 
 // deletes says what goes with an app.
 func deletes(v SettingsView) string {
-	s := "Its " + components.Count(v.Builds, "build", "builds") + " with logs and its deployments are deleted."
+	s := "Its " + components.Count(v.App.BuildCount, "build", "builds") + " with logs and its deployments are deleted."
 	if n := len(v.Running); n > 0 {
 		s += " It runs in " + components.Count(n, "environment", "environments") + " and is stopped there."
 	}

@@ -52,3 +52,11 @@ func by(name string) string {
 	}
 	return " by " + name
 }
+
+// nameHint says what the name is for, and when it stays.
+func nameHint(a models.App) string {
+	if a.BuildCount > 0 {
+		return "The app has builds, whose images carry its name: it stays."
+	}
+	return models.NameHelp + " It becomes part of the names of images and of addresses."
+}

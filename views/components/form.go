@@ -58,6 +58,14 @@ type Field struct {
 // id is the input's id; Problem links to it.
 func (f Field) id() string { return "f-" + f.Name }
 
+// shown is what stands in the input: passwords and tokens are never sent back.
+func (f Field) shown(form Form) string {
+	if f.Type == "password" {
+		return ""
+	}
+	return form.Value(f.Name, f.Value)
+}
+
 func (f Field) inputType() string {
 	if f.Type == "" {
 		return "text"

@@ -10,7 +10,7 @@ import (
 type Line struct {
 	Number int64
 	HTML   string // from views/ansi: escaped text and spans
-	Class  string // "err" for lines that look like errors
+	Class  string // "err" for lines that look like errors, "sys" for remarks of Slipway's own
 }
 
 // LogView is a log with everything around it.
@@ -38,16 +38,33 @@ func (v LogView) last() string {
 // looksLikeError finds the lines that a person with a failed build looks for.
 var looksLikeError = regexp.MustCompile(`(?i)(^|[^a-z0-9_-])(error|fatal|panic|failed|exception|undefined reference)([: ]|$)|did not complete successfully`)
 
-// Lines turns text into lines of a log; the first has the number given. Colours carry over from line to line.
+// Liner makes lines of a log. Steps may write at the same time, so each keeps its own colours. Its zero value is ready.
+type Liner struct{ steps map[string]*ansi.Converter }
+
+// Line returns a line as the page shows it. Own lines are remarks of Slipway's, such as the name of a step.
+func (l *Liner) Line(number int64, step, text string, own bool) Line {
+	if l.steps == nil {
+		l.steps = map[string]*ansi.Converter{}
+	}
+	if l.steps[step] == nil {
+		l.steps[step] = &ansi.Converter{}
+	}
+	line := Line{Number: number, HTML: l.steps[step].Line(text)}
+	switch {
+	case own:
+		line.Class = "sys"
+	case looksLikeError.MatchString(text):
+		line.Class = "err"
+	}
+	return line
+}
+
+// Lines turns text into lines of a log; the first has the number given.
 func Lines(first int64, texts []string) []Line {
-	var c ansi.Converter
+	var liner Liner
 	lines := make([]Line, 0, len(texts))
 	for i, text := range texts {
-		line := Line{Number: first + int64(i), HTML: c.Line(text)}
-		if looksLikeError.MatchString(text) {
-			line.Class = "err"
-		}
-		lines = append(lines, line)
+		lines = append(lines, liner.Line(first+int64(i), "", text, false))
 	}
 	return lines
 }

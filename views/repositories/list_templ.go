@@ -461,7 +461,7 @@ func newForm(v NewView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if v.Form.Err != nil || v.Form.Value("credential", "none") != "none" {
+		if v.Form.Err != nil || v.Form.Value("credential_kind", "none") != "none" {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " open")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -509,7 +509,7 @@ func access(form components.Form, kind, user string) templ.Component {
 			templ_7745c5c3_Var18 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = components.Choices(form, components.Field{Name: "credential", Label: "Access", Value: kind}, credentialOptions).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Choices(form, components.Field{Name: "credential_kind", Label: "Access", Value: kind}, credentialOptions).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -517,11 +517,11 @@ func access(form components.Form, kind, user string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = components.Input(form, components.Field{Name: "username", Label: "User name", Optional: true, Value: user, Hint: "Most forges take any name."}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Input(form, components.Field{Name: "credential_user", Label: "User name", Optional: true, Value: user, Hint: "Most forges take any name."}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = components.Input(form, components.Field{Name: "token", Label: "Token", Type: "password", Autocomplete: "off", Hint: "Read access is enough. It is stored encrypted and never shown again."}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Input(form, components.Field{Name: "credential_token", Label: "Token", Type: "password", Autocomplete: "off", Hint: "Read access is enough. It is stored encrypted and never shown again."}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -1,0 +1,47 @@
+package handlers
+
+import (
+	"slipway.dev/handlers/sse"
+	"slipway.dev/handlers/web"
+)
+
+// portal are the pages about what is built and what runs.
+func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
+	g := r.group(accessSignedIn)
+	g.POST("/theme", base.SetTheme)
+
+	home := &web.Home{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
+	g.GET("/", home.Page)
+	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
+	g.GET("/search", search.Page)
+
+	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds}
+	g.GET("/repositories", repositories.List)
+	g.GET("/repositories/new", repositories.New)
+	g.POST("/repositories", repositories.Create)
+	g.GET("/repositories/:id", repositories.Page)
+	g.POST("/repositories/:id", repositories.Update)
+	g.POST("/repositories/:id/fetch", repositories.Fetch)
+	g.POST("/repositories/:id/apps", repositories.CreateApps)
+	g.POST("/repositories/:id/delete", repositories.Delete)
+
+	apps := &web.Apps{Base: base, Catalog: s.Catalog, Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Registry: s.Registry}
+	g.GET("/apps", apps.List)
+	g.GET("/apps/:id", apps.Overview)
+	g.GET("/apps/:id/builds", apps.BuildList)
+	g.GET("/apps/:id/images", apps.ImageList)
+	g.GET("/apps/:id/deployments", apps.Deployments)
+	g.GET("/apps/:id/settings", apps.Settings)
+	g.POST("/apps/:id/settings", apps.Update)
+	g.POST("/apps/:id/delete", apps.Delete)
+
+	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Events: s.Events, Streams: streams}
+	g.GET("/builds", builds.List)
+	g.GET("/apps/:id/builds/new", builds.New)
+	g.POST("/apps/:id/builds", builds.Queue)
+	g.GET("/builds/:id", builds.Page)
+	g.GET("/builds/:id/log", builds.Log)
+	g.GET("/builds/:id/log.txt", builds.RawLog)
+	g.POST("/builds/:id/cancel", builds.Cancel)
+	g.POST("/builds/:id/retry", builds.Retry)
+}

@@ -1,0 +1,147 @@
+package web
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"slipway.dev/models"
+	"slipway.dev/services/builds"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
+	"slipway.dev/views/apps"
+	"slipway.dev/views/home"
+	"slipway.dev/views/layout"
+)
+
+// Home is the first page.
+type Home struct {
+	*Base
+	Catalog *catalog.Service
+	Builds  *builds.Service
+	Deploy  *deploy.Service
+}
+
+const (
+	homeApps   = 12
+	homeBuilds = 8
+)
+
+// Page shows what waits for the reader, then their apps with what runs where.
+func (h *Home) Page(c echo.Context) error {
+	ctx := c.Request().Context()
+	items, more, err := h.apps(ctx)
+	if err != nil {
+		return err
+	}
+	recent, err := h.Builds.List(ctx, builds.Filter{Page: models.Page{Limit: homeBuilds}})
+	if err != nil {
+		return err
+	}
+	v := home.View{Apps: items, More: more, Builds: recent.Items, Waiting: waiting(ctx, items)}
+	if v.Way, err = h.way(ctx, v); err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "Home", Nav: "home", Live: []string{"builds", "deployments", "apps"}})
+	v.Curl = p.Curl("GET", "/api/v1/me", "")
+	return Render(c, http.StatusOK, home.Page(p, v))
+}
+
+// apps are the newest apps with their last build and what runs where.
+func (h *Home) apps(ctx context.Context) ([]apps.ListItem, bool, error) {
+	list, err := h.Catalog.Apps(ctx, catalog.AppFilter{Page: models.Page{Limit: homeApps}})
+	if err != nil || len(list.Items) == 0 {
+		return nil, false, err
+	}
+	items, err := items(ctx, h.Builds, h.Deploy, list.Items)
+	return items, list.Next != "", err
+}
+
+// items adds to apps their last build and what runs where.
+func items(ctx context.Context, builds *builds.Service, deploys *deploy.Service, list []models.App) ([]apps.ListItem, error) {
+	board, err := deploys.Board(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(list))
+	for _, a := range list {
+		ids = append(ids, a.ID)
+	}
+	newest, err := builds.Newest(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]apps.ListItem, 0, len(list))
+	for _, a := range list {
+		item := apps.ListItem{App: a, Stages: stages(board, a)}
+		if b, ok := newest[a.ID]; ok {
+			item.Last = &b
+		}
+		out = append(out, item)
+	}
+	return out, nil
+}
+
+// waiting is what needs the reader: their own newest builds and deployments that failed.
+func waiting(ctx context.Context, items []apps.ListItem) []home.Wait {
+	me := models.PrincipalFrom(ctx).UserID
+	var list []home.Wait
+	for _, item := range items {
+		if b := item.Last; b != nil && b.State == models.BuildFailed && b.CreatedBy == me {
+			w := home.Wait{State: "failed", Name: item.App.Name + " " + b.Title(), Text: "did not build.", Href: "/builds/" + b.ID, Verb: "See why"}
+			if b.Error != nil {
+				w.Text = "did not build. " + b.Error.Message
+			}
+			list = append(list, w)
+		}
+		for _, s := range item.Stages {
+			if d := s.Latest; d != nil && d.State == models.DeploymentFailed && d.CreatedBy == me {
+				w := home.Wait{State: "failed", Name: item.App.Name + " " + apps.Version(*d), Text: "was not deployed to " + s.Environment.Name + ".", Href: "/deployments/" + d.ID, Verb: "See why"}
+				if d.Error != nil {
+					w.Text += " " + d.Error.Message
+				}
+				list = append(list, w)
+			}
+		}
+	}
+	return list
+}
+
+// way is how to get to the first running app; nothing once one runs.
+func (h *Home) way(ctx context.Context, v home.View) ([]home.Step, error) {
+	if running(v.Apps) {
+		return nil, nil
+	}
+	teams, err := h.Catalog.Teams(ctx, catalog.TeamFilter{Page: models.Page{Limit: 1}})
+	if err != nil {
+		return nil, err
+	}
+	built := false
+	for _, b := range v.Builds {
+		built = built || b.State == models.BuildSucceeded
+	}
+	build, deploy := "/apps", "/environments"
+	if len(v.Apps) > 0 {
+		build = apps.URL(v.Apps[0].App)
+		if len(v.Apps[0].Stages) > 0 {
+			deploy = build + "/deploy"
+		}
+	}
+	return []home.Step{
+		{Title: "Create a team", Text: "Repositories and environments belong to a team, and its members' roles say who may do what.", Href: "/teams/new", Verb: "Create team", Done: len(teams.Items) > 0},
+		{Title: "Register a repository", Text: "Give its clone URL: Slipway finds the Dockerfiles and offers an app for each.", Href: "/repositories/new", Verb: "Register", Done: len(v.Apps) > 0},
+		{Title: "Build", Text: "Choose a branch, a tag or a commit, and watch it become an image in the registry.", Href: build, Verb: "Build", Done: built},
+		{Title: "Deploy and open", Text: "Make an environment and deploy the image to it. The app gets an address of its own.", Href: deploy, Verb: "Deploy"},
+	}, nil
+}
+
+func running(items []apps.ListItem) bool {
+	for _, item := range items {
+		for _, s := range item.Stages {
+			if s.Serving != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
