@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -38,19 +41,13 @@ type stage struct {
 
 func newStage(t *testing.T, db *models.Database) *stage {
 	t.Helper()
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := testBox(t)
 	s := &stage{World: modelstest.Seed(t, db), t: t, db: db}
 	s.ctx = modelstest.As(t, db, s.Developer)
 	dockertest.Sweep(t, "slipway.target", s.Target.ID)
-	s.service = &deploy.Service{
-		DB: db, Box: box, Registry: serveRegistry(t, db, box), Git: &git.Service{Dir: t.TempDir()},
-		Kinds: []deploy.Kind{docker.Kind("")}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
-		Start: 6 * time.Second, Drain: 2 * time.Second,
-	}
-	s.service.Queue = s.worker(false)
+	s.service = newService(db, box, serveRegistry(t, db, box))
+	s.service.Git = &git.Service{Dir: t.TempDir()}
+	s.service.Queue = newQueue(t, s.service, time.Minute)
 	engine := dockertest.Engine(t)
 	t.Cleanup(func() {
 		s.service.Close()
@@ -59,6 +56,34 @@ func newStage(t *testing.T, db *models.Database) *stage {
 		}
 	})
 	return s
+}
+
+func testBox(t testing.TB) *secrets.Box {
+	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
+}
+
+func newService(db *models.Database, box *secrets.Box, r *registry.Service) *deploy.Service {
+	return &deploy.Service{
+		DB: db, Box: box, Registry: r, Kinds: []deploy.Kind{docker.Kind("")}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
+		Start: 30 * time.Second, Drain: 2 * time.Second,
+	}
+}
+
+// newQueue returns the queue of a worker that carries deployments, not started.
+func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Queue {
+	q, err := jobs.New(s.DB, jobs.Config{Deployments: 3, Others: 1, DeadAfter: deadAfter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Queue = q
+	jobs.Register(q, s.Roll)
+	jobs.Register(q, s.RetireStopped)
+	q.Every(200*time.Millisecond, "reconcile", s.Reconcile)
+	return q
 }
 
 func serveRegistry(t *testing.T, db *models.Database, box *secrets.Box) *registry.Service {
@@ -96,23 +121,12 @@ func addRoles(ctx context.Context, db *models.Database, p *models.Principal) err
 	return err
 }
 
-// worker returns a queue that knows the work of deployments, started where run is set.
-func (s *stage) worker(run bool) *jobs.Queue {
+// worker starts a worker beside those that run.
+func (s *stage) worker() *jobs.Queue {
 	s.t.Helper()
-	q, err := jobs.New(s.db, jobs.Config{Deployments: 3, Others: 1, DeadAfter: 1500 * time.Millisecond})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	m := s.service
-	as := &deploy.Service{DB: m.DB, Queue: q, Box: m.Box, Registry: m.Registry, Git: m.Git, Kinds: m.Kinds, Apps: m.Apps, Start: m.Start, Drain: m.Drain}
-	s.t.Cleanup(func() { as.Close() })
-	jobs.Register(q, as.Roll)
-	jobs.Register(q, as.RetireStopped)
-	jobs.Register(q, as.RemoveReleases)
-	q.Every(200*time.Millisecond, "reconcile", as.Reconcile)
-	if !run {
-		return q
-	}
+	service := newService(s.db, s.service.Box, s.service.Registry)
+	service.Start, service.Drain = s.service.Start, s.service.Drain
+	q := newQueue(s.t, service, 10*time.Second)
 	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {
 		s.t.Fatal(err)
 	}
@@ -120,8 +134,56 @@ func (s *stage) worker(run bool) *jobs.Queue {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		q.Stop(ctx)
+		service.Close()
 	})
 	return q
+}
+
+// workerVariable has the test program be a worker, which a test can kill: it
+// holds the database's URL and the registry's.
+const workerVariable = "SLIPWAY_TEST_DEPLOY_WORKER"
+
+func TestMain(m *testing.M) {
+	if where := os.Getenv(workerVariable); where != "" {
+		database, external, _ := strings.Cut(where, " ")
+		log.Fatal(beWorker(database, external))
+	}
+	os.Exit(m.Run())
+}
+
+func beWorker(database, external string) error {
+	db, err := models.Open(context.Background(), database)
+	if err != nil {
+		return err
+	}
+	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		return err
+	}
+	service := newService(db, box, &registry.Service{DB: db, Box: box, External: external})
+	q, err := jobs.New(db, jobs.Config{Deployments: 1, DeadAfter: 3 * time.Second})
+	if err != nil {
+		return err
+	}
+	service.Queue = q
+	jobs.Register(q, service.Roll)
+	if err := q.Start(context.Background()); err != nil {
+		return err
+	}
+	select {} // until it is killed
+}
+
+// killable starts a worker in a process of its own.
+func (s *stage) killable(database string) *exec.Cmd {
+	s.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), workerVariable+"="+database+" "+s.service.Registry.External)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return cmd
 }
 
 // built pushes an image of the test server and records the build that made it.

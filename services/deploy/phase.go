@@ -36,15 +36,15 @@ func (r *rollout) phase(ctx context.Context, name string, do func(context.Contex
 		}
 	})
 	ended := r.now()
-	p.State, p.FinishedAt = stateAfter(err), &ended
+	p.State, p.FinishedAt = stateAfter(ctx, err), &ended
 	return errors.Join(err, r.write(context.WithoutCancel(ctx), p))
 }
 
-func stateAfter(err error) models.StepState {
+func stateAfter(ctx context.Context, err error) models.StepState {
 	switch {
 	case err == nil:
 		return models.StepSucceeded
-	case errors.Is(err, jobs.ErrCanceled), errors.Is(err, errNotOurs), errors.Is(err, context.Canceled):
+	case ctx.Err() != nil, errors.Is(err, errNotOurs):
 		return models.StepCanceled
 	}
 	return models.StepFailed

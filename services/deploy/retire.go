@@ -144,7 +144,7 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 	kept := make(chan []string, 1)
 	go func() { kept <- s.tail(reading, target, d) }()
 	removed := target.Remove(ctx, d.ID, grace)
-	wait := time.AfterFunc(2*time.Second, stop) // the log of what is gone ends by itself
+	wait := time.AfterFunc(500*time.Millisecond, stop) // the log of what is gone ends by itself
 	defer wait.Stop()
 	lines := <-kept
 	if removed != nil {

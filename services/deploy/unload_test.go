@@ -14,7 +14,7 @@ func TestWhatRunsOfADeletedAppIsStopped(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		s := newStage(t, db)
-		s.worker(true)
+		s.worker()
 		s.built(2, "VERSION=1")
 		s.succeeded(s.deploy(deploy.Input{}).ID)
 		if n := s.live(); n != 1 {

@@ -1,0 +1,413 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"slipway.dev/models"
+	"slipway.dev/models/modelstest"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/dockertest"
+	"slipway.dev/services/events"
+	"slipway.dev/services/proxy"
+)
+
+func TestANewVersionReplacesTheOldOneAndCanBeRolledBack(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		s.worker()
+		s.built(2, "VERSION=1")
+		first := s.succeeded(s.deploy(deploy.Input{}).ID)
+		if first.URL != "http://checkout-dev.localhost:8080" || first.Number != 1 {
+			t.Errorf("the deployment is %+v", first)
+		}
+		if got := s.answer("/version"); got != "1" {
+			t.Fatalf("the route answers %q", got)
+		}
+		s.built(3, "VERSION=2")
+		second := s.succeeded(s.deploy(deploy.Input{}).ID)
+		if got := s.answer("/version"); got != "2" {
+			t.Fatalf("after the second the route answers %q", got)
+		}
+		if second.PreviousID == nil || *second.PreviousID != first.ID {
+			t.Errorf("the second does not point at the first")
+		}
+		old := s.until(first.ID, "retired", func(d *models.Deployment) bool { return d.RetiredAt != nil })
+		if old.Active || old.Instances[0].State != models.InstanceStopped || !strings.Contains(strings.Join(old.Instances[0].LastLogs, "\n"), "stopped") {
+			t.Errorf("the old one is %+v, %+v", old, old.Instances[0])
+		}
+		if n := s.live(); n != 1 {
+			t.Errorf("%d containers run", n)
+		}
+		back, err := s.service.Rollback(s.ctx, first.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.succeeded(back.ID)
+		if got := s.answer("/version"); got != "1" {
+			t.Fatalf("after the rollback the route answers %q", got)
+		}
+		if d := s.get(second.ID); d.State != models.DeploymentRolledBack {
+			t.Errorf("the second is %s", d.State)
+		}
+	})
+}
+
+func TestAVersionThatNeverGetsHealthyLeavesTheOldOneServing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.worker()
+	s.built(2, "VERSION=1")
+	first := s.succeeded(s.deploy(deploy.Input{}).ID)
+	s.service.Start = 2 * time.Second
+	for _, c := range []struct {
+		env, stage, evidence string
+	}{{"BAD=1", deploy.StageHealth, "healthz"}, {"CRASH=1", deploy.StageStart, "crashing"}} {
+		s.built(int64(len(s.images)+2), "VERSION=2", c.env)
+		bad := s.ended(s.deploy(deploy.Input{}).ID)
+		if bad.State != models.DeploymentFailed || bad.Error == nil || bad.Error.Stage != c.stage {
+			t.Fatalf("%s: the deployment is %s: %+v", c.env, bad.State, bad.Error)
+		}
+		if !strings.Contains(strings.Join(bad.Error.Logs, "\n"), c.evidence) {
+			t.Errorf("%s: the evidence is %q", c.env, bad.Error.Logs)
+		}
+		if got := s.answer("/version"); got != "1" {
+			t.Errorf("%s: the route answers %q", c.env, got)
+		}
+		if n := s.live(); n != 1 {
+			t.Errorf("%s: %d containers run", c.env, n)
+		}
+	}
+	if d := s.get(first.ID); !d.Active {
+		t.Error("the first does not serve any more")
+	}
+}
+
+func TestADeploymentCanBeCanceledWithinTwoSeconds(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		s.worker()
+		s.built(2, "VERSION=1")
+		s.succeeded(s.deploy(deploy.Input{}).ID)
+		s.built(3, "START_DELAY=1m")
+		slow := s.deploy(deploy.Input{})
+		s.until(slow.ID, "waiting for health", func(d *models.Deployment) bool { return len(d.Phases) == 3 })
+		began := time.Now()
+		if _, err := s.service.Cancel(s.ctx, slow.ID); err != nil {
+			t.Fatal(err)
+		}
+		d := s.ended(slow.ID)
+		if took := time.Since(began); took > 4*time.Second { // about half a second where the machine has nothing else to do
+			t.Errorf("canceling took %s", took)
+		}
+		if d.State != models.DeploymentCanceled || d.Phases[2].State != models.StepCanceled {
+			t.Errorf("the deployment is %s, phases %+v", d.State, d.Phases)
+		}
+		if s.answer("/version") != "1" || s.live() != 1 {
+			t.Errorf("the first version does not serve alone: %d containers", s.live())
+		}
+		if _, err := s.service.Cancel(s.ctx, slow.ID); !models.IsCode(err, models.Conflict) {
+			t.Errorf("canceling again gave %v", err)
+		}
+	})
+}
+
+func TestOneRolloutGoesOnAtATimeAndTheNewestOfThoseThatWaitIsNext(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		s.built(2, "VERSION=1", "START_DELAY=8s")
+		one := s.deploy(deploy.Input{})
+		s.worker()
+		s.until(one.ID, "under way", func(d *models.Deployment) bool { return d.State == models.DeploymentRunning })
+		s.built(3, "VERSION=2")
+		two := s.deploy(deploy.Input{})
+		why, err := s.service.WhyWaiting(s.ctx, s.get(two.ID))
+		if err != nil || !strings.Contains(why, "Deployment #1 is under way") {
+			t.Errorf("the second waits because %q, %v", why, err)
+		}
+		s.built(4, "VERSION=3")
+		three := s.deploy(deploy.Input{})
+		if d := s.get(two.ID); d.State != models.DeploymentCanceled || !strings.Contains(d.Error.Message, "Deployment #3") {
+			t.Errorf("the second is %s: %+v", d.State, d.Error)
+		}
+		s.succeeded(three.ID)
+		if d := s.get(one.ID); d.State != models.DeploymentSucceeded {
+			t.Errorf("the first is %s", d.State)
+		}
+		if got := s.answer("/version"); got != "3" {
+			t.Errorf("the route answers %q", got)
+		}
+	})
+}
+
+func TestARolloutWhoseWorkerIsKilledIsTakenOverAndRunsOnce(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]func(*testing.T) string{
+		"SQLite":     func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "slipway.db") },
+		"PostgreSQL": func(t *testing.T) string { return modelstest.PostgresURL(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := url(t)
+			s := newStage(t, modelstest.Open(t, url))
+			victim := s.killable(url)
+			s.built(2, "VERSION=1", "START_DELAY=6s")
+			d := s.deploy(deploy.Input{})
+			s.until(d.ID, "waiting for health", func(d *models.Deployment) bool { return len(d.Phases) == 3 && len(d.Instances) == 1 })
+			before := s.get(d.ID).Instances[0].RuntimeID
+			if err := victim.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			s.worker()
+			done := s.succeeded(d.ID)
+			if done.Attempt != 2 || len(done.Instances) != 1 || done.Instances[0].RuntimeID != before || s.live() != 1 {
+				t.Errorf("attempt %d, instances %+v, %d containers", done.Attempt, done.Instances, s.live())
+			}
+			if got := s.answer("/version"); got != "1" {
+				t.Errorf("the route answers %q", got)
+			}
+		})
+	}
+}
+
+func TestWhatAPersonStopsIsGoneUntilItIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.worker()
+	s.built(2, "VERSION=1")
+	d := s.succeeded(s.deploy(deploy.Input{}).ID)
+	if _, err := s.service.Stop(s.ctx, d.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.until(d.ID, "gone", func(d *models.Deployment) bool { return d.RetiredAt != nil })
+	if s.answer("/version") != "" || s.live() != 0 {
+		t.Errorf("it still answers, with %d containers", s.live())
+	}
+	if _, err := s.service.Restart(s.ctx, d.ID); !models.IsCode(err, models.Conflict) {
+		t.Errorf("restarting what is stopped gave %v", err)
+	}
+	again, err := s.service.Resume(s.ctx, d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.succeeded(again.ID)
+	fresh, err := s.service.Restart(s.ctx, again.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := s.succeeded(fresh.ID)
+	if got := s.answer("/version"); got != "1" || done.Action != models.ActionRestart || done.ImageDigest != d.ImageDigest {
+		t.Errorf("after the restart the route answers %q, the deployment is %+v", got, done)
+	}
+}
+
+func TestWhatIsDoneToAContainerOutsideOfSlipwayIsSeen(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.worker()
+	s.built(2, "VERSION=1")
+	d := s.succeeded(s.deploy(deploy.Input{}).ID)
+	engine := dockertest.Engine(t)
+	i := d.Instances[0]
+	if err := engine.ContainerRestart(t.Context(), i.RuntimeID, container.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.until(d.ID, "running on a new port", func(d *models.Deployment) bool {
+		return d.Instances[0].State == models.InstanceHealthy && d.Instances[0].Address != "" && !d.Instances[0].StartedAt.Equal(*i.StartedAt)
+	})
+	if got := s.answer("/version"); got != "1" {
+		t.Errorf("after a restart the route answers %q", got)
+	}
+	if err := engine.ContainerStop(t.Context(), i.RuntimeID, container.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.until(d.ID, "failing", func(d *models.Deployment) bool { return d.Instances[0].State == models.InstanceFailing })
+	if err := engine.ContainerRemove(t.Context(), i.RuntimeID, container.RemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	s.until(d.ID, "gone", func(d *models.Deployment) bool { return strings.Contains(d.Instances[0].Message, "is gone") })
+}
+
+func TestSecretsReachTheAppAndNothingElse(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.worker()
+	const canary = "canary-5e1f0a77"
+	set := func(v deploy.VariableInput) {
+		v.EnvironmentID = s.Environment.ID
+		if _, err := s.service.SetVariable(s.ctx, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(deploy.VariableInput{Name: "API_KEY", Value: "for every app", Secret: true})
+	set(deploy.VariableInput{Name: "API_KEY", Value: canary, Secret: true, AppID: s.App.ID})
+	set(deploy.VariableInput{Name: "VERSION", Value: "/" + canary}) // the app prints it
+	s.built(2)
+	d := s.succeeded(s.deploy(deploy.Input{}).ID)
+	if got := s.answer("/env?name=API_KEY"); got != canary {
+		t.Fatalf("the app got %q", got)
+	}
+	lines, err := s.service.Logs(s.ctx, d.ID, "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line, err := range lines {
+		if n++; err != nil || strings.Contains(line.Text, canary) {
+			t.Errorf("line %d is %q, %v", n, line.Text, err)
+		}
+	}
+	if n == 0 {
+		t.Error("the log is empty")
+	}
+	vars, err := s.service.Variables(s.ctx, s.Environment.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var audited []models.AuditEntry
+	var published []models.Event
+	if err := s.db.Find(&audited).Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Find(&published).Error; err != nil {
+		t.Fatal(err)
+	}
+	shown := s.get(d.ID)
+	delete(shown.Config.Variables, "VERSION")
+	for _, v := range vars {
+		if v.Secret && strings.Contains(fmt.Sprintf("%+v", v), canary) {
+			t.Errorf("a variable shows the secret: %+v", v)
+		}
+	}
+	if strings.Contains(fmt.Sprintf("%+v %+v %+v", shown, audited, published), canary) {
+		t.Error("the secret is shown")
+	}
+}
+
+func TestStrangersSeeNothingAndViewersChangeNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.built(2, "VERSION=1")
+	d := s.deploy(deploy.Input{})
+	try := func(ctx context.Context) map[string]error {
+		in := deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID}
+		out := map[string]error{}
+		_, out["plan"] = s.service.Plan(ctx, in)
+		_, out["get"] = s.service.Get(ctx, d.ID)
+		_, out["logs"] = s.service.Logs(ctx, d.ID, "", false)
+		_, out["environment"] = s.service.Environment(ctx, s.Environment.ID)
+		_, out["variables"] = s.service.Variables(ctx, s.Environment.ID)
+		_, out["Deploy"] = s.service.Deploy(ctx, in)
+		_, out["Cancel"] = s.service.Cancel(ctx, d.ID)
+		_, out["Stop"] = s.service.Stop(ctx, d.ID)
+		_, out["Restart"] = s.service.Restart(ctx, d.ID)
+		_, out["Resume"] = s.service.Resume(ctx, d.ID)
+		_, out["Rollback"] = s.service.Rollback(ctx, d.ID)
+		_, out["SetVariable"] = s.service.SetVariable(ctx, deploy.VariableInput{EnvironmentID: s.Environment.ID, Name: "A"})
+		out["DeleteVariable"] = s.service.DeleteVariable(ctx, s.Environment.ID, "x")
+		out["DeleteEnvironment"] = s.service.DeleteEnvironment(ctx, s.Environment.ID)
+		return out
+	}
+	for what, err := range try(modelstest.As(t, s.db, s.Stranger)) {
+		if !models.IsCode(err, models.NotFound) {
+			t.Errorf("a stranger's %s gave %v", what, err)
+		}
+	}
+	for what, err := range try(modelstest.As(t, s.db, s.Viewer)) {
+		if writes := what[0] < 'a'; writes != models.IsCode(err, models.Denied) {
+			t.Errorf("a viewer's %s gave %v", what, err)
+		}
+	}
+	if list, err := s.service.List(modelstest.As(t, s.db, s.Stranger), deploy.Filter{}); err != nil || len(list.Items) != 0 {
+		t.Errorf("a stranger lists %d deployments, %v", len(list.Items), err)
+	}
+	if _, err := s.service.Targets(modelstest.As(t, s.db, s.Maintainer)); !models.IsCode(err, models.Denied) {
+		t.Errorf("a maintainer lists targets: %v", err)
+	}
+}
+
+func TestNoRequestFailsWhileVersionsAreDeployed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.worker()
+	s.service.Drain = 10 * time.Second
+	front := s.proxy()
+	s.built(2, "VERSION=2")
+	s.succeeded(s.deploy(deploy.Input{}).ID)
+	var ok, failed atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { s.load(front, stop, &ok, &failed) })
+	}
+	for ok.Load() == 0 && failed.Load() == 0 {
+		<-time.After(5 * time.Millisecond)
+	}
+	for v := int64(3); v < 9; v++ {
+		s.built(v, fmt.Sprintf("VERSION=%d", v))
+		d := s.succeeded(s.deploy(deploy.Input{}).ID)
+		s.until(*d.PreviousID, "retired", func(d *models.Deployment) bool { return d.RetiredAt != nil })
+	}
+	close(stop)
+	wg.Wait()
+	t.Logf("%d requests were answered, %d failed, over 6 switches", ok.Load(), failed.Load())
+	if failed.Load() > 0 || s.live() != 1 {
+		t.Errorf("%d of %d requests failed; %d containers run", failed.Load(), ok.Load()+failed.Load(), s.live())
+	}
+}
+
+// proxy serves the routes on a port of its own and returns its address.
+func (s *stage) proxy() string {
+	e := &events.Service{DB: s.db.DB}
+	p := &proxy.Service{DB: s.db, Events: e, Scheme: "http"}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { e.Run(ctx) })
+	wg.Go(func() { p.Run(ctx) })
+	server := httptest.NewServer(p)
+	s.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); cancel(); wg.Wait() })
+	return server.URL
+}
+
+// load asks until stop, for quick answers and now and then for one that takes a while.
+func (s *stage) load(front string, stop chan struct{}, ok, failed *atomic.Int64) {
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		path := "/version"
+		if n%30 == 29 {
+			path = "/slow?ms=300"
+		}
+		req, err := http.NewRequest("GET", front+path, nil)
+		if err != nil {
+			s.t.Error(err)
+			return
+		}
+		req.Host = "checkout-dev.localhost"
+		res, err := client.Do(req)
+		if err != nil || res.StatusCode != http.StatusOK {
+			failed.Add(1)
+			s.t.Errorf("a request failed: %v %v", res, err)
+			return
+		}
+		res.Body.Close()
+		ok.Add(1)
+	}
+}
