@@ -111,7 +111,7 @@ func (r *run) destination() Destination {
 		Credential: func(ctx context.Context) (string, string, error) {
 			user, password, err := r.Registry.Credential(ctx, repository, []string{"pull", "push"}, credentialLife)
 			r.mask.Add(password)
-			return user, password, err
+			return user, password, told(err)
 		},
 	}
 }

@@ -3,6 +3,7 @@ package builds_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -394,9 +395,13 @@ func TestWhatStopsABuildIsSaidInWords(t *testing.T) {
 		return nil, &os.PathError{Op: "write", Path: "/somewhere", Err: syscall.EIO}
 	})
 	fails(builds.ClassInfrastructure, "inside Slipway", "server's log")
-	w.builds.Dir = "/dev/null/builds"
+	if err := errors.Join(os.RemoveAll(w.builds.Dir), os.WriteFile(w.builds.Dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	fails(builds.ClassInfrastructure, "folder")
-	w.builds.Dir = filepath.Join(w.dir, "builds")
+	if err := os.Remove(w.builds.Dir); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.db.Model(w.App).Update("builder", "github-actions").Error; err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/registry"
 )
 
 // registryPassword and gitToken are canaries: neither may appear anywhere.
@@ -42,6 +43,7 @@ type world struct {
 	dir      string
 
 	mu     sync.Mutex
+	images *registry.Service // nil: a registry that asks for no credential
 	script func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error)
 }
 
@@ -62,7 +64,7 @@ func newWorld(t *testing.T, db *models.Database) *world {
 // queue returns a queue that was not started.
 func (w *world) queue(t *testing.T) *jobs.Queue {
 	t.Helper()
-	q, err := jobs.New(w.db, jobs.Config{Builds: 2, DeadAfter: 3 * time.Second})
+	q, err := jobs.New(w.db, jobs.Config{Builds: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,10 +114,27 @@ func stop(t *testing.T, q *jobs.Queue) {
 	}
 }
 
-func (w *world) Host() string { return w.registry }
+// Host and Credential make the world the builds' registry.
+func (w *world) Host() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.registry
+}
 
-func (w *world) Credential(context.Context, string, []string, time.Duration) (string, string, error) {
+func (w *world) Credential(ctx context.Context, repository string, actions []string, ttl time.Duration) (string, string, error) {
+	w.mu.Lock()
+	images := w.images
+	w.mu.Unlock()
+	if images != nil {
+		return images.Credential(ctx, repository, actions, ttl)
+	}
 	return "slipway", registryPassword, nil
+}
+
+func (w *world) moveRegistry(host string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.registry, w.images = host, nil
 }
 
 func (w *world) Capabilities(context.Context) (builds.Capabilities, error) {
