@@ -80,7 +80,7 @@ func (s *Service) tooMany(cookies []*http.Cookie) []*http.Cookie {
 	}
 	forget := make([]*http.Cookie, len(begun))
 	for i, c := range begun {
-		forget[i] = &http.Cookie{Name: c.Name, Path: "/", MaxAge: -1, Secure: s.Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode}
+		forget[i] = &http.Cookie{Name: c.Name, Path: "/", MaxAge: -1, Expires: longAgo, Secure: s.Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	}
 	return forget
 }

@@ -14,6 +14,9 @@ const (
 	securePrefix = "__Host-"
 )
 
+// longAgo makes clients forget a cookie that don't know Max-Age.
+var longAgo = time.Unix(1, 0)
+
 func (s *Service) cookieName(name string) string {
 	if s.Secure() {
 		return securePrefix + name
@@ -28,7 +31,7 @@ func (s *Service) cookie(name, value string, life time.Duration) *http.Cookie {
 		Secure: s.Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 	if value == "" {
-		c.MaxAge = -1
+		c.MaxAge, c.Expires = -1, longAgo
 	}
 	return c
 }

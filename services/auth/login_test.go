@@ -35,6 +35,13 @@ func TestAPersonSignsInAtTheEmbeddedProviderAndOutAgain(t *testing.T) {
 		if !strings.Contains(body, `"name":"Ada"`) || !strings.Contains(body, `"admin":true`) {
 			t.Errorf("signed in as %s", body)
 		}
+		at, err := url.Parse(p.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := b.Jar.Cookies(at); len(left) != 1 {
+			t.Errorf("after the sign-in the browser keeps %v", left)
+		}
 		before := b.sessionCookie()
 		res, body = b.do(http.MethodPost, "/logout", nil)
 		mustStatus(t, res, body, http.StatusOK)

@@ -132,7 +132,9 @@ func (p *Provider) login(w http.ResponseWriter, r *http.Request) {
 		p.fault(w, r, LoginPage{}, err)
 		return
 	}
-	http.SetCookie(w, p.bind(sealed, -time.Second))
+	used := p.bind(sealed, 0)
+	used.Value, used.MaxAge, used.Expires = "", -1, time.Unix(1, 0)
+	http.SetCookie(w, used)
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, asked.answer(code, p.Issuer()), http.StatusSeeOther)
 }
