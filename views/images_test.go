@@ -87,7 +87,7 @@ func passport() models.ImagePassport {
 		Image: items[0], Content: []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}`),
 		Annotations: map[string]string{"org.opencontainers.image.source": "https://git.acme.example/payments/checkout.git", "org.opencontainers.image.revision": "9f3c2ab41be0d4c07e511aa0b81d9aa5d20c9e03"},
 		Builds:      []models.Build{list[1]}, Deployments: []models.ImageDeployment{serving("d1", dev, 4*time.Minute), old},
-		Moves:  []models.RegistryTagEvent{{Tag: "main", Digest: items[0].Digest, Previous: items[1].Digest, ActorName: "worker", CreatedAt: now.Add(-4 * time.Minute)}, {Tag: "build-142", Digest: items[0].Digest, ActorName: "worker", CreatedAt: now.Add(-4 * time.Minute)}},
+		Moves:  []models.RegistryTagEvent{{Tag: "main", Digest: items[0].Digest, Previous: items[1].Digest, CreatedAt: now.Add(-4 * time.Minute)}, {Tag: "build-142", Digest: items[0].Digest, ActorName: "Mira Kovač", CreatedAt: now.Add(-4 * time.Minute)}},
 		Images: []models.ImagePlatform{{Platform: "linux/amd64", Digest: digestOf("aa11"), Size: 48_213_004}, {Platform: "linux/arm64", Digest: digestOf("bb22"), Size: 46_113_004}},
 		Config: &models.ImageConfig{Platform: "linux/amd64", Created: &created, User: "65532", WorkingDir: "/srv", Entrypoint: []string{"/api"}, Cmd: []string{"--port", "8080"},
 			Env:          []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PORT=8080", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"},

@@ -230,10 +230,10 @@ func (s *Service) row(ctx context.Context, p *push, platforms []string, children
 	return row
 }
 
-// actor is who pushes, for people.
+// actor is who pushes, for people; nobody where Slipway itself does.
 func actor(ctx context.Context) (id, name string) {
 	p := models.PrincipalFrom(ctx)
-	if p == nil {
+	if p == nil || p.Kind == models.PrincipalSystem {
 		return "", ""
 	}
 	if p.UserID != "" {

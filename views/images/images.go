@@ -141,12 +141,12 @@ func hundredths(part, whole int64) string {
 // share is one layer in the bar of the whole image.
 type share struct{ X, Width, Class, Title string }
 
-// shares lays the layers beside each other, as wide as they are large. What the base image brought is told from what
-// the Dockerfile added where the history says so.
+// shares lays the layers beside each other, as wide as they are large; the largest stands out.
 func shares(layers []models.ImageLayer) []share {
-	var total int64
+	var total, largest int64
 	for _, l := range layers {
 		total += l.Size
+		largest = max(largest, l.Size)
 	}
 	if total == 0 {
 		return nil
@@ -159,10 +159,11 @@ func shares(layers []models.ImageLayer) []share {
 			continue
 		}
 		width := 100 * float64(l.Size) / float64(total)
-		out = append(out, share{
-			X: number(x), Width: number(max(.4, width-gap)), Class: "own",
-			Title: components.Bytes(l.Size) + " " + said(l),
-		})
+		s := share{X: number(x), Width: number(max(.4, width-gap)), Class: "base", Title: components.Bytes(l.Size) + " " + said(l)}
+		if l.Size == largest {
+			s.Class = "own"
+		}
+		out = append(out, s)
 		x += width
 	}
 	return out
@@ -248,7 +249,7 @@ func pull(v ImageView) string { return "docker pull " + v.Host + "/" + v.Reposit
 func commands(host, repository string) string {
 	ref := host + "/" + repository + ":TAG"
 	return strings.Join([]string{
-		"docker login " + host + "        # the password is a token of yours",
+		"docker login " + host,
 		"docker tag IMAGE " + ref, "docker push " + ref, "docker pull " + ref,
 	}, "\n")
 }
@@ -258,6 +259,14 @@ func exampleName(v ListView) string {
 		return "TEAM/NAME"
 	}
 	return v.Team + "/NAME"
+}
+
+// by is who did something; Slipway itself has no name.
+func by(name string) string {
+	if name == "" {
+		return "Slipway"
+	}
+	return name
 }
 
 // moved says in words what a move did to the tag of this image.

@@ -112,7 +112,7 @@ func List(p layout.Page, v ListView) templ.Component {
 							}
 							return nil
 						})
-						templ_7745c5c3_Err = components.Empty("layers", "No images yet", "The first good build of an app pushes one. You can also push your own: names begin with the team's.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var5), templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = components.Empty("layers", "No images yet", "The first good build of an app pushes one. You can also push your own: names begin with the team's, and docker login takes a token as the password.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var5), templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
