@@ -162,8 +162,10 @@ func (b *tab) press(xpath string) {
 // fill types into the field with this name, in place of what stood there.
 func (b *tab) fill(name, value string) {
 	b.t.Helper()
-	field := chromedp.CSS(fmt.Sprintf(`[name=%q]:not([type=hidden])`, name))
-	b.do(chromedp.WaitVisible(field), chromedp.SetValue(field, ""), chromedp.SendKeys(field, value))
+	selector := fmt.Sprintf(`[name=%q]:not([type=hidden])`, name)
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+	eval[bool](b, fmt.Sprintf(`(document.querySelector(%q).value = "", true)`, selector))
+	b.do(chromedp.SendKeys(chromedp.CSS(selector), value))
 }
 
 // see waits until the page shows the words.
