@@ -87,7 +87,9 @@ func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, 
 		return err
 	}
 	longest := time.Minute + time.Duration(info.Size()/slowestClient)*time.Second
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(longest))
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(longest))
+	defer control.SetWriteDeadline(time.Time{}) // the connection may serve other requests
 	h := w.Header()
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Content-Type", "application/octet-stream")

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -402,4 +403,63 @@ func TestManyPushesAtOnceThroughSeveralProcessesAreAllThere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// recordingListener remembers the last deadlines of its connections.
+type recordingListener struct {
+	net.Listener
+	mu          sync.Mutex
+	read, write time.Time
+}
+
+type recordingConn struct {
+	net.Conn
+	l *recordingListener
+}
+
+func (l *recordingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return &recordingConn{c, l}, err
+}
+
+func (c *recordingConn) SetReadDeadline(t time.Time) error {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.l.read = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *recordingConn) SetWriteDeadline(t time.Time) error {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.l.write = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func TestTheDeadlineOfARequestDoesNotStayWithTheConnection(t *testing.T) {
+	t.Parallel()
+	f := serve(t, modelstest.DB(t))
+	access := f.pusher(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &recordingListener{Listener: listener}
+	server := &http.Server{Handler: f.registry}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	base := "http://" + listener.Addr().String() + checkout
+	d := digest.FromString("content").String()
+	for _, r := range []struct{ method, path, body string }{
+		{http.MethodPost, "/blobs/uploads/?digest=" + d, "content"},
+		{http.MethodGet, "/blobs/" + d, ""},
+		{http.MethodPut, "/manifests/v1", "{}"},
+	} {
+		f.ask(t, r.method, base+r.path, r.body, bearer(access))
+		l.mu.Lock()
+		if !l.write.IsZero() {
+			t.Errorf("%s %s leaves the write deadline %s", r.method, r.path, l.write)
+		}
+		l.mu.Unlock()
+	}
 }

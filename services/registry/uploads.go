@@ -234,6 +234,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, f *os.File, h 
 		return have, err
 	}
 	body := &patientReader{body: io.LimitReader(r.Body, s.maxBlob()-have+1), control: http.NewResponseController(w)}
+	defer body.end()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, h)}, body, *buf)
@@ -267,6 +268,13 @@ func (p *patientReader) Read(b []byte) (int, error) {
 		p.err = err
 	}
 	return n, err
+}
+
+// end lets what follows take its time: a deadline would end the request, or
+// the next one of the same connection.
+func (p *patientReader) end() {
+	_ = p.control.SetReadDeadline(time.Time{})
+	_ = p.control.SetWriteDeadline(time.Time{})
 }
 
 // finishUpload takes the last bytes, compares the digest and makes the upload a
