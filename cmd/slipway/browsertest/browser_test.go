@@ -211,6 +211,7 @@ func (b *tab) inspect(name string) {
 		b.do(appearance(scheme))
 		b.settle()
 		b.accessible(name + ", " + scheme)
+		b.contained(name)
 		b.picture(name + "-" + scheme)
 	}
 	b.do(appearance("light"), chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2)))
@@ -235,6 +236,21 @@ func (b *tab) narrow(name string) {
 		b.t.Errorf("%s scrolls sideways on a phone: it is %d wide; the widest: %s", name, width, eval[string](b,
 			`[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > 391).slice(0, 4)
 				.map(e => e.tagName + "." + e.className + " " + Math.round(e.getBoundingClientRect().right)).join(", ")`))
+	}
+}
+
+// contained fails the test where something sticks out of the card that it stands in.
+func (b *tab) contained(name string) {
+	b.t.Helper()
+	found := eval[string](b, `[...document.querySelectorAll(".card *")].filter(e => {
+		const card = e.closest(".card"), box = e.getBoundingClientRect();
+		if (box.width === 0 || box.right <= card.getBoundingClientRect().right + 1) return false;
+		for (let p = e.parentElement; p && p !== card.parentElement; p = p.parentElement)
+			if (getComputedStyle(p).overflowX !== "visible") return false;
+		return !e.closest("[popover], dialog, .vh");
+	}).slice(0, 4).map(e => e.tagName + "." + e.className + " " + e.textContent.trim().slice(0, 40)).join(", ")`)
+	if found != "" {
+		b.t.Errorf("on %s this sticks out of its card: %s", name, found)
 	}
 }
 
