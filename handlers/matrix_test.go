@@ -91,7 +91,7 @@ func (e entry) expect(method, path string, c who) int {
 // matrix is every route of the portal. A route that is not here fails the test.
 var matrix = func() map[string]entry {
 	all := map[string]entry{}
-	for _, part := range []map[string]entry{systemRoutes, apiRoutes, peopleRoutes} {
+	for _, part := range []map[string]entry{systemRoutes, apiRoutes, peopleRoutes, portalRoutes} {
 		for route, e := range part {
 			all[route] = e
 		}

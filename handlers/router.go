@@ -104,6 +104,7 @@ func newSite(s Services, o Options) (*site, error) {
 	r.live(&live{events: s.Events, streams: streams})
 	h.api = r.programs(s, o, streams)
 	r.pages(s, base)
+	r.portal(s, base, streams)
 	if err := r.check(); err != nil {
 		return nil, err
 	}
