@@ -110,7 +110,10 @@ func (r *run) release(ctx context.Context, cause error) error {
 		}
 		return publish(tx, b, "build.queued")
 	})
-	return errors.Join(fmt.Errorf("the worker stops: %w", cause), err)
+	if err != nil {
+		return fmt.Errorf("giving build %s back to the queue, because %w: %w", b.ID, cause, err)
+	}
+	return jobs.Later(0)
 }
 
 func (r *run) timedOut() *models.BuildError {

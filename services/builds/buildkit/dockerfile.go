@@ -152,7 +152,7 @@ func (f *dockerfile) parse(text []byte) error {
 		}
 	}
 	for _, s := range stages {
-		if len(s.Location) > 0 {
+		if _, again := f.bases[s.BaseName]; len(s.Location) > 0 && !again {
 			f.bases[s.BaseName] = span{s.Location[0].Start.Line, s.Location[len(s.Location)-1].End.Line}
 		}
 	}
@@ -195,6 +195,33 @@ func (f *dockerfile) locate(e *models.BuildError, at span) {
 	for _, line := range f.lines[at.from-1 : min(at.to, at.from-1+maxSource)] {
 		e.Source = append(e.Source, strings.ToValidUTF8(strings.TrimRight(line, "\r"), "\uFFFD"))
 	}
+}
+
+// at is where the step of that name comes from. Stages from the same image
+// share one step, which is named after any of them.
+func (f *dockerfile) at(name string) span {
+	if at, ok := f.spans[name]; ok {
+		return at
+	}
+	if _, ref, ok := strings.Cut(name, "] FROM "); ok {
+		return f.base(ref)
+	}
+	return span{}
+}
+
+// base is where a FROM names the image.
+func (f *dockerfile) base(ref string) (first span) {
+	for name, at := range f.bases {
+		if plain(name) == plain(ref) && (first.from == 0 || at.from < first.from) {
+			first = at
+		}
+	}
+	return first
+}
+
+// plain is an image's name without what engines add to it.
+func plain(ref string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/"), ":latest")
 }
 
 // unfounded are rules of the linter that need to know the base images, which are not fetched for it.

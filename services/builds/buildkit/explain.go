@@ -31,7 +31,7 @@ func (b *Builder) explain(err error, steps *tracker, file *dockerfile, r builds.
 	e := &builds.Error{Err: err, BuildError: models.BuildError{Class: builds.ClassUser, Message: sentence(text)}}
 	at := span{}
 	if v := steps.failed; v != nil {
-		e.Step, at = v.id, file.spans[v.name]
+		e.Step, at = v.id, file.at(v.name)
 	}
 	for _, s := range solver.Sources(err) {
 		if len(s.Ranges) > 0 {
@@ -87,13 +87,7 @@ func describe(e *builds.Error, v *vertex, text string, at span, file *dockerfile
 
 // baseImage says why an image that a FROM names could not be had.
 func baseImage(e *builds.Error, ref, text string, file *dockerfile) span {
-	at := span{}
-	name := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/"), ":latest")
-	for base, lines := range file.bases {
-		if strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(base, "docker.io/"), "library/"), ":latest") == name {
-			at = lines
-		}
-	}
+	at := file.base(ref)
 	switch {
 	case unreachable(text):
 		e.Class = builds.ClassInfrastructure

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type vertex struct {
 // update takes the changes in the order in which they make sense: what a step
 // printed belongs between its begin and its end.
 func (t *tracker) update(s *bk.SolveStatus) {
+	slices.SortStableFunc(s.Vertexes, func(a, b *bk.Vertex) int { return t.line(a) - t.line(b) })
 	for _, v := range s.Vertexes {
 		t.begin(v)
 	}
@@ -46,6 +48,9 @@ func (t *tracker) update(s *bk.SolveStatus) {
 		t.end(v)
 	}
 }
+
+// line is the line of the Dockerfile that the step comes from, 0 for the engine's own.
+func (t *tracker) line(v *bk.Vertex) int { return t.file.at(stepName(v.Name)).from }
 
 func (t *tracker) begin(v *bk.Vertex) {
 	id := v.Digest.String()
@@ -89,7 +94,7 @@ func (t *tracker) end(v *bk.Vertex) {
 func canceled(text string) bool { return strings.HasSuffix(text, "context canceled") }
 
 func (t *tracker) say(v *vertex, at time.Time, state models.StepState, failure string) {
-	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.spans[v.name].from, Error: failure})
+	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.at(v.name).from, Error: failure})
 }
 
 // close ends the steps whose end the engine did not tell.

@@ -151,6 +151,18 @@ func (s *Seen) Find(suffix string) *Step {
 	return nil
 }
 
+// lines are the Dockerfile's lines of the steps in the order of their first events.
+func (s *Seen) lines() (lines []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.order {
+		if line := s.steps[id].Line; line > 0 {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 // Wait waits until the output holds the text.
 func (s *Seen) Wait(t testing.TB, text string) {
 	t.Helper()
@@ -313,6 +325,9 @@ func steps(t *testing.T, k Kind) {
 	}
 	if last := seen.Find("last-" + id); last == nil || last.Line != 5 {
 		t.Errorf("the last RUN is %+v", last)
+	}
+	if lines := seen.lines(); !slices.IsSorted(lines) || len(lines) != 4 {
+		t.Errorf("the steps came in the order of the lines %v", lines)
 	}
 	if push := seen.Find("Push the image"); push == nil || push.State != models.StepSucceeded {
 		t.Errorf("the push is %+v", push)
