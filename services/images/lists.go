@@ -288,6 +288,9 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 	for k := range repositories {
 		r := &repositories[k]
 		r.Tags, r.Size, r.Running, r.Latest, r.App = tags[r.Name], sizes[r.Name], running[r.Name], latest[r.Name], apps[r.Name]
+		if r.Latest != nil {
+			r.Latest.TeamID = r.TeamID
+		}
 	}
 	return nil
 }
