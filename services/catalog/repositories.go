@@ -165,6 +165,9 @@ func (s *Service) RegisterRepository(ctx context.Context, in NewRepository) (*mo
 		r.Name = label(address.Name())
 	}
 	wrong := checkRepository(r)
+	if err != nil && in.Name == "" {
+		delete(wrong, "name") // it would have come from the address
+	}
 	if err := wrong.take(err); err != nil {
 		return nil, err
 	}
