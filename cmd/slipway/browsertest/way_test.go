@@ -12,15 +12,16 @@ import (
 	"slipway.dev/services/git/gittest"
 )
 
-// shop serves a page that says the version.
-func shop(version string) gittest.Files {
+// shop serves a page that says the version. What an earlier run built of it does not come from the cache.
+func shop(t *testing.T, version string) gittest.Files {
 	return gittest.Files{
 		"Dockerfile": "FROM slipway.test/base:1\n" +
 			"WORKDIR /www\n" +
-			"COPY index.html .\n" +
+			"COPY . .\n" +
 			"RUN printf '\\033[32mpacking\\033[0m the shop\\n' && sleep 1 && test -s index.html\n" +
 			"EXPOSE 8080\n" +
 			`CMD ["httpd", "-f", "-v", "-p", "8080", "-h", "/www"]` + "\n",
+		"fresh":      t.TempDir(),
 		"index.html": "<!doctype html><html lang=en><title>Shop</title><h1>Shop " + version + "</h1></html>\n",
 	}
 }
@@ -32,7 +33,7 @@ const password = "correct horse battery"
 func TestAPersonGoesFromTheSetUpPageToTheRunningApp(t *testing.T) {
 	t.Parallel()
 	dockertest.BaseImage(t)
-	repo := gittest.New(t).Repository(t, "acme/shop.git", shop("one"))
+	repo := gittest.New(t).Repository(t, "acme/shop.git", shop(t, "one"))
 	portal := slipwaytest.Launch(t, nil)
 	b := open(t, portal.URL)
 
@@ -47,7 +48,7 @@ func TestAPersonGoesFromTheSetUpPageToTheRunningApp(t *testing.T) {
 	b.deploy()
 	b.openApp(portal, "Shop one")
 
-	repo.Commit(t, "main", "Sell more", shop("two"))
+	repo.Commit(t, "main", "Sell more", shop(t, "two"))
 	b.buildAndDeployAgain()
 	b.openApp(portal, "Shop two")
 	b.rollBack()
