@@ -1,6 +1,7 @@
 package images
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,13 +56,46 @@ type step struct {
 	EmptyLayer bool       `json:"empty_layer"`
 }
 
+// What a page shows of what anybody may have pushed.
+const (
+	maxEntries = 300  // layers, labels, variables
+	maxText    = 4000 // bytes of one of them
+)
+
+// clip shortens a text that is too long for a page.
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}
+
+func clipAll(all []string) []string {
+	out := make([]string, 0, min(len(all), maxEntries))
+	for _, s := range all[:min(len(all), maxEntries)] {
+		out = append(out, clip(s))
+	}
+	return out
+}
+
+func clipMap(m map[string]string) map[string]string {
+	out := make(map[string]string, min(len(m), maxEntries))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if len(out) == maxEntries {
+			break
+		}
+		out[clip(k)] = clip(m[k])
+	}
+	return out
+}
+
 func (c config) public() *models.ImageConfig {
 	name := strings.Trim(strings.Join([]string{c.OS, c.Architecture, c.Variant}, "/"), "/")
 	return &models.ImageConfig{
-		Platform: name, Created: known(c.Created), User: c.Config.User, WorkingDir: c.Config.WorkingDir,
-		Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, Env: c.Config.Env,
+		Platform: clip(name), Created: known(c.Created), User: clip(c.Config.User), WorkingDir: clip(c.Config.WorkingDir),
+		Entrypoint: clipAll(c.Config.Entrypoint), Cmd: clipAll(c.Config.Cmd), Env: clipAll(c.Config.Env),
 		ExposedPorts: keys(c.Config.ExposedPorts), Volumes: keys(c.Config.Volumes),
-		StopSignal: c.Config.StopSignal, Labels: c.Config.Labels, Healthcheck: c.Config.Healthcheck.Test,
+		StopSignal: clip(c.Config.StopSignal), Labels: clipMap(c.Config.Labels), Healthcheck: clipAll(c.Config.Healthcheck.Test),
 	}
 }
 
@@ -79,7 +113,7 @@ func keys(set map[string]struct{}) []string {
 		out = append(out, k)
 	}
 	slices.Sort(out)
-	return out
+	return clipAll(out)
 }
 
 // layers matches the history with the layers: every step that is not empty
@@ -88,19 +122,20 @@ func (c config) layers(doc document) []models.ImageLayer {
 	rest := doc.Layers
 	var out []models.ImageLayer
 	for _, h := range c.History {
-		l := models.ImageLayer{Instruction: instruction(h.CreatedBy), Comment: h.Comment, CreatedAt: known(h.Created)}
+		l := models.ImageLayer{Instruction: clip(instruction(h.CreatedBy)), Comment: clip(h.Comment), CreatedAt: known(h.Created)}
 		if !h.EmptyLayer && len(rest) > 0 {
 			l.Digest, l.MediaType, l.Size = rest[0].Digest, rest[0].MediaType, rest[0].Size
 			rest = rest[1:]
 		}
 		out = append(out, l)
 	}
-	return append(out, plainLayers(document{Layers: rest})...)
+	out = append(out, plainLayers(document{Layers: rest})...)
+	return out[:min(len(out), maxEntries)]
 }
 
 func plainLayers(doc document) []models.ImageLayer {
 	var out []models.ImageLayer
-	for _, d := range doc.Layers {
+	for _, d := range doc.Layers[:min(len(doc.Layers), maxEntries)] {
 		out = append(out, models.ImageLayer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size})
 	}
 	return out

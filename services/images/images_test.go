@@ -392,3 +392,56 @@ func TestTheListOfRepositoriesSaysWhatEachHolds(t *testing.T) {
 		}
 	})
 }
+
+func TestAHostileConfigFillsNoPage(t *testing.T) {
+	t.Parallel()
+	f := serve(t, modelstest.DB(t))
+	img := dockerfile(t, "amd64")
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.Config.Labels = map[string]string{}
+	for i := range 2000 {
+		file.Config.Labels[fmt.Sprint(i)] = strings.Repeat("é", 50)
+		file.Config.Env = append(file.Config.Env, "A=B")
+		file.History = append(file.History, v1.History{CreatedBy: "RUN x", EmptyLayer: true})
+	}
+	file.Config.User = strings.Repeat("é", 100_000)
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	p, err := f.images.Get(modelstest.As(t, f.db, f.Viewer), f.push(t, "payments/checkout:big", img))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Config.Labels) > 300 || len(p.Config.Env) > 300 || len(p.Layers) > 300 || len(p.Config.User) > 5000 {
+		t.Errorf("the page would show %d labels, %d variables, %d layers and a user of %d bytes", len(p.Config.Labels), len(p.Config.Env), len(p.Layers), len(p.Config.User))
+	}
+	bad := static.NewLayer([]byte(`{"os": 7, "history": "none"}`), types.OCIConfigJSON)
+	if err := remote.WriteLayer(f.ref(t, "payments/checkout:x").Context(), bad, f.login); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := bad.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":28},"layers":[]}`, types.OCIManifestSchema1, types.OCIConfigJSON, digest)
+	if err := remote.Put(f.ref(t, "payments/checkout:bad").(name.Tag), manifest(raw), f.login); err != nil {
+		t.Fatal(err)
+	}
+	broken, err := f.images.Resolve(modelstest.As(t, f.db, f.Viewer), f.App, "bad")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := f.images.Get(modelstest.As(t, f.db, f.Viewer), broken); err != nil || p.Config != nil {
+		t.Errorf("an image with a config of nonsense: %+v, %v", p, err)
+	}
+}
+
+// manifest is a manifest as it stands.
+type manifest string
+
+func (m manifest) RawManifest() ([]byte, error)      { return []byte(m), nil }
+func (manifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }

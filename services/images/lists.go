@@ -14,6 +14,9 @@ import (
 const topLevel = `(EXISTS (SELECT 1 FROM registry_tags t WHERE t.repository = registry_manifests.repository AND t.digest = registry_manifests.digest)
 	OR (registry_manifests.subject = '' AND NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_manifests.repository AND r.child = registry_manifests.digest)))`
 
+// maxTags bounds what one page reads of tags; an image has a handful.
+const maxTags = 5000
+
 // columns are those of a manifest that lists need: all but the content.
 const columns = "repository, digest, push_id, media_type, platforms, image_size, pushed_by_name, pushed_at"
 
@@ -156,7 +159,7 @@ func (s *Service) complete(ctx context.Context, who reader, images []models.Imag
 
 func (s *Service) tags(ctx context.Context, names, digests []string) (map[place][]models.ImageTag, error) {
 	var rows []models.RegistryTag
-	err := s.DB.WithContext(ctx).Where("repository IN ? AND digest IN ?", names, digests).Order("moved_at DESC, name").Find(&rows).Error
+	err := s.DB.WithContext(ctx).Where("repository IN ? AND digest IN ?", names, digests).Order("moved_at DESC, name").Limit(maxTags).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the tags of images: %w", err)
 	}

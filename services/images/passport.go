@@ -13,6 +13,9 @@ import (
 // maxHistory is how many builds, deployments, tag moves or referrers of an image are shown.
 const maxHistory = 20
 
+// maxPlatforms is how many images of an index are shown; real ones have a dozen.
+const maxPlatforms = 100
+
 // Get returns everything about the image with the digest that the reader may
 // see. Where several repositories have it, the one pushed to last is shown.
 func (s *Service) Get(ctx context.Context, digest string) (*models.ImagePassport, error) {
@@ -53,7 +56,7 @@ type manifest struct {
 // copies returns the manifest in every repository that the reader may see, the one pushed last first.
 func (s *Service) copies(ctx context.Context, who reader, digest string) ([]manifest, error) {
 	q := s.DB.WithContext(ctx).Table("registry_manifests").
-		Select("registry_manifests.*, registry_repositories.team_id").
+		Select("registry_manifests.repository, digest, registry_manifests.push_id, media_type, platforms, image_size, pushed_by_name, pushed_at, annotations, registry_repositories.team_id").
 		Joins("JOIN registry_repositories ON registry_repositories.name = registry_manifests.repository").
 		Where("registry_manifests.digest = ?", digest).Order("registry_manifests.push_id DESC").Limit(maxHistory)
 	var rows []manifest
@@ -64,7 +67,11 @@ func (s *Service) copies(ctx context.Context, who reader, digest string) ([]mani
 }
 
 func (s *Service) passport(ctx context.Context, who reader, m manifest, others []string) (*models.ImagePassport, error) {
-	p := &models.ImagePassport{Image: imageOf(m.RegistryManifest, m.TeamID), Others: others, Content: m.Content, Annotations: m.Annotations}
+	content, err := s.content(ctx, m.Repository, m.Digest)
+	if err != nil {
+		return nil, err
+	}
+	p := &models.ImagePassport{Image: imageOf(m.RegistryManifest, m.TeamID), Others: others, Content: content, Annotations: clipMap(m.Annotations)}
 	one := []models.Image{p.Image}
 	if err := s.complete(ctx, who, one); err != nil {
 		return nil, err
@@ -78,6 +85,16 @@ func (s *Service) passport(ctx context.Context, who reader, m manifest, others [
 		}
 	}
 	return p, nil
+}
+
+// content is the manifest as it was pushed.
+func (s *Service) content(ctx context.Context, repository, digest string) ([]byte, error) {
+	var m models.RegistryManifest
+	err := s.DB.WithContext(ctx).Select("content").Where("repository = ? AND digest = ?", repository, digest).Take(&m).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest %s: %w", digest, models.FromDB(err, "image"))
+	}
+	return m.Content, nil
 }
 
 // fillContent reads the manifest and the config: of an index, those of its first platform.
@@ -117,7 +134,7 @@ func (s *Service) fillPlatforms(ctx context.Context, p *models.ImagePassport, in
 		digests = append(digests, m.Digest)
 	}
 	var rows []models.RegistryManifest
-	err := s.DB.WithContext(ctx).Where("repository = ? AND digest IN ?", p.Repository, digests).Limit(200).Find(&rows).Error
+	err := s.DB.WithContext(ctx).Select(columns).Where("repository = ? AND digest IN ?", p.Repository, digests[:min(len(digests), maxPlatforms)]).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the platforms of %s: %w", p.Digest, err)
 	}
@@ -125,19 +142,23 @@ func (s *Service) fillPlatforms(ctx context.Context, p *models.ImagePassport, in
 	for _, r := range rows {
 		byDigest[r.Digest] = r
 	}
-	var first *document
 	for _, m := range index.Manifests {
 		row, ok := byDigest[m.Digest]
 		if !ok || len(row.Platforms) == 0 { // attestations have none
 			continue
 		}
 		p.Images = append(p.Images, models.ImagePlatform{Platform: row.Platforms[0], Digest: row.Digest, Size: row.ImageSize})
-		if first == nil {
-			first = &document{}
-			if err := json.Unmarshal(row.Content, first); err != nil {
-				return nil, fmt.Errorf("reading the manifest %s: %w", row.Digest, err)
-			}
-		}
+	}
+	if len(p.Images) == 0 {
+		return nil, nil
+	}
+	content, err := s.content(ctx, p.Repository, p.Images[0].Digest)
+	if err != nil {
+		return nil, err
+	}
+	first := &document{}
+	if err := json.Unmarshal(content, first); err != nil {
+		return nil, fmt.Errorf("reading the manifest %s: %w", p.Images[0].Digest, err)
 	}
 	return first, nil
 }

@@ -99,14 +99,27 @@ func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, 
 	return nil
 }
 
-// deleteBlob takes the blob out of the repository; the collector deletes it once no repository has it.
+// deleteBlob takes the blob out of the repository, unless an image needs it; the
+// collector deletes it once no repository has it.
 func (s *Service) deleteBlob(w http.ResponseWriter, r *http.Request, name string, d digest.Digest) error {
-	deleted := s.DB.WithContext(r.Context()).Where("repository = ? AND digest = ?", name, d.String()).Delete(&models.RegistryLink{})
-	if deleted.Error != nil {
-		return deleted.Error
-	}
-	if deleted.RowsAffected == 0 {
-		return errBlobUnknown
+	err := s.DB.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
+		var link models.RegistryLink
+		lock := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
+		if err := lock.Where("repository = ? AND digest = ?", name, d.String()).Take(&link).Error; err != nil {
+			return blobUnknown(err)
+		}
+		var needed int64
+		err := tx.Model(&models.RegistryReference{}).Where("repository = ? AND child = ?", name, d.String()).Count(&needed).Error
+		if err != nil {
+			return err
+		}
+		if needed > 0 {
+			return errBlobNeeded
+		}
+		return tx.Delete(&link).Error
+	})
+	if err != nil {
+		return err
 	}
 	w.WriteHeader(http.StatusAccepted)
 	return nil

@@ -28,6 +28,7 @@ var (
 	errDigestFormat    = &problem{400, "DIGEST_INVALID", "The digest is not a SHA-256 or SHA-512 digest."}
 	errDigest          = &problem{400, "DIGEST_INVALID", "The content does not have the digest that was announced."}
 	errBlobUnknown     = &problem{404, "BLOB_UNKNOWN", "The repository has no such blob."}
+	errBlobNeeded      = &problem{409, "DENIED", "An image of the repository needs this blob. Delete the image first."}
 	errUploadUnknown   = &problem{404, "BLOB_UPLOAD_UNKNOWN", "No such upload; it may have been abandoned for too long. Begin again."}
 	errUploadBusy      = &problem{409, "BLOB_UPLOAD_INVALID", "Another request is still writing to this upload. Wait for it, or begin again."}
 	errUploadRange     = &problem{416, "BLOB_UPLOAD_INVALID", "The chunk does not begin where the upload stands."}

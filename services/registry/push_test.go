@@ -196,6 +196,50 @@ func TestAnUploadGoesOnInAnotherProcessAfterTheConnectionBroke(t *testing.T) {
 	})
 }
 
+func TestBytesThatACrashLeftBehindAreNotKept(t *testing.T) {
+	t.Parallel()
+	f := serve(t, modelstest.DB(t))
+	access := f.pusher(t)
+	upload := f.begin(t, access)
+	if a := f.ask(t, http.MethodPatch, upload, "first,", bearer(access)); a.status != http.StatusAccepted {
+		t.Fatalf("the first chunk is answered %d", a.status)
+	}
+	file, err := os.OpenFile(filepath.Join(f.folder, "uploads", filepath.Base(upload)), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("half of a chunk that nobody wrote down"); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	d := digest.FromString("first,second").String()
+	if a := f.ask(t, http.MethodPut, upload+"?digest="+d, "second", bearer(access)); a.status != http.StatusCreated {
+		t.Fatalf("the end is answered %d %s", a.status, a.body)
+	}
+	if a := f.ask(t, http.MethodGet, checkout+"/blobs/"+d, "", bearer(access)); a.body != "first,second" {
+		t.Errorf("the blob is %q", a.body)
+	}
+}
+
+func TestALayerThatAnImageNeedsCanNotBeDeleted(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db)
+		img := f.push(t, "payments/checkout:main", 1, f.writer(t, f.Developer))
+		layers, err := img.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		access := f.pusher(t)
+		if a := f.ask(t, http.MethodDelete, checkout+"/blobs/"+digestOf(t, layers[0]), "", bearer(access)); a.status != http.StatusConflict {
+			t.Errorf("deleting a layer of an image is answered %d", a.status)
+		}
+		if a := f.ask(t, http.MethodDelete, checkout+"/blobs/"+f.blob(t, access, "loose"), "", bearer(access)); a.status != http.StatusAccepted {
+			t.Errorf("deleting a loose blob is answered %d", a.status)
+		}
+	})
+}
+
 func TestTwoWritersOfOneUploadDoNotMixTheirBytes(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {

@@ -61,9 +61,6 @@ func Name(i models.Image) string {
 
 // deployURL is the page that deploys the image.
 func deployURL(i models.Image) string {
-	if i.Build != nil {
-		return "/apps/" + i.App.ID + "/deploy?build=" + i.Build.ID
-	}
 	return "/apps/" + i.App.ID + "/deploy?image=" + i.Digest
 }
 
@@ -233,9 +230,15 @@ func settings(c *models.ImageConfig) []pair {
 	return slices.DeleteFunc(all, func(p pair) bool { return p.value == "" })
 }
 
-// pretty indents the manifest; what is no JSON is shown as it is.
+// maxManifest is how much of a manifest the page shows; real ones have a few kilobytes.
+const maxManifest = 32 << 10
+
+// pretty indents the manifest; what is no JSON, or too large, is shown as it is.
 func pretty(content []byte) string {
 	var b bytes.Buffer
+	if len(content) > maxManifest {
+		return strings.ToValidUTF8(string(content[:maxManifest]), "") + "…"
+	}
 	if json.Indent(&b, content, "", "  ") != nil {
 		return string(content)
 	}
