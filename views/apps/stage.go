@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -59,4 +60,13 @@ func nameHint(a models.App) string {
 		return "The app has builds, whose images carry its name: it stays."
 	}
 	return models.NameHelp + " It becomes part of the names of images and of addresses."
+}
+
+// shortURL is a clone URL without what every one has.
+func shortURL(url string) string {
+	_, rest, found := strings.Cut(url, "://")
+	if !found {
+		rest = url
+	}
+	return strings.TrimSuffix(rest, ".git")
 }

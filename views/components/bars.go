@@ -1,7 +1,9 @@
 package components
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -125,4 +127,12 @@ func axis(steps []models.BuildStep) (from, to time.Time) {
 // number writes v with at most two digits after the point.
 func number(v float64) string {
 	return strconv.FormatFloat(float64(int(v*100+.5))/100, 'f', -1, 64)
+}
+
+// worthShowing leaves out the build engine's own preparations, unless they took a while or failed.
+func worthShowing(steps []models.BuildStep) []models.BuildStep {
+	return slices.DeleteFunc(slices.Clone(steps), func(s models.BuildStep) bool {
+		quick := s.State == models.StepPending || stepLength(s) < time.Second
+		return strings.HasPrefix(s.Name, "[internal]") && s.State != models.StepFailed && quick
+	})
 }

@@ -275,7 +275,7 @@ func Steps(steps []models.BuildStep) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		for _, s := range steps {
+		for _, s := range worthShowing(steps) {
 			var templ_7745c5c3_Var16 = []any{Tone(s.State), spinClass(string(s.State))}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var16...)
 			if templ_7745c5c3_Err != nil {

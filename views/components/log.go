@@ -10,7 +10,7 @@ import (
 type Line struct {
 	Number int64
 	HTML   string // from views/ansi: escaped text and spans
-	Class  string // "err" for lines that look like errors, "sys" for remarks of Slipway's own
+	Class  string // "err" for lines that look like errors, "sys" for the names of steps, "fin" for Slipway's other remarks
 }
 
 // LogView is a log with everything around it.
@@ -38,21 +38,32 @@ func (v LogView) last() string {
 // looksLikeError finds the lines that a person with a failed build looks for.
 var looksLikeError = regexp.MustCompile(`(?i)(^|[^a-z0-9_-])(error|fatal|panic|failed|exception|undefined reference)([: ]|$)|did not complete successfully`)
 
-// Liner makes lines of a log. Steps may write at the same time, so each keeps its own colours. Its zero value is ready.
-type Liner struct{ steps map[string]*ansi.Converter }
+// ending matches what ends a step, as opposed to its name.
+var ending = regexp.MustCompile(`^(CACHED|DONE|FAILED|CANCELED|ERROR)\b`)
 
-// Line returns a line as the page shows it. Own lines are remarks of Slipway's, such as the name of a step.
+// Liner makes lines of a log. Steps may write at the same time, so each keeps its own colours. Its zero value is ready.
+type Liner struct {
+	steps map[string]*ansi.Converter
+	named map[string]bool // steps whose name was written
+}
+
+// Line returns a line as the page shows it. Own lines are remarks of
+// Slipway's: first the step's name, then how it ended.
 func (l *Liner) Line(number int64, step, text string, own bool) Line {
 	if l.steps == nil {
-		l.steps = map[string]*ansi.Converter{}
+		l.steps, l.named = map[string]*ansi.Converter{}, map[string]bool{}
 	}
 	if l.steps[step] == nil {
 		l.steps[step] = &ansi.Converter{}
+		l.named[step] = !own || ending.MatchString(text) // the log is read from its middle on
 	}
 	line := Line{Number: number, HTML: l.steps[step].Line(text)}
 	switch {
-	case own:
+	case own && !l.named[step]:
 		line.Class = "sys"
+		l.named[step] = true
+	case own:
+		line.Class = "fin"
 	case looksLikeError.MatchString(text):
 		line.Class = "err"
 	}
