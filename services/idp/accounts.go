@@ -27,8 +27,8 @@ var (
 	errInvite = models.Errorf(models.NotFound, "This link is used, replaced or too old. Ask an admin of this portal for a new one.")
 )
 
-// ValidUserName tells whether s can be a user name.
-func ValidUserName(s string) bool { return userName.MatchString(s) }
+// validUserName tells whether s can be a user name.
+func validUserName(s string) bool { return userName.MatchString(s) }
 
 // NewAccount is what is said of an account to make.
 type NewAccount struct {
@@ -73,7 +73,7 @@ func (in NewAccount) account() (*models.Account, map[string]string) {
 	if a.Name == "" {
 		a.Name = a.UserName
 	}
-	if !ValidUserName(a.UserName) {
+	if !validUserName(a.UserName) {
 		faults["user_name"] = fmt.Sprintf("Use 1 to %d letters, digits, dots, hyphens and underscores; begin and end with a letter or digit.", maxUserName)
 	}
 	if len(a.Name) > 100 || strings.ContainsFunc(a.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {

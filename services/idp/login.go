@@ -167,7 +167,7 @@ func (p *Provider) check(ctx context.Context, userName, password string) (*model
 		return nil, errTooMany
 	}
 	var a models.Account
-	if ValidUserName(userName) {
+	if validUserName(userName) {
 		if err := p.DB.WithContext(ctx).Where("user_name = ?", userName).Limit(1).Find(&a).Error; err != nil {
 			return nil, fmt.Errorf("reading the account: %w", err)
 		}
