@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	dockerregistry "github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/client"
@@ -90,7 +91,7 @@ func tag(t *testing.T, engine *client.Client, from, to string) {
 
 func untag(t *testing.T, engine *client.Client, ref string) {
 	_, err := engine.ImageRemove(context.WithoutCancel(t.Context()), ref, image.RemoveOptions{})
-	if err != nil && !client.IsErrNotFound(err) {
+	if err != nil && !errdefs.IsNotFound(err) {
 		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
@@ -113,7 +114,7 @@ func (t *target) list(ctx context.Context, labelled ...filters.KeyValuePair) ([]
 	var out []deploy.Instance
 	for _, c := range found {
 		i, err := t.inspect(ctx, c.ID)
-		if client.IsErrNotFound(err) {
+		if errdefs.IsNotFound(err) {
 			continue // it went between the two calls
 		}
 		if err != nil {

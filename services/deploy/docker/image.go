@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/client"
@@ -34,7 +35,7 @@ func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source
 	if _, err := t.imageID(ctx, img); err == nil {
 		say("The engine has the image already.")
 		return nil
-	} else if !client.IsErrNotFound(err) {
+	} else if !errdefs.IsNotFound(err) {
 		return t.unreachable(err)
 	}
 	user, password, err := from(ctx)
@@ -55,7 +56,7 @@ func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source
 // imageID returns the engine's own id of the image.
 func (t *target) imageID(ctx context.Context, img deploy.Image) (string, error) {
 	found, err := t.docker.ImageInspect(ctx, img.Ref())
-	if client.IsErrNotFound(err) {
+	if errdefs.IsNotFound(err) {
 		found, err = t.docker.ImageInspect(ctx, carriedTag(img))
 	}
 	return found.ID, err

@@ -13,8 +13,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/client"
 	"slipway.dev/services/deploy"
 )
 
@@ -52,7 +52,7 @@ func (t *target) lines(ctx context.Context, id string, o deploy.LogOptions) iter
 			opts.Since = fmt.Sprintf("%d.%09d", o.After.Unix(), o.After.Nanosecond())
 		}
 		body, err := t.docker.ContainerLogs(ctx, id, opts)
-		if client.IsErrNotFound(err) {
+		if errdefs.IsNotFound(err) {
 			return
 		}
 		if err != nil {

@@ -63,7 +63,7 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 func (t *target) create(ctx context.Context, r deploy.Release, image string) (string, error) {
 	for attempt := 1; ; attempt++ {
 		id, err := t.tryCreate(ctx, r, image, containerName(r, attempt))
-		if attempt == 3 || !(errdefs.IsConflict(err) || client.IsErrNotFound(err)) {
+		if attempt == 3 || !(errdefs.IsConflict(err) || errdefs.IsNotFound(err)) {
 			return id, err
 		}
 	}
@@ -358,7 +358,7 @@ func (t *target) Remove(ctx context.Context, release string, grace time.Duration
 	for _, i := range found {
 		seconds := int(grace.Round(time.Second) / time.Second)
 		if grace > 0 && i.ExitCode == nil {
-			if err := t.docker.ContainerStop(ctx, i.ID, container.StopOptions{Timeout: &seconds}); err != nil && !client.IsErrNotFound(err) {
+			if err := t.docker.ContainerStop(ctx, i.ID, container.StopOptions{Timeout: &seconds}); err != nil && !errdefs.IsNotFound(err) {
 				return t.unreachable(err)
 			}
 		}
@@ -371,7 +371,7 @@ func (t *target) Remove(ctx context.Context, release string, grace time.Duration
 
 func (t *target) remove(ctx context.Context, id string) error {
 	err := t.docker.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if client.IsErrNotFound(err) || errdefs.IsConflict(err) { // gone, or going
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or going
 		return nil
 	}
 	return err
@@ -385,7 +385,7 @@ func (t *target) dropNetworks(ctx context.Context) error {
 	}
 	for _, n := range found {
 		err := t.docker.NetworkRemove(ctx, n.ID)
-		if err != nil && !client.IsErrNotFound(err) && !errdefs.IsPermissionDenied(err) && !errdefs.IsConflict(err) {
+		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsPermissionDenied(err) && !errdefs.IsConflict(err) {
 			return t.unreachable(err)
 		}
 	}
