@@ -46,6 +46,7 @@ CREATE TABLE registry_manifests (
 );
 CREATE UNIQUE INDEX registry_manifests_list ON registry_manifests (repository, push_id);
 CREATE INDEX registry_manifests_digest ON registry_manifests (digest);
+CREATE INDEX registry_manifests_config ON registry_manifests (repository, config_digest, push_id);
 CREATE INDEX registry_manifests_subject ON registry_manifests (repository, subject);
 
 CREATE TABLE registry_references (

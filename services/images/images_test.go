@@ -251,6 +251,30 @@ func TestAnIndexShowsItsPlatformsAndListsOnlyItself(t *testing.T) {
 	})
 }
 
+func TestAnImageThatWasPushedAgainWithAnnotationsIsListedOnce(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db)
+		img := dockerfile(t, "amd64")
+		f.push(t, "payments/checkout:build-1", img)
+		annotated := mutate.Annotations(img, map[string]string{"org.opencontainers.image.revision": "0123456"}).(v1.Image)
+		digest := f.push(t, "payments/checkout:build-1", annotated)
+		replaced := f.push(t, "payments/checkout:latest", some(t))
+		newest := f.push(t, "payments/checkout:latest", some(t))
+		list, err := f.images.Images(modelstest.As(t, db, f.Viewer), "payments/checkout", models.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, i := range list.Items {
+			got = append(got, i.Digest)
+		}
+		if want := []string{newest, replaced, digest}; !slices.Equal(got, want) {
+			t.Errorf("the list has %v, want %v", got, want)
+		}
+	})
+}
+
 func TestNobodySeesTheImagesOfOtherTeams(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {

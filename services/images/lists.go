@@ -10,9 +10,13 @@ import (
 )
 
 // topLevel leaves out what is part of another image or about one: the platforms
-// of an index, attestations, signatures. What has a tag is always shown.
+// of an index, attestations, signatures; and the manifest that a build pushes
+// before it pushes the same image again with its annotations. What has a tag is always shown.
 const topLevel = `(EXISTS (SELECT 1 FROM registry_tags t WHERE t.repository = registry_manifests.repository AND t.digest = registry_manifests.digest)
-	OR (registry_manifests.subject = '' AND NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_manifests.repository AND r.child = registry_manifests.digest)))`
+	OR (registry_manifests.subject = ''
+		AND NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_manifests.repository AND r.child = registry_manifests.digest)
+		AND NOT EXISTS (SELECT 1 FROM registry_manifests n WHERE n.repository = registry_manifests.repository AND n.push_id > registry_manifests.push_id
+			AND n.config_digest = registry_manifests.config_digest AND n.config_digest <> '')))`
 
 // maxTags bounds what one page reads of tags; an image has a handful.
 const maxTags = 5000
