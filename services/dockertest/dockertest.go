@@ -89,12 +89,14 @@ func Sweep(t testing.TB, key, value string) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		sweep(ctx, t, docker, filters.NewArgs(filters.Arg("label", key+"="+value)))
+		Remove(ctx, t, docker, key, value)
 	})
 }
 
-// sweep reports what can't be removed as an error of the test: what stays would disturb the next run.
-func sweep(ctx context.Context, t testing.TB, docker *client.Client, labelled filters.Args) {
+// Remove is what Sweep does at the end of the test. What can't be removed is a fault of the test: it would disturb
+// the next run.
+func Remove(ctx context.Context, t testing.TB, docker *client.Client, key, value string) {
+	labelled := filters.NewArgs(filters.Arg("label", key+"="+value))
 	gone := func(what, id string, err error) {
 		if err != nil && !errdefs.IsNotFound(err) {
 			t.Errorf("remove %s %s: %v", what, id, err)

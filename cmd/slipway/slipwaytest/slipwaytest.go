@@ -58,6 +58,7 @@ type Portal struct {
 	Data string
 
 	settings Settings
+	targets  []string // ids, as far as known
 }
 
 // Start runs slipway serve until the test ends and waits until it is ready. Its client is an admin.
@@ -71,6 +72,9 @@ func Start(t testing.TB, settings Settings) *Portal {
 		t.Fatalf("the portal wrote no bootstrap token: %v", err)
 	}
 	p.Token = strings.TrimSpace(string(token))
+	for _, target := range Get[List[Named]](t, p.Client, "/api/v1/targets").Items {
+		p.targets = append(p.targets, target.ID)
+	}
 	return p
 }
 

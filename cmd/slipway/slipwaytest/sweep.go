@@ -2,6 +2,8 @@ package slipwaytest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +12,6 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 
 	"slipway.dev/services/dockertest"
@@ -19,59 +20,54 @@ import (
 // targetLabel is on everything that a Docker target makes, with the target's id.
 const targetLabel = "slipway.target"
 
-// sweep removes, after the portal has ended, what it left in the Docker Engine: the containers of its images,
-// the networks of its targets, and the images.
+// sweep removes, after the portal has ended, what it left in the Docker Engine: the containers of its images, all that
+// its targets made, and the images.
 func sweep(t testing.TB, p *Portal) {
 	t.Helper()
 	docker := dockertest.Engine(t)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		host := "localhost:" + p.Port
-		for _, target := range sweepContainers(ctx, t, docker, host) {
-			sweepNetworks(ctx, t, docker, target)
+		names := imageNames(ctx, t, docker, "localhost:"+p.Port+"/")
+		for _, target := range append(p.targets, targetsOf(ctx, t, docker, names)...) {
+			dockertest.Remove(ctx, t, docker, targetLabel, target)
 		}
-		sweepImages(ctx, t, docker, host)
+		for name := range names {
+			if _, err := docker.ImageRemove(ctx, name, image.RemoveOptions{Force: true, PruneChildren: true}); err != nil && !errdefs.IsNotFound(err) {
+				t.Errorf("remove the image %s: %v", name, err)
+			}
+		}
 	})
 }
 
-// sweepContainers removes the containers of the portal's images and gives the targets that they ran on.
-func sweepContainers(ctx context.Context, t testing.TB, docker *client.Client, host string) (targets []string) {
-	containers, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", targetLabel))})
-	report(t, "containers", err)
-	for _, c := range containers {
-		if strings.HasPrefix(c.Image, host+"/") {
-			targets = append(targets, c.Labels[targetLabel])
-			report(t, c.ID, docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}))
-		}
+// imageNames gives the names in the engine that have the prefix, each with its image's id.
+func imageNames(ctx context.Context, t testing.TB, docker *client.Client, prefix string) map[string]string {
+	images, err := docker.ImageList(ctx, image.ListOptions{})
+	if err != nil {
+		t.Errorf("list images: %v", err)
 	}
-	return targets
-}
-
-func sweepNetworks(ctx context.Context, t testing.TB, docker *client.Client, target string) {
-	networks, err := docker.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", targetLabel+"="+target))})
-	report(t, "networks", err)
-	for _, n := range networks {
-		report(t, n.Name, docker.NetworkRemove(ctx, n.ID))
-	}
-}
-
-func sweepImages(ctx context.Context, t testing.TB, docker *client.Client, host string) {
-	images, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", host+"/*/*"))})
-	report(t, "images", err)
+	names := map[string]string{}
 	for _, i := range images {
 		for _, name := range append(i.RepoTags, i.RepoDigests...) {
-			if strings.HasPrefix(name, host+"/") {
-				_, err := docker.ImageRemove(ctx, name, image.RemoveOptions{Force: true, PruneChildren: true})
-				report(t, name, err)
+			if strings.HasPrefix(name, prefix) {
+				names[name] = i.ID
 			}
 		}
 	}
+	return names
 }
 
-// report makes what could not be removed a fault of the test: it would disturb the next one.
-func report(t testing.TB, what string, err error) {
-	if err != nil && !errdefs.IsNotFound(err) {
-		t.Errorf("remove %s from the Docker Engine: %v", what, err)
+// targetsOf gives the targets that run containers of the images.
+func targetsOf(ctx context.Context, t testing.TB, docker *client.Client, names map[string]string) (targets []string) {
+	containers, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", targetLabel))})
+	if err != nil {
+		t.Errorf("list containers: %v", err)
 	}
+	ids := slices.Collect(maps.Values(names))
+	for _, c := range containers {
+		if slices.Contains(ids, c.ImageID) {
+			targets = append(targets, c.Labels[targetLabel])
+		}
+	}
+	return targets
 }
