@@ -181,7 +181,7 @@ func appPage(tab string) layout.Page {
 	return p
 }
 
-func repositorySample(name string, r models.Repository, proposals []repositories.Proposal, advice string, list []models.App) sample {
+func repositorySample(name string, r models.Repository, proposals []repositories.Proposal, list []models.App) sample {
 	p := testPage("checkout")
 	p.State, p.Nav, p.Meta = string(r.State), "repositories", repositories.Meta(r)
 	p.Crumbs = []layout.Link{{Label: "Repositories", Href: "/repositories"}}
@@ -189,7 +189,7 @@ func repositorySample(name string, r models.Repository, proposals []repositories
 	if r.State == models.RepositoryFailed {
 		r.Refs = nil
 	}
-	return sample{name, repositories.Page(p, repositories.PageView{Repository: r, Apps: list, Proposals: proposals, CanEdit: true, CanBuild: true, Advice: advice, AppCurl: p.Curl("POST", "/api/v1/apps", `{"repository_id": "r1", "name": "checkout-api", "dockerfile": "Dockerfile"}`)})}
+	return sample{name, repositories.Page(p, repositories.PageView{Repository: r, Apps: list, Proposals: proposals, CanEdit: true, CanBuild: true, AppCurl: p.Curl("POST", "/api/v1/apps", `{"repository_id": "r1", "name": "checkout-api", "dockerfile": "Dockerfile"}`)})}
 }
 
 func images(b models.Build) []models.Image {
@@ -212,7 +212,7 @@ func samples() []sample {
 	filters := []components.FilterLink{{Label: "All", Href: "/builds", Current: true}, {Label: "Running", Href: "/builds?state=running", Count: "1"}, {Label: "Failed", Href: "/builds?state=failed"}}
 	failed := *shop
 	failed.ID = "r2"
-	failed.State, failed.Error = models.RepositoryFailed, "fatal: Authentication failed for 'https://git.acme.example/payments/checkout.git/'"
+	failed.State, failed.Error = models.RepositoryFailed, "git.acme.example did not accept the token. It may be wrong, expired or not allowed to read this repository. Git says: Authentication failed."
 	way := []home.Step{
 		{Title: "Create a team", Text: "Repositories and environments belong to a team.", Href: "/teams/new", Verb: "Create team", Done: true},
 		{Title: "Register a repository", Text: "Slipway finds its Dockerfiles and offers an app for each.", Href: "/repositories/new", Verb: "Register"},
@@ -251,9 +251,9 @@ func samples() []sample {
 		repositorySample("repository", *shop, []repositories.Proposal{
 			{Dockerfile: models.DetectedDockerfile{Path: "Dockerfile", Name: "checkout-api", Context: ".", Port: 8080}},
 			{Dockerfile: models.DetectedDockerfile{Path: "worker/Dockerfile", Name: "checkout-worker", Context: "worker", Port: 0}},
-		}, "", nil),
-		repositorySample("repository-failed", failed, nil, "The user name or the token is wrong, or the token may not read this repository. Change it under Access, then fetch again.", nil),
-		repositorySample("repository-apps", *shop, nil, "", []models.App{checkout}),
+		}, nil),
+		repositorySample("repository-failed", failed, nil, nil),
+		repositorySample("repository-apps", *shop, nil, []models.App{checkout}),
 		{"search", search.Page(testPage("Search"), search.View{Term: "che", Groups: []search.Group{{Name: "Apps", Hits: []search.Hit{{Icon: "box", Name: "checkout-api", Sub: "Payments", Href: "/apps/a1"}}}}})},
 		{"problem", problem.Page(testPage("Not found"), problem.View{Status: 404, Title: "Not found", Message: "No such build. It may have been deleted, or you may not be a member of its team.", RequestID: "01HX", SignedIn: true})},
 		{"problem-outside", problem.Page(layout.Page{Title: "Not found", Assets: assets}, problem.View{Status: 404, Title: "Not found", Message: "There is no such page.", RequestID: "01HX"})},

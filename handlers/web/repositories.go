@@ -161,7 +161,7 @@ func (h *Repositories) again(c echo.Context, err error, put func(v *repositories
 // Update changes the repository's address and access, and has it read again.
 func (h *Repositories) Update(c echo.Context) error {
 	url, branch := strings.TrimSpace(c.FormValue("clone_url")), c.FormValue("default_branch")
-	in := catalog.UpdateRepository{CloneURL: &url, DefaultBranch: &branch}
+	in := catalog.UpdateRepository{CloneURL: &url, DefaultBranch: &branch, ForgetHostKey: c.FormValue("forget_host_key") != ""}
 	if cred := credential(c); cred.Token != "" || cred.PrivateKey != "" || cred.Kind == models.CredentialSSH && c.FormValue("was_kind") != string(models.CredentialSSH) {
 		in.Credential = cred
 	} else if c.FormValue("credential_kind") == string(models.CredentialNone) && c.FormValue("was_kind") != string(models.CredentialNone) {

@@ -38,7 +38,6 @@ type PageView struct {
 	Delete     components.Form
 	CanEdit    bool   // a maintainer
 	CanBuild   bool   // a developer
-	Advice     string // what to do about a failed fetch, in our words
 	AppCurl    components.CurlExample
 }
 
@@ -54,6 +53,11 @@ func URL(r models.Repository) string { return "/repositories/" + r.ID }
 // open are the proposals without an app.
 func (v PageView) open() []Proposal {
 	return slices.DeleteFunc(slices.Clone(v.Proposals), func(p Proposal) bool { return p.Taken != nil })
+}
+
+// inTrouble tells whether the form about access is what the person came for.
+func (v PageView) inTrouble() bool {
+	return v.CanEdit && (v.Repository.State == models.RepositoryFailed || v.Edit.Err != nil)
 }
 
 // refs are the repository's refs of the kind, newest first.
