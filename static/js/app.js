@@ -263,7 +263,7 @@ customElements.define("log-view", class extends HTMLElement {
   end() {
     if (this.queue.length) this.flush();
     this.stream.close();
-    $(".tailing", this)?.classList.remove("is-run");
+    $(".tailing", this)?.classList.replace("is-run", "is-idle");
     const button = $("[data-follow]", this);
     if (button) button.hidden = true;
     this.following = false;

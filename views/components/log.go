@@ -38,8 +38,8 @@ func (v LogView) last() string {
 // looksLikeError finds the lines that a person with a failed build looks for.
 var looksLikeError = regexp.MustCompile(`(?i)(^|[^a-z0-9_-])(error|fatal|panic|failed|exception|undefined reference)([: ]|$)|did not complete successfully`)
 
-// ending matches what ends a step, as opposed to its name.
-var ending = regexp.MustCompile(`^(CACHED|DONE|FAILED|CANCELED|ERROR)\b`)
+// ending matches the remarks within a step, as opposed to its name.
+var ending = regexp.MustCompile(`^(CACHED|DONE|FAILED|CANCELED|ERROR)\b|^Layer [0-9a-f]+:|^Build #|@sha256:`)
 
 // Liner makes lines of a log. Steps may write at the same time, so each keeps its own colours. Its zero value is ready.
 type Liner struct {
