@@ -36,8 +36,8 @@ type PageView struct {
 	Form       components.Form // of the proposals
 	Edit       components.Form // of the access
 	Delete     components.Form
-	CanEdit    bool   // a maintainer
-	CanBuild   bool   // a developer
+	CanEdit    bool // a maintainer
+	CanBuild   bool // a developer
 	AppCurl    components.CurlExample
 }
 
