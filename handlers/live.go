@@ -63,11 +63,19 @@ func topicsOf(list string) ([]string, error) {
 	return topics, nil
 }
 
+// plural is the noun of several things of the kind.
+func plural(kind string) string {
+	if stem, ok := strings.CutSuffix(kind, "y"); ok {
+		return stem + "ies"
+	}
+	return kind + "s"
+}
+
 // about tells whether the event is about one of the topics. "builds" stands for
 // every topic that begins with "build:".
 func about(e models.Event, topics []string) bool {
 	return slices.ContainsFunc(topics, func(t string) bool {
 		kind, _, _ := strings.Cut(e.Topic, ":")
-		return t == e.Topic || t == e.Parent || t == kind+"s" || t == "*"
+		return t == e.Topic || t == e.Parent || t == plural(kind) || t == "*"
 	})
 }

@@ -3,6 +3,7 @@ package handlers
 // portalRoutes are the pages about what is built and what runs.
 var portalRoutes = map[string]entry{
 	"POST /theme": {need: needPrincipal, body: "theme=dark", status: 303},
+	"POST /keys":  {need: needPrincipal, body: "keys=off", status: 303},
 	"GET /":       {need: needPrincipal},
 	"GET /search": {need: needPrincipal, url: "/search?q=che"},
 

@@ -9,6 +9,7 @@ import (
 func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g := r.group(accessSignedIn)
 	g.POST("/theme", base.SetTheme)
+	g.POST("/keys", base.SetKeys)
 
 	home := &web.Home{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/", home.Page)

@@ -40,7 +40,7 @@ func (h *Repositories) List(c echo.Context) error {
 	}
 	v.CanMake = len(teams) > 0
 	v.First, v.Next = pages(c, list.Next)
-	p := h.page(c, layout.Page{Title: "Repositories", Nav: "repositories", Live: []string{"repositorys"}})
+	p := h.page(c, layout.Page{Title: "Repositories", Nav: "repositories", Live: []string{"repositories"}})
 	v.Curl = registerCurl(p)
 	return Render(c, http.StatusOK, repositories.List(p, v))
 }

@@ -19,6 +19,7 @@ type Base struct {
 
 const (
 	themeCookie  = "slipway_theme"
+	keysCookie   = "slipway_keys"
 	noticeCookie = "slipway_notice"
 )
 
@@ -33,6 +34,9 @@ func (b *Base) page(c echo.Context, p layout.Page) layout.Page {
 func (b *Base) Describe(r *http.Request, p layout.Page) layout.Page {
 	p.Assets, p.BaseURL, p.Path = b.Assets, b.ExternalURL, r.URL.RequestURI()
 	p.Theme = theme(r)
+	if keys, err := r.Cookie(keysCookie); err == nil {
+		p.NoKeys = keys.Value == "off"
+	}
 	if who := models.PrincipalFrom(r.Context()); who != nil {
 		p.User, p.Admin = who.Name, who.Admin
 	}

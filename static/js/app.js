@@ -518,6 +518,7 @@ addEventListener("keydown", (event) => {
     else openPalette();
     return;
   }
+  if ("noKeys" in document.documentElement.dataset) return;
   const busy = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
   if (busy || event.metaKey || event.ctrlKey || event.altKey) return;
   const log = $("log-view");

@@ -38,6 +38,7 @@ type Page struct {
 	Live   []string // topics whose change redraws the page, such as "app:ID"
 	Reload int      // seconds after which a page without scripts loads itself again; 0: never
 
+	NoKeys  bool   // single keys are no shortcuts
 	Theme   string // light, dark, or empty for the system's
 	User    string // the name of who is signed in; empty: nobody
 	Admin   bool
