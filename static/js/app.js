@@ -245,7 +245,7 @@ customElements.define("log-view", class extends HTMLElement {
     $(".bare", this)?.remove();
     this.log.append(lines);
     this.say();
-    if (this.term) this.find(this.term);
+    if (this.term) this.find(this.term, this.at);
     if (this.following) this.toEnd();
     if (this.aim()) this.following = false;
   }
@@ -312,7 +312,7 @@ customElements.define("log-view", class extends HTMLElement {
   }
 
   /** Marks every place of the term with the CSS highlight API: the log itself stays as it is. */
-  find(term) {
+  find(term, at = -1) {
     this.term = term;
     this.hits = [];
     globalThis.CSS?.highlights?.clear();
@@ -322,10 +322,15 @@ customElements.define("log-view", class extends HTMLElement {
         if (line.textContent.toLowerCase().includes(wanted)) this.hits.push(line);
       }
       this.mark(wanted);
-      this.at = -1;
     }
+    this.at = at;
+    this.count();
+  }
+
+  count() {
     const count = $("[data-count]", this);
-    if (count) count.textContent = term ? (this.hits.length ? `${this.hits.length} lines` : "none") : "";
+    const found = this.at < 0 ? `${this.hits.length} lines` : `${this.at + 1} of ${this.hits.length}`;
+    if (count) count.textContent = this.term ? (this.hits.length ? found : "none") : "";
   }
 
   mark(wanted) {
@@ -357,7 +362,7 @@ customElements.define("log-view", class extends HTMLElement {
       range.selectNodeContents(line);
       CSS.highlights.set("found-now", new Highlight(range));
     }
-    $("[data-count]", this).textContent = `${this.at + 1} of ${this.hits.length}`;
+    this.count();
   }
 
   nextError() {

@@ -97,3 +97,11 @@ func cached(steps []models.BuildStep) int {
 	}
 	return n
 }
+
+// canceled says what became of a build that was canceled.
+func canceled(b models.Build) string {
+	if b.Error != nil {
+		return b.Error.Message + " No tag was moved to an image of it."
+	}
+	return "The build was canceled. No tag was moved to an image of it."
+}
