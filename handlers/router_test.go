@@ -352,6 +352,31 @@ func TestAStreamEndsWithTheSession(t *testing.T) {
 	}
 }
 
+func TestAStreamIsNotForPagesOfOtherSitesNorForAppsBesideThePortal(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	cookie := f.cookie(f.Viewer)
+	for _, path := range []string{"/live?topics=builds", "/api/v1/events", "/builds/" + f.Build.ID + "/log"} {
+		for _, site := range []string{"cross-site", "same-site"} {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+f.host+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.AddCookie(cookie)
+			r.Header.Set("Accept", "text/event-stream")
+			r.Header.Set("Sec-Fetch-Site", site)
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != http.StatusForbidden {
+				t.Errorf("%s from a page that is %s: %d", path, site, res.StatusCode)
+			}
+		}
+	}
+}
+
 func TestEventsGoOnWhereAClientLeftOff(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -55,6 +55,9 @@ func (s *Streams) Open(w http.ResponseWriter, r *http.Request, check Check) (*St
 	if p == nil {
 		return nil, models.Errorf(models.Unauthorized, "Sign in first.")
 	}
+	if foreign(r) {
+		return nil, models.Errorf(models.Denied, "A page of another site asked for this stream; it was refused.")
+	}
 	if check == nil {
 		check = func(context.Context) error { return nil }
 	}
@@ -78,6 +81,14 @@ func (s *Streams) Open(w http.ResponseWriter, r *http.Request, check Check) (*St
 	wg.Go(func() { st.watch(s, check) })
 	st.done = sync.OnceFunc(func() { cancel(); wg.Wait(); release() })
 	return st, nil
+}
+
+// foreign tells whether a browser asks for a page of another site, an app's
+// among them: cookies travel with requests between hosts of one domain, and
+// the answer, which the page could not read, would still take one of the principal's streams.
+func foreign(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin" && site != "none"
 }
 
 func (s *Streams) count(key string) (release func(), err error) {
