@@ -196,6 +196,9 @@ func (b *Builder) options(r builds.Request, file *dockerfile) (bk.SolveOpt, erro
 	if file.syntax == "" || !b.allowed(file.syntax) {
 		attrs["cmdline"] = "" // the built-in frontend, whatever the file says
 	}
+	// RUN --mount=type=cache names a folder of the engine, which serves all teams: without a
+	// namespace one team could leave files there for the builds of another.
+	attrs["build-arg:BUILDKIT_CACHE_MOUNT_NS"] = r.CacheKey
 	if r.NoCache {
 		attrs["no-cache"] = ""
 	}

@@ -103,6 +103,27 @@ func TestABuildLeavesNoImageInTheEngineAndStillItsCache(t *testing.T) {
 	}
 }
 
+func TestACacheMountIsOfOneAppAlone(t *testing.T) {
+	t.Parallel()
+	host, mount := buildtest.Registry(t), "RUN --mount=type=cache,id="+models.NewID()+",target=/cache "
+	first := request(t, host, mount+"echo left behind > /cache/file")
+	if _, _, err := buildtest.Build(t, builder(t), first); err != nil {
+		t.Fatal(err)
+	}
+	look := mount + "echo it holds $(cat /cache/file 2>/dev/null || echo nothing)"
+	own := request(t, host, look)
+	own.CacheKey = first.CacheKey
+	for r, want := range map[*builds.Request]string{&own: "it holds left behind\n", new(request(t, host, look+" # of another app")): "it holds nothing\n"} {
+		_, seen, err := buildtest.Build(t, builder(t), *r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(seen.Text(), want) {
+			t.Errorf("the log has no %q: %q", want, seen.Text())
+		}
+	}
+}
+
 func TestTheWorkerPushesWhereTheEngineDoesNotReachTheRegistry(t *testing.T) {
 	t.Parallel()
 	real := buildtest.Registry(t)
