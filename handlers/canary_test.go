@@ -1,0 +1,47 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestNoAnswerToAWriteHoldsASecret sends every request that changes something,
+// as it should be and with a secret where a field is wrong.
+func TestNoAnswerToAWriteHoldsASecret(t *testing.T) {
+	t.Parallel()
+	f := newFull(t)
+	restore := f.snapshot()
+	sent := 0
+	for _, c := range []who{viewer, maintainer, admin} {
+		cookie, token := f.caller(c)
+		for _, route := range routesOf(f.fixture) {
+			a := f.request(route, matrix[route])
+			if a.method == http.MethodGet {
+				continue
+			}
+			a.cookie, a.token = cookie, token
+			sent++
+			a.peer = fmt.Sprintf("198.51.%d.%d:9", sent/250, sent%250)
+			if w := f.send(a); strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), canary) {
+				t.Errorf("%s as %s tells a secret: %.300s", route, c, w.Body)
+			}
+			restore()
+		}
+	}
+	cookie, _ := f.caller(maintainer)
+	for _, a := range []ask{
+		{method: "PUT", path: "/api/v1/environments/{environment}/variables/1-BAD", body: `{"value":"` + canary + `","secret":true}`},
+		{method: "PUT", path: "/api/v1/environments/{environment}/variables/KEY", body: `{"value":{"` + canary + `":1},"secret":true}`},
+		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"BAD NAME","clone_url":"https://git.example.test/x.git","credential":{"token":"` + canary + `"}}`},
+		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"x","clone_url":"https://git.example.test/x.git","credential":{"token":["` + canary + `"]}}`},
+		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"x","clone_url":"git@git.example.test:x.git","credential":{"private_key":"` + canary + `"}}`},
+	} {
+		a.path, a.cookie = f.fill(a.path), cookie
+		w := f.send(a)
+		if w.Code < 400 || strings.Contains(w.Body.String(), canary) {
+			t.Errorf("%s %s was answered %d: %s", a.method, a.path, w.Code, w.Body)
+		}
+	}
+}
