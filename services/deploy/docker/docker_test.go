@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/deploy/deploytest"
@@ -223,6 +226,29 @@ func TestAnImageThatTheEngineCanNotPullIsCarriedOver(t *testing.T) {
 	defer cancel()
 	if _, err := target.Wait(ctx, r, func(string) {}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAnImageMakesSlipwayCallNoAddressOfItsOwn(t *testing.T) {
+	t.Parallel()
+	called := make(chan string, 10)
+	inside := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { called <- r.URL.Path }))
+	defer inside.Close()
+	elsewhere := static.NewLayer([]byte("a layer"), types.DockerForeignLayer)
+	img, err := mutate.Append(dockertest.App(t, "VERSION="+models.NewID()), mutate.Addendum{Layer: elsewhere, URLs: []string{inside.URL + "/latest/meta-data"}, MediaType: types.DockerForeignLayer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := pushAt(t, outward(t), img)
+	forget(t, "slipway.carried/image:"+strings.ReplaceAll(image.Digest, ":", "-"))
+	err = open(t, nil).Fetch(t.Context(), image, anyone, func(string) {})
+	if f := new(deploy.Failure); !errors.As(err, &f) || f.Stage != deploy.StageImage || !strings.Contains(f.Message, "outside of the registry") {
+		t.Errorf("the image was fetched with %v", err)
+	}
+	select {
+	case path := <-called:
+		t.Errorf("the address in the manifest was asked for %s", path)
+	default:
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,12 +153,32 @@ func (t *target) read(ctx context.Context, img deploy.Image, user, password stri
 	if err != nil {
 		return nil, err
 	}
-	return remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: info.Os, Architecture: info.Arch}),
+	found, err := remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: info.Os, Architecture: info.Arch}),
 		remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+	if err != nil {
+		return nil, err
+	}
+	return found, whole(img, found)
+}
+
+// whole refuses an image with layers that would be read from addresses which
+// its manifest names: whoever pushed it could have Slipway call any host.
+func whole(img deploy.Image, found v1.Image) error {
+	m, err := found.Manifest()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(m.Layers, func(l v1.Descriptor) bool { return len(l.URLs) > 0 }) {
+		return deploy.Failf(deploy.StageImage, nil, "The image %s has layers that are kept outside of the registry. Push it with all of its layers.", img.Ref())
+	}
+	return nil
 }
 
 // explainImage says why an image could not be had.
 func explainImage(img deploy.Image, err error) error {
+	if told := new(deploy.Failure); errors.As(err, &told) {
+		return told
+	}
 	host, _, _ := strings.Cut(img.Repository, "/")
 	if answer := new(transport.Error); errors.As(err, &answer) {
 		switch answer.StatusCode {
