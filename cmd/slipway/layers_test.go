@@ -134,3 +134,12 @@ func external(path string) bool {
 func hasPrefix(path string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(path, p) })
 }
+
+func TestGitIsTheOnlyProgramThatIsStarted(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		if slices.Contains(p.Imports, "os/exec") && strings.TrimPrefix(p.ImportPath, module) != "services/git" {
+			t.Errorf("%s starts programs: text from outside could become their arguments", p.ImportPath)
+		}
+	}
+}
