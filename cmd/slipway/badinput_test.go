@@ -176,7 +176,7 @@ func TestAPortThatIsTakenIsNamed(t *testing.T) {
 	t.Parallel()
 	p := slipwaytest.Start(t, nil)
 	output, err := slipwaytest.Run(t, slipwaytest.Settings{"LISTEN": "127.0.0.1:" + p.Port, "DATA": t.TempDir()}, "serve")
-	if err == nil || !strings.Contains(output, p.Port) || !strings.Contains(output, "in use") {
+	if err == nil || !strings.Contains(output, p.Port) || !strings.Contains(output, "in use") || !strings.Contains(output, "SLIPWAY_LISTEN") {
 		t.Errorf("serving on a taken port ended with %v and printed:\n%s", err, output)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"slipway.dev/handlers"
@@ -52,6 +53,10 @@ type server struct {
 // newServer listens, migrates the database and puts everything together; nothing runs yet.
 func newServer(ctx context.Context, c *serveCommand) (*server, error) {
 	listener, err := net.Listen("tcp", c.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is already in use by another program: end that one, "+
+			"or choose another port, such as SLIPWAY_LISTEN=127.0.0.1:8090", c.Listen)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
