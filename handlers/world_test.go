@@ -93,7 +93,7 @@ func (f *full) addImage() {
 	built := &models.Build{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Number: 2, State: models.BuildSucceeded, Ref: "main", RefKind: "branch",
 		Commit: f.Build.Commit, Dockerfile: "Dockerfile", Context: ".", TimeoutSeconds: 60, QueuedAt: now, StartedAt: &now, FinishedAt: &now, CreatedAt: now,
 		ImageRepository: f.host + "/payments/checkout", ImageDigest: d.String(), ImageTags: []string{"main"}}
-	f.create(built)
+	f.create(built, &models.LogStream{ID: built.ID, Kind: "build", Closed: true})
 	f.places["ended build"] = built.ID
 	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 4}).Error)
 }
