@@ -7,6 +7,8 @@ var systemRoutes = map[string]entry{
 	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403}},
 	"GET /assets/*":         {need: needNothing, url: "/assets/none.css", status: 404},
 	"GET /api/openapi.json": {need: needPrincipal},
+	"GET /api/docs":         {need: needPrincipal},
+	"GET /api/docs/:noun":   {need: needPrincipal, url: "/api/docs/builds"},
 }
 
 // apiRoutes are the calls of the API.

@@ -103,7 +103,7 @@ func newSite(s Services, o Options) (*site, error) {
 	r.system(&system{checks: o.Ready, metrics: numbers})
 	r.live(&live{events: s.Events, streams: streams})
 	h.api = r.programs(s, o, streams)
-	r.pages(s, base)
+	r.pages(s, base, h.api)
 	r.portal(s, base, streams)
 	if err := r.check(); err != nil {
 		return nil, err
@@ -214,8 +214,12 @@ func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API 
 }
 
 // pages are the routes for people.
-func (r *routes) pages(s Services, base *web.Base) {
+func (r *routes) pages(s Services, base *web.Base, calls *api.API) {
 	r.people(s, base)
+	docs := &web.Docs{Base: base, Groups: calls.Docs(base.ExternalURL)}
+	signedIn := r.group(accessSignedIn)
+	signedIn.GET("/api/docs", docs.Show)
+	signedIn.GET("/api/docs/:noun", docs.Show)
 	r.group(accessOpen).GET(static.Prefix+"*", wrap(base.Assets.(http.Handler)))
 	r.people(s, base)
 }

@@ -63,7 +63,7 @@ func remove[I any](a *API, path, id, summary string, h func(context.Context, *I)
 }
 
 func register[I, O any](a *API, method, path, id, summary string, h func(context.Context, *I) (*O, error), opts []option) {
-	noun, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	noun := nounOf(path, id)
 	op := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, Tags: []string{noun}}
 	op.Responses = map[string]*huma.Response{"default": a.problem()}
 	c := call{access: accessToken, op: &op}
@@ -85,6 +85,24 @@ func register[I, O any](a *API, method, path, id, summary string, h func(context
 		}
 		return out, nil
 	})
+}
+
+// nounOf is what the call is about: the first part of its path, or of a part
+// of something else, the part that has a noun of its own.
+func nounOf(path, id string) string {
+	noun, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	for _, other := range []string{"builds", "images", "deployments"} {
+		if strings.HasSuffix(path, "}/"+other) {
+			return other
+		}
+	}
+	switch {
+	case noun == "image-repositories":
+		return "images"
+	case id == "plan-deployment":
+		return "deployments"
+	}
+	return noun
 }
 
 // echoPath writes {id} as :id.
