@@ -31,20 +31,27 @@ func (a *API) Docs(baseURL string) []apidocs.Group {
 	for i, n := range nouns {
 		groups[i] = apidocs.Group{Name: n.name, Title: n.title, Calls: calls[n.name]}
 		slices.SortFunc(groups[i].Calls, func(x, y apidocs.Call) int {
-			return cmp.Or(strings.Compare(x.Path, y.Path), cmp.Compare(slices.Index(methods, x.Method), slices.Index(methods, y.Method)))
+			return cmp.Or(cmp.Compare(b2i(foreign(x, n.name)), b2i(foreign(y, n.name))), strings.Compare(x.Path, y.Path), cmp.Compare(slices.Index(methods, x.Method), slices.Index(methods, y.Method)))
 		})
 		describeOnce(groups[i].Calls)
 	}
 	return groups
 }
 
-// describeOnce leaves each type's fields to the first call that answers with
-// one of it; the others lead there.
+// foreign tells whether the call's path begins with another noun.
+func foreign(c apidocs.Call, noun string) bool {
+	return !strings.HasPrefix(c.Path, Prefix+"/"+noun)
+}
+
+// describeOnce leaves each type's fields to one call that answers with one of
+// it, that reads it where there is such; the others lead there.
 func describeOnce(calls []apidocs.Call) {
 	home := map[string]string{}
-	for _, c := range calls {
-		if c.Type != "" && !c.List && home[c.Type] == "" {
-			home[c.Type] = c.ID
+	for _, reading := range []bool{true, false} {
+		for _, c := range calls {
+			if c.Type != "" && !c.List && home[c.Type] == "" && (c.Method == "GET" || !reading) {
+				home[c.Type] = c.ID
+			}
 		}
 	}
 	for i, c := range calls {

@@ -72,11 +72,12 @@ func (f Field) kind() string {
 	return kind
 }
 
+// paragraphs splits a description, which is written for Markdown.
 func paragraphs(text string) []string {
 	var out []string
 	for p := range strings.SplitSeq(text, "\n\n") {
 		if p != "" {
-			out = append(out, p)
+			out = append(out, strings.ReplaceAll(p, "`", ""))
 		}
 	}
 	return out
@@ -89,4 +90,13 @@ func (v View) Tabs() []layout.Tab {
 		tabs[i] = layout.Tab{Label: g.Title, Href: g.href(), Current: g.Name == v.Current.Name}
 	}
 	return tabs
+}
+
+// rules hold for all calls.
+var rules = []struct{ name, text string }{
+	{"Lists", "answer items and next: send next as ?cursor= for the page after it, and ?limit= up to 100."},
+	{"Errors", "are application/problem+json (RFC 9457): detail says what happened and what to do, errors which field is wrong."},
+	{"Repeating", "a POST that starts work is safe with an Idempotency-Key of your own: the same key and body get the first answer."},
+	{"Not changed", "send an answer's ETag as If-None-Match; 304 says that you have it already."},
+	{"Units", "times are RFC 3339 in UTC, sizes bytes, durations seconds."},
 }
