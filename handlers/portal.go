@@ -45,4 +45,36 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/builds/:id/log.txt", builds.RawLog)
 	g.POST("/builds/:id/cancel", builds.Cancel)
 	g.POST("/builds/:id/retry", builds.Retry)
+
+	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	g.GET("/environments", environments.Board)
+	g.GET("/environments/new", environments.New)
+	g.POST("/environments", environments.Create)
+	g.GET("/environments/:id", environments.Page)
+	g.POST("/environments/:id/variables", environments.SetVariable)
+	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
+	g.POST("/environments/:id/delete", environments.Delete)
+
+	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
+	g.GET("/apps/:id/deploy", deploy.Form)
+	g.POST("/environments/:id/deployments", deploy.Create)
+
+	deployments := &web.Deployments{Base: base, Deploy: s.Deploy, Streams: streams}
+	g.GET("/deployments/:id", deployments.Page)
+	g.GET("/deployments/:id/log", deployments.Log)
+	g.GET("/deployments/:id/log.txt", deployments.RawLog)
+	g.POST("/deployments/:id/cancel", deployments.Cancel)
+	g.POST("/deployments/:id/rollback", deployments.Rollback)
+	g.POST("/deployments/:id/restart", deployments.Restart)
+	g.POST("/deployments/:id/stop", deployments.Stop)
+	g.POST("/deployments/:id/start", deployments.Start)
+
+	admin := r.group(accessAdmin)
+	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	admin.GET("/admin/targets", targets.List)
+	admin.GET("/admin/targets/new", targets.New)
+	admin.POST("/admin/targets", targets.Create)
+	admin.GET("/admin/targets/:id", targets.Page)
+	admin.POST("/admin/targets/:id", targets.Update)
+	admin.POST("/admin/targets/:id/delete", targets.Delete)
 }

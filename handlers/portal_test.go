@@ -24,17 +24,33 @@ func TestNoPageLetsTextFromOutsideBecomeMarkup(t *testing.T) {
 			continue
 		}
 		r := f.request(route, e)
-		w := f.send(ask{method: r.method, path: r.path, cookie: f.cookie(f.Maintainer)})
+		reader := f.Maintainer
+		if e.need == needAdmin {
+			reader = f.Admin
+		}
+		w := f.send(ask{method: r.method, path: r.path, cookie: f.cookie(reader)})
 		if w.Code != http.StatusOK {
 			t.Errorf("%s: %d", route, w.Code)
 		}
-		if strings.HasPrefix(r.path, "/builds/") && !strings.Contains(w.Body.String(), "&lt;script&gt;") {
+		if (strings.HasPrefix(r.path, "/builds/") || strings.HasPrefix(r.path, "/deployments/")) && !strings.Contains(w.Body.String(), "&lt;script&gt;") {
 			t.Errorf("%s does not show what was planted", route)
 		}
 		for _, fault := range markup(t, w.Body.String()) {
 			t.Errorf("%s: %s", route, fault)
 		}
 	}
+}
+
+// plantInDeployment puts it wherever an image, a container or a target may write.
+func (f *full) plantInDeployment(id string) {
+	f.t.Helper()
+	var d models.Deployment
+	f.must(f.db.First(&d, "id = ?", id).Error)
+	d.State, d.Active, d.ImageTag, d.CreatedByName = models.DeploymentFailed, false, hostile, hostile
+	d.Error = &models.DeploymentError{Stage: "health", Message: hostile, Logs: []string{hostile, "\x1b]8;;javascript:alert(1)\x07x\x1b]8;;\x07"}}
+	f.must(f.db.Save(&d).Error)
+	f.create(&models.DeploymentPhase{DeploymentID: id, Seq: 1, Name: "health", State: models.StepFailed, Message: hostile, Detail: []string{hostile}})
+	f.create(&models.Instance{ID: models.NewID(), DeploymentID: id, RuntimeID: hostile, Name: hostile, State: models.InstanceStopped, Message: hostile, LastLogs: []string{hostile}})
 }
 
 // plantHostileText puts it wherever a person, a repository or a build may write.
@@ -56,6 +72,7 @@ func (f *full) plantHostileText() {
 	}
 	f.create(&models.BuildStep{BuildID: f.Build.ID, ID: "hostile", Seq: 1, Name: hostile, State: models.StepFailed})
 	f.create(&models.Ref{RepositoryID: f.Repository.ID, Kind: models.RefTag, Name: hostile, Commit: f.Build.Commit, Subject: hostile, Author: hostile, CommittedAt: f.db.NowFunc()})
+	f.plantInDeployment(f.places["deployment"])
 	f.create(&models.DetectedDockerfile{RepositoryID: f.Repository.ID, Path: hostile, Name: hostile, Context: hostile})
 	f.writeLog(hostile, "\x1b[31m"+hostile).Close(f.t.Context())
 }

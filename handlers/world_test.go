@@ -36,7 +36,7 @@ func newFull(t testing.TB) *full {
 	t.Helper()
 	f := &full{fixture: newFixture(t), places: map[string]string{}}
 	f.places["app"], f.places["repository"], f.places["environment"], f.places["target"] = f.App.ID, f.Repository.ID, f.Environment.ID, f.Target.ID
-	f.places["team"], f.places["viewer"], f.places["stranger"], f.places["build"] = f.Team.Slug, f.Viewer.ID, f.Stranger.ID, f.Build.ID
+	f.places["team id"], f.places["team"], f.places["viewer"], f.places["stranger"], f.places["build"] = f.Team.ID, f.Team.Slug, f.Viewer.ID, f.Stranger.ID, f.Build.ID
 	f.addSources()
 	f.addImage()
 	f.addDeployments()

@@ -33,7 +33,8 @@ type Plan struct {
 	SizeBefore  int64 // of what runs; 0: not known
 	URL         string
 	Checks      []Check
-	ConfigHash  string // give it to Deploy, so that what is deployed is what was looked at
+	To          *models.Deployment // of a rollback: what would run again
+	ConfigHash  string             // give it to Deploy, so that what is deployed is what was looked at
 }
 
 // Change is a variable or a secret that differs from what runs. Values are not shown.
@@ -64,18 +65,43 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := s.DB.WithContext(ctx)
 	var next models.Deployment
-	if _, err := s.configure(db, &next, at, choice); err != nil {
+	if _, err := s.configure(s.DB.WithContext(ctx), &next, at, choice); err != nil {
 		return nil, err
 	}
-	host, err := s.host(db, at)
+	return s.plan(ctx, at, choice, next.Config, next.ConfigHash)
+}
+
+// PlanRollback looks at what Rollback to the deployment would change.
+func (s *Service) PlanRollback(ctx context.Context, id string) (*Plan, error) {
+	d, err := s.deployment(ctx, id, models.RoleViewer)
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.place(ctx, d.EnvironmentID, d.AppID, models.RoleViewer)
+	if err != nil {
+		return nil, err
+	}
+	choice := &Choice{Image: Image{Repository: d.ImageRepository, Digest: d.ImageDigest}, Tag: d.ImageTag, Build: d.Build}
+	if d.Build != nil {
+		choice.Size = d.Build.ImageSize
+	}
+	p, err := s.plan(ctx, at, choice, d.Config, d.ConfigHash)
+	if err == nil {
+		p.To = d
+	}
+	return p, err
+}
+
+// plan compares what would run with what runs.
+func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config models.DeploymentConfig, hash string) (*Plan, error) {
+	host, err := s.host(s.DB.WithContext(ctx), at)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
-		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: next.ConfigHash,
-		Port: next.Config.Port, Health: next.Config.Health, HealthPath: next.Config.HealthPath,
+		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: hash,
+		Port: config.Port, Health: config.Health, HealthPath: config.HealthPath,
 	}
 	if p.Current, err = s.current(ctx, at); err != nil {
 		return nil, err
@@ -87,7 +113,7 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 			p.SizeBefore = p.Current.Build.ImageSize
 		}
 	}
-	p.Variables, p.Secrets = compare(before.Variables, next.Config.Variables), compare(before.Secrets, next.Config.Secrets)
+	p.Variables, p.Secrets = compare(before.Variables, config.Variables), compare(before.Secrets, config.Secrets)
 	s.compareCommits(ctx, p)
 	return p, s.check(ctx, p)
 }
@@ -160,7 +186,12 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 	add := func(name string, ok bool, format string, args ...any) {
 		p.Checks = append(p.Checks, Check{name, ok, fmt.Sprintf(format, args...)})
 	}
-	add("Image", true, "The registry has it.")
+	known := len(p.Image.Platforms) > 0 // a rollback does not ask the registry
+	if known {
+		add("Image", true, "The registry has it.")
+	} else {
+		add("Image", true, "It ran here before; the registry is asked only if the target does not have it any more.")
+	}
 	target, err := s.target(ctx, p.Environment.TargetID)
 	if err != nil {
 		return err
@@ -172,11 +203,13 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 		return err
 	} else {
 		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
-		fits := info.Platform == "" || slices.Contains(p.Image.Platforms, info.Platform)
-		if fits {
-			add("Platform", true, "The image is made for %s.", strings.Join(p.Image.Platforms, ", "))
-		} else {
-			add("Platform", false, "The image is made for %s, the target is %s. Build it for the target's platform.", strings.Join(p.Image.Platforms, ", "), info.Platform)
+		made := strings.Join(p.Image.Platforms, ", ")
+		switch {
+		case !known:
+		case info.Platform == "" || slices.Contains(p.Image.Platforms, info.Platform):
+			add("Platform", true, "The image is made for %s.", made)
+		default:
+			add("Platform", false, "The image is made for %s, the target is %s. Build it for the target's platform.", made, info.Platform)
 		}
 	}
 	s.checkHealth(p, add)
@@ -185,6 +218,10 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 
 func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
 	switch {
+	case p.To != nil || len(p.Image.Platforms) == 0:
+		add("Port", true, "Port %d, as it was then.", p.Port)
+		add("Health", true, "The same health check as then.")
+		return
 	case p.App.Port > 0:
 		add("Port", true, "The app's settings say %d.", p.Port)
 	case len(p.Image.Ports) > 0:

@@ -1,0 +1,162 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+	"slipway.dev/handlers/problem"
+	"slipway.dev/models"
+	"slipway.dev/services/builds"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
+	"slipway.dev/views/apps"
+	"slipway.dev/views/components"
+	views "slipway.dev/views/deployments"
+	"slipway.dev/views/layout"
+)
+
+// maxChoices is how many builds the deploy page offers; others can be named.
+const maxChoices = 8
+
+// Deploy is the page that says what a deployment would change, and does it.
+type Deploy struct {
+	*Base
+	Catalog *catalog.Service
+	Builds  *builds.Service
+	Deploy  *deploy.Service
+}
+
+// Form shows what a deployment would change.
+func (h *Deploy) Form(c echo.Context) error {
+	return h.form(c, c.Param("id"), c.QueryParam("environment"), c.QueryParams(), nil)
+}
+
+// form is the page for the app in the environment; asked says which image, and
+// failed why a deployment was not possible.
+func (h *Deploy) form(c echo.Context, appID, environmentID string, asked url.Values, failed error) error {
+	ctx := c.Request().Context()
+	app, err := h.Catalog.App(ctx, appID)
+	if err != nil {
+		return err
+	}
+	if err := models.Authorize(ctx, app.TeamID, models.RoleDeveloper, "app"); err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "Deploy " + app.Name, Nav: "apps", Crumbs: []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: app.Name, Href: "/apps/" + app.ID}}})
+	v := views.NewView{App: *app, CanDeploy: true, Form: components.Form{Values: asked}}
+	if err := h.place(ctx, &v, environmentID); err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if v.Environment != nil {
+		v.Curl = p.Curl("POST", "/api/v1/environments/"+v.Environment.ID+"/deployments", `{"app_id": "`+app.ID+`"}`)
+		if status, err = h.fill(c, &v, asked, failed); err != nil {
+			return err
+		}
+	}
+	return Render(c, status, views.New(p, v))
+}
+
+// place finds the team's environments and which of them is meant: the first where none is named.
+func (h *Deploy) place(ctx context.Context, v *views.NewView, id string) error {
+	all, err := h.Deploy.Environments(ctx, deploy.EnvironmentFilter{TeamID: v.App.TeamID})
+	if err != nil {
+		return err
+	}
+	for i, e := range all {
+		current := e.ID == id || (id == "" && i == 0)
+		if current {
+			v.Environment = &all[i]
+		}
+		v.Environments = append(v.Environments, components.FilterLink{Label: e.Name, Href: "/apps/" + v.App.ID + "/deploy?environment=" + e.ID, Current: current})
+	}
+	if id != "" && v.Environment == nil {
+		return models.Errorf(models.NotFound, "No such environment.")
+	}
+	return nil
+}
+
+// fill adds the plan, or why there is none, and the builds to choose from.
+func (h *Deploy) fill(c echo.Context, v *views.NewView, asked url.Values, failed error) (int, error) {
+	ctx := c.Request().Context()
+	plan, err := h.plan(ctx, *v, asked)
+	if failed != nil {
+		err = failed
+	}
+	status := http.StatusOK
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return 0, fault
+		}
+		v.Form.Err = form.Err
+		if failed != nil || asked.Has("image") || asked.Has("build") || asked.Has("deployment") {
+			status = problem.Of(ctx, err).Status
+		}
+	}
+	chosen, serving := "", ""
+	if plan != nil {
+		view := planView(plan)
+		v.Plan, chosen = &view, plan.Image.Digest
+		if plan.Current != nil {
+			serving = plan.Current.ImageDigest
+		}
+	}
+	list, err := h.Builds.List(ctx, builds.Filter{AppID: v.App.ID, State: models.BuildSucceeded, Page: models.Page{Limit: maxChoices}})
+	for _, b := range list.Items {
+		href := "/apps/" + v.App.ID + "/deploy?environment=" + v.Environment.ID + "&build=" + b.ID
+		v.Choices = append(v.Choices, views.Choice{Build: b, Href: href, Current: b.ImageDigest == chosen, Serving: b.ImageDigest == serving && serving != ""})
+	}
+	return status, err
+}
+
+// plan looks at what would change: to the deployment, the build or the image that is asked for.
+func (h *Deploy) plan(ctx context.Context, v views.NewView, asked url.Values) (*deploy.Plan, error) {
+	if id := asked.Get("deployment"); id != "" {
+		p, err := h.Deploy.PlanRollback(ctx, id)
+		if err == nil && (p.App.ID != v.App.ID || p.Environment.ID != v.Environment.ID) {
+			return nil, models.Errorf(models.NotFound, "No such deployment.")
+		}
+		return p, err
+	}
+	return h.Deploy.Plan(ctx, deploy.Input{
+		EnvironmentID: v.Environment.ID, AppID: v.App.ID, BuildID: asked.Get("build"), Image: asked.Get("image"), Tag: asked.Get("tag"),
+	})
+}
+
+// planView is the plan as its page takes it.
+func planView(p *deploy.Plan) views.Plan {
+	v := views.Plan{
+		Digest: p.Image.Digest, Build: p.Image.Build, Current: p.Current, RollbackTo: p.To, More: p.More, Back: p.Back, CommitsNote: p.CommitsNote,
+		Size: p.Image.Size, Before: p.SizeBefore, URL: p.URL, Ready: p.Ready(), ConfigHash: p.ConfigHash,
+		Image: apps.Version(models.Deployment{Build: p.Image.Build, ImageTag: p.Image.Tag, ImageDigest: p.Image.Digest}),
+	}
+	for _, c := range p.Commits {
+		v.Commits = append(v.Commits, views.Commit{ID: c.ID, Subject: c.Subject, Author: c.Author, At: c.Time})
+	}
+	for _, c := range p.Variables {
+		v.Variables = append(v.Variables, views.Change(c))
+	}
+	for _, c := range p.Secrets {
+		v.Secrets = append(v.Secrets, views.Change(c))
+	}
+	for _, c := range p.Checks {
+		v.Checks = append(v.Checks, views.Check(c))
+	}
+	return v
+}
+
+// Create deploys what the form showed, or shows why that is not possible.
+func (h *Deploy) Create(c echo.Context) error {
+	in := deploy.Input{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Image: c.FormValue("image"), BuildID: c.FormValue("build_id"), ConfigHash: c.FormValue("config_hash")}
+	d, err := h.Deploy.Deploy(c.Request().Context(), in)
+	if err != nil {
+		if _, fault := again(c, err); fault != nil || in.AppID == "" {
+			return err
+		}
+		return h.form(c, in.AppID, in.EnvironmentID, url.Values{"image": {in.Image}}, err)
+	}
+	return c.Redirect(http.StatusSeeOther, views.URL(*d))
+}

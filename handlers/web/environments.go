@@ -1,0 +1,222 @@
+package web
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"slipway.dev/handlers/problem"
+	"slipway.dev/models"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
+	"slipway.dev/views/components"
+	"slipway.dev/views/environments"
+	"slipway.dev/views/layout"
+)
+
+// Environments is the pages about environments.
+type Environments struct {
+	*Base
+	Catalog *catalog.Service
+	Deploy  *deploy.Service
+}
+
+// Board shows what runs where.
+func (h *Environments) Board(c echo.Context) error {
+	ctx := c.Request().Context()
+	b, err := h.Deploy.Board(ctx, "", "")
+	if err != nil {
+		return err
+	}
+	teams, err := h.teams(ctx)
+	if err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "Environments", Nav: "environments", Live: []string{"environments"}})
+	v := environments.BoardView{Curl: p.Curl("POST", "/api/v1/environments", `{"team": "payments", "name": "staging"}`)}
+	who := models.PrincipalFrom(ctx)
+	for _, t := range teams {
+		v.CanMake = v.CanMake || who.RoleIn(t.ID).AtLeast(models.RoleMaintainer)
+		if team := teamBoard(b, t); len(team.Environments) > 0 {
+			team.CanDeploy = who.RoleIn(t.ID).AtLeast(models.RoleDeveloper)
+			v.Teams = append(v.Teams, team)
+		}
+	}
+	return Render(c, http.StatusOK, environments.Board(p, v))
+}
+
+// teams are all teams of the reader.
+func (h *Environments) teams(ctx context.Context) (all []models.Team, err error) {
+	for f := (catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}}); ; {
+		list, err := h.Catalog.Teams(ctx, f)
+		all = append(all, list.Items...)
+		if err != nil || list.Next == "" {
+			return all, err
+		}
+		f.Cursor = list.Next
+	}
+}
+
+// teamBoard is the part of the board that is the team's.
+func teamBoard(b *deploy.Board, t models.Team) environments.TeamBoard {
+	board := environments.TeamBoard{Team: t}
+	for _, e := range b.Environments {
+		if e.TeamID == t.ID {
+			board.Environments = append(board.Environments, e)
+		}
+	}
+	for _, a := range b.Apps {
+		if a.TeamID != t.ID {
+			continue
+		}
+		row := environments.Row{App: a}
+		for _, e := range board.Environments {
+			row.Cells = append(row.Cells, cellOf(b, e, a))
+		}
+		board.Rows = append(board.Rows, row)
+	}
+	return board
+}
+
+// cellOf is an app in an environment; attempts that are history are left out.
+func cellOf(b *deploy.Board, e models.Environment, a models.App) environments.Cell {
+	cell := b.Cell(e.ID, a.ID)
+	out := environments.Cell{Environment: e, Serving: cell.Active, Latest: cell.Latest, State: stageState(cell)}
+	if cell.Active != nil {
+		out.State = stageState(deploy.Cell{Active: cell.Active})
+		if cell.Latest != nil && cell.Latest.State.Ended() && cell.Latest.State != models.DeploymentFailed {
+			out.Latest = nil
+		}
+	}
+	return out
+}
+
+// Page shows one environment.
+func (h *Environments) Page(c echo.Context) error {
+	return h.environment(c, http.StatusOK, components.Form{})
+}
+
+func (h *Environments) environment(c echo.Context, status int, form components.Form) error {
+	ctx := c.Request().Context()
+	e, err := h.Deploy.Environment(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	b, err := h.Deploy.Board(ctx, e.TeamID, "")
+	if err != nil {
+		return err
+	}
+	role := models.PrincipalFrom(ctx).RoleIn(e.TeamID)
+	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
+		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
+	v := environments.PageView{
+		Environment: *e, Apps: b.Apps, Form: form,
+		CanChange: role.AtLeast(models.RoleDeveloper), CanDelete: role.AtLeast(models.RoleMaintainer),
+		Curl: p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable"),
+	}
+	for _, a := range b.Apps {
+		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a)})
+	}
+	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
+		return err
+	}
+	list, err := h.Deploy.List(ctx, deploy.Filter{EnvironmentID: e.ID, Page: models.Page{Cursor: c.QueryParam("cursor"), Limit: 20}})
+	if err != nil {
+		return err
+	}
+	v.History = list.Items
+	v.First, v.Next = pages(c, list.Next)
+	return Render(c, status, environments.Page(p, v))
+}
+
+// New is the form that makes an environment.
+func (h *Environments) New(c echo.Context) error { return h.form(c, http.StatusOK, components.Form{}) }
+
+func (h *Environments) form(c echo.Context, status int, form components.Form) error {
+	ctx := c.Request().Context()
+	teams, err := h.teams(ctx)
+	if err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "New environment", Nav: "environments", Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
+	v := environments.NewView{Form: form, Curl: p.Curl("POST", "/api/v1/environments", `{"team": "payments", "name": "staging"}`)}
+	for _, t := range teams {
+		if !models.PrincipalFrom(ctx).RoleIn(t.ID).AtLeast(models.RoleMaintainer) {
+			continue
+		}
+		targets, err := h.Deploy.GrantedTargets(ctx, t.ID)
+		if err != nil {
+			return err
+		}
+		v.Teams = append(v.Teams, environments.TeamTargets{Team: t, Targets: targets})
+	}
+	return Render(c, status, environments.New(p, v))
+}
+
+// Create makes an environment.
+func (h *Environments) Create(c echo.Context) error {
+	var in deploy.EnvironmentInput
+	if err := bind(c, &in); err != nil {
+		return err
+	}
+	e, err := h.Deploy.CreateEnvironment(c.Request().Context(), in)
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.form(c, problem.Of(c.Request().Context(), err).Status, form)
+	}
+	notify(c, "Environment "+e.Name+" made")
+	return c.Redirect(http.StatusSeeOther, environments.URL(*e))
+}
+
+// SetVariable sets a variable or a secret.
+func (h *Environments) SetVariable(c echo.Context) error {
+	in := deploy.VariableInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Name: c.FormValue("name"), Value: c.FormValue("value"), Secret: c.FormValue("secret") != ""}
+	v, err := h.Deploy.SetVariable(c.Request().Context(), in)
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		if in.Secret {
+			form.Values.Del("value") // a secret is never sent back
+		}
+		return h.environment(c, problem.Of(c.Request().Context(), err).Status, form)
+	}
+	notify(c, v.Name+" set")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#variables")
+}
+
+// DeleteVariable removes a variable or a secret.
+func (h *Environments) DeleteVariable(c echo.Context) error {
+	if err := h.Deploy.DeleteVariable(c.Request().Context(), c.Param("id"), c.Param("variable")); err != nil {
+		return err
+	}
+	notify(c, "Deleted")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#variables")
+}
+
+// Delete removes an environment in which nothing runs.
+func (h *Environments) Delete(c echo.Context) error {
+	ctx := c.Request().Context()
+	e, err := h.Deploy.Environment(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if c.FormValue("confirm") != e.Name {
+		err = models.Errorf(models.Invalid, "Type %s to confirm.", e.Name)
+	} else {
+		err = h.Deploy.DeleteEnvironment(ctx, e.ID)
+	}
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.environment(c, problem.Of(ctx, err).Status, form)
+	}
+	notify(c, "Environment "+e.Name+" deleted")
+	return c.Redirect(http.StatusSeeOther, "/environments")
+}

@@ -1,0 +1,170 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"slipway.dev/handlers/problem"
+	"slipway.dev/models"
+	"slipway.dev/services/catalog"
+	"slipway.dev/services/deploy"
+	"slipway.dev/views/admin"
+	"slipway.dev/views/components"
+	"slipway.dev/views/layout"
+)
+
+// Targets is the admin's pages about where containers run.
+type Targets struct {
+	*Base
+	Catalog *catalog.Service
+	Deploy  *deploy.Service
+}
+
+var targetCrumbs = []layout.Link{{Label: "Admin", Href: "/admin"}, {Label: "Targets", Href: "/admin/targets"}}
+
+// List shows all targets.
+func (h *Targets) List(c echo.Context) error {
+	ctx := c.Request().Context()
+	all, err := h.Deploy.Targets(ctx)
+	if err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "Admin", Nav: "admin", Tabs: admin.Tabs("targets")})
+	v := admin.TargetsView{Curl: p.Curl("GET", "/api/v1/targets", "")}
+	for _, t := range all {
+		row, err := h.row(ctx, t)
+		if err != nil {
+			return err
+		}
+		v.Targets = append(v.Targets, row)
+	}
+	return Render(c, http.StatusOK, admin.Targets(p, v))
+}
+
+// row is a target and how it is right now.
+func (h *Targets) row(ctx context.Context, t models.Target) (admin.TargetRow, error) {
+	row := admin.TargetRow{Target: t, State: "reachable"}
+	info, err := h.Deploy.CheckTarget(ctx, t.ID)
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		row.State, row.Message = "unreachable", e.Message
+		return row, nil
+	}
+	row.Message = info.Version
+	if info.Platform != "" {
+		row.Message += " on " + info.Platform
+	}
+	return row, err
+}
+
+// New is the form that adds a target.
+func (h *Targets) New(c echo.Context) error {
+	return h.form(c, http.StatusOK, admin.TargetView{Target: models.Target{Kind: h.Deploy.Kinds[0].Name, AllTeams: true}})
+}
+
+// Page is the form that changes a target.
+func (h *Targets) Page(c echo.Context) error {
+	return h.target(c, http.StatusOK, components.Form{})
+}
+
+func (h *Targets) target(c echo.Context, status int, form components.Form) error {
+	ctx := c.Request().Context()
+	t, granted, err := h.Deploy.Target(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	row, err := h.row(ctx, *t)
+	if err != nil {
+		return err
+	}
+	return h.form(c, status, admin.TargetView{Target: *t, Granted: granted, State: row.State, Message: row.Message, Form: form})
+}
+
+func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
+	kind, err := h.Deploy.KindOf(v.Target.Kind)
+	if err != nil {
+		return err
+	}
+	v.KindTitle, v.KindHelp = kind.Title, kind.Help
+	for _, f := range kind.Fields {
+		v.Fields = append(v.Fields, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required})
+	}
+	list, err := h.Catalog.Teams(c.Request().Context(), catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}})
+	if err != nil {
+		return err
+	}
+	v.Teams = list.Items
+	title := v.Target.Name
+	if title == "" {
+		title = "New target"
+	}
+	return Render(c, status, admin.Target(h.page(c, layout.Page{Title: title, Nav: "admin", State: v.State, Crumbs: targetCrumbs}), v))
+}
+
+// input is what the form says of a target of the kind.
+func (h *Targets) input(c echo.Context, kind string) (deploy.TargetInput, error) {
+	k, err := h.Deploy.KindOf(kind)
+	if err != nil {
+		return deploy.TargetInput{}, err
+	}
+	sent, err := c.FormParams()
+	if err != nil {
+		return deploy.TargetInput{}, models.Errorf(models.Invalid, "The form could not be read.")
+	}
+	in := deploy.TargetInput{Name: sent.Get("name"), Kind: kind, AllTeams: sent.Get("all_teams") != "", TeamIDs: sent["team_ids"], Settings: map[string]string{}}
+	for _, f := range k.Fields {
+		in.Settings[f.Name] = sent.Get(f.Name)
+	}
+	return in, nil
+}
+
+// Create adds a target.
+func (h *Targets) Create(c echo.Context) error {
+	kind := c.FormValue("kind")
+	in, err := h.input(c, kind)
+	if err != nil {
+		return err
+	}
+	t, err := h.Deploy.CreateTarget(c.Request().Context(), in)
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.form(c, problem.Of(c.Request().Context(), err).Status, admin.TargetView{Target: models.Target{Kind: kind, AllTeams: in.AllTeams}, Granted: in.TeamIDs, Form: form})
+	}
+	return c.Redirect(http.StatusSeeOther, "/admin/targets/"+t.ID)
+}
+
+// Update changes a target.
+func (h *Targets) Update(c echo.Context) error {
+	ctx := c.Request().Context()
+	t, _, err := h.Deploy.Target(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	in, err := h.input(c, t.Kind)
+	if err == nil {
+		_, err = h.Deploy.UpdateTarget(ctx, t.ID, in)
+	}
+	return h.done(c, "Saved", "/admin/targets/"+t.ID, err)
+}
+
+// Delete removes a target that no environment uses.
+func (h *Targets) Delete(c echo.Context) error {
+	return h.done(c, "Deleted", "/admin/targets", h.Deploy.DeleteTarget(c.Request().Context(), c.Param("id")))
+}
+
+// done leads on, or shows the form again with what is wrong.
+func (h *Targets) done(c echo.Context, text, to string, err error) error {
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.target(c, problem.Of(c.Request().Context(), err).Status, form)
+	}
+	notify(c, text)
+	return c.Redirect(http.StatusSeeOther, to)
+}

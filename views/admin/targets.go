@@ -1,0 +1,64 @@
+package admin
+
+import (
+	"slices"
+
+	"slipway.dev/models"
+	"slipway.dev/views/components"
+)
+
+// TargetsView is the list of targets.
+type TargetsView struct {
+	Targets []TargetRow
+	Curl    components.CurlExample
+}
+
+// TargetRow is a target and how it is now.
+type TargetRow struct {
+	Target  models.Target
+	State   string // reachable or unreachable
+	Message string
+}
+
+// TargetView is the form of one target.
+type TargetView struct {
+	Target    models.Target // without an id: a new one
+	KindTitle string
+	KindHelp  string
+	Fields    []TargetField
+	Teams     []models.Team
+	Granted   []string // ids of teams
+	State     string
+	Message   string
+	Form      components.Form
+}
+
+// TargetField is a setting that the target's kind has.
+type TargetField struct {
+	Name, Label, Help, Example string
+	Secret, Required           bool
+}
+
+func (v TargetView) action() string {
+	if v.Target.ID == "" {
+		return "/admin/targets"
+	}
+	return "/admin/targets/" + v.Target.ID
+}
+
+// field is the input of a setting; a secret's value is never shown.
+func (v TargetView) field(f TargetField) components.Field {
+	out := components.Field{Name: f.Name, Label: f.Label, Hint: f.Help, Placeholder: f.Example, Required: f.Required, Optional: !f.Required, Mono: true, Value: v.Target.Settings[f.Name]}
+	if f.Secret {
+		out.Type = "password"
+		out.Required = f.Required && v.Target.ID == ""
+	}
+	return out
+}
+
+func (v TargetView) grantedTo(t models.Team) bool {
+	if len(v.Form.Values) > 0 {
+		return slices.Contains(v.Form.Values["team_ids"], t.ID)
+	}
+	return slices.Contains(v.Granted, t.ID)
+}

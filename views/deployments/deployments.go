@@ -1,0 +1,170 @@
+// Package deployments holds the pages about deployments: what would change and the button that does it, and one
+// deployment with its phases, its instances and its log.
+package deployments
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/views/components"
+)
+
+// NewView is what a deployment would change.
+type NewView struct {
+	App          models.App
+	Environments []components.FilterLink
+	Environment  *models.Environment // nil: the team has none
+	Choices      []Choice
+	Plan         *Plan // nil where Form.Err says why there is none
+	Form         components.Form
+	CanDeploy    bool
+	Curl         components.CurlExample
+}
+
+// Choice is a build whose image can be deployed.
+type Choice struct {
+	Build   models.Build
+	Href    string
+	Current bool
+	Serving bool // it serves there now
+}
+
+// Plan says what changes.
+type Plan struct {
+	Image, Digest string // what people call it, and its digest
+	Build         *models.Build
+	Current       *models.Deployment
+	RollbackTo    *models.Deployment
+	Commits       []Commit
+	More, Back    bool
+	CommitsNote   string
+	Variables     []Change
+	Secrets       []Change
+	Size, Before  int64
+	URL           string
+	Checks        []Check
+	Ready         bool
+	ConfigHash    string
+}
+
+// Commit is one commit that comes or goes.
+type Commit struct {
+	ID, Subject, Author string
+	At                  time.Time
+}
+
+// Change is a variable or a secret that differs: added, removed or changed.
+type Change struct{ Name, Kind string }
+
+// Check is something that was looked at before.
+type Check struct {
+	Name    string
+	OK      bool
+	Message string
+}
+
+// PageView is one deployment.
+type PageView struct {
+	Deployment models.Deployment // with App, Environment, Build, Phases and Instances
+	Reason     string            // why it waits
+	Log        components.LogView
+	CanDeploy  bool
+	Earlier    *models.Deployment // what a failed one can go back to, or the one before
+	Curl       components.CurlExample
+	LogCurl    components.CurlExample
+}
+
+// URL is the deployment's page.
+func URL(d models.Deployment) string { return "/deployments/" + d.ID }
+
+// phaseNames are the phases as people call them.
+var phaseNames = map[string]string{
+	"pull": "Get the image", "start": "Start beside the old version", "health": "Wait until it is healthy", "switch": "Send requests to it",
+	"drain": "Let the old version finish its requests", "stop": "Stop the old version",
+}
+
+func phaseName(p models.DeploymentPhase) string {
+	if name, ok := phaseNames[p.Name]; ok {
+		return name
+	}
+	return p.Name
+}
+
+// transcript is the health check's story, of the last attempt.
+func transcript(d models.Deployment) []string {
+	for i := len(d.Phases) - 1; i >= 0; i-- {
+		if d.Phases[i].Name == "health" {
+			return d.Phases[i].Detail
+		}
+	}
+	return nil
+}
+
+// checked says how the health is checked.
+func checked(c models.DeploymentConfig) string {
+	switch c.Health {
+	case models.HealthTCP:
+		return fmt.Sprintf("TCP port %d accepts connections", c.Port)
+	case models.HealthImage:
+		return "the image's HEALTHCHECK"
+	}
+	path := c.HealthPath
+	if path == "" {
+		path = "/"
+	}
+	return fmt.Sprintf("GET %s on port %d", path, c.Port)
+}
+
+// did says what the deployment repeats.
+func did(d models.Deployment) string {
+	return map[models.DeploymentAction]string{models.ActionRollback: "a roll back", models.ActionRestart: "a restart", models.ActionStart: "a start after a stop"}[d.Action]
+}
+
+func mark(kind string) string {
+	return map[string]string{"added": "+", "removed": "−", "changed": "~"}[kind]
+}
+
+func markClass(kind string) string {
+	return map[string]string{"added": "add", "removed": "del"}[kind]
+}
+
+func outcomeOf(ok bool) string {
+	if ok {
+		return "succeeded"
+	}
+	return "failed"
+}
+
+// sizes says how large the image is, and how that differs.
+func sizes(p Plan) string {
+	if p.Size == 0 {
+		return "not known"
+	}
+	text := components.Bytes(p.Size) + " compressed"
+	switch {
+	case p.Before == 0 || p.Before == p.Size:
+		return text
+	case p.Size > p.Before:
+		return text + ", " + components.Bytes(p.Size-p.Before) + " more than now"
+	}
+	return text + ", " + components.Bytes(p.Before-p.Size) + " less than now"
+}
+
+// host is the address without its scheme, as people read it.
+func host(url string) string {
+	_, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return url
+	}
+	return rest
+}
+
+func phaseClass(p models.DeploymentPhase) string {
+	c := components.Tone(p.State)
+	if p.State == models.StepRunning {
+		c += " spins"
+	}
+	return c
+}

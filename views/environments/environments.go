@@ -1,0 +1,141 @@
+// Package environments holds the pages about environments: the board of what runs where, one environment with its
+// variables and history, and the form that makes one.
+package environments
+
+import (
+	"slipway.dev/models"
+	"slipway.dev/views/components"
+)
+
+// BoardView is what runs where, team by team.
+type BoardView struct {
+	Teams   []TeamBoard
+	CanMake bool // the reader is a maintainer of a team
+	Curl    components.CurlExample
+}
+
+// TeamBoard is the board of one team.
+type TeamBoard struct {
+	Team         models.Team
+	Environments []models.Environment
+	Rows         []Row
+	CanDeploy    bool
+}
+
+// Row is one app, with a cell for each environment.
+type Row struct {
+	App   models.App
+	Cells []Cell
+}
+
+// Cell is an app in an environment.
+type Cell struct {
+	Environment models.Environment
+	Serving     *models.Deployment
+	Latest      *models.Deployment // an attempt that does not serve and that matters now
+	State       string             // empty: nothing runs or ran
+}
+
+// PageView is one environment.
+type PageView struct {
+	Environment models.Environment // with Team and Target
+	Cells       []AppCell
+	Variables   []models.Variable
+	Apps        []models.App // of the team, for variables of one app
+	History     []models.Deployment
+	First, Next string
+	Form        components.Form // of a variable
+	CanChange   bool            // variables, deployments
+	CanDelete   bool
+	Curl        components.CurlExample
+}
+
+// AppCell is what one app runs in the environment.
+type AppCell struct {
+	App models.App
+	Cell
+}
+
+// NewView is the form that makes an environment.
+type NewView struct {
+	Form  components.Form
+	Teams []TeamTargets
+	Curl  components.CurlExample
+}
+
+// TeamTargets is a team that the reader maintains, with the targets that it may use.
+type TeamTargets struct {
+	Team    models.Team
+	Targets []models.Target
+}
+
+// URL is the environment's page.
+func URL(e models.Environment) string { return "/environments/" + e.ID }
+
+// teamOptions are the teams to choose from.
+func (v NewView) teamOptions() []components.Option {
+	var list []components.Option
+	for _, t := range v.Teams {
+		list = append(list, components.Option{Value: t.Team.ID, Label: t.Team.Name})
+	}
+	return list
+}
+
+// targetOptions are the targets of all those teams, each once.
+func (v NewView) targetOptions() []components.Option {
+	var list []components.Option
+	seen := map[string]bool{}
+	for _, t := range v.Teams {
+		for _, target := range t.Targets {
+			if !seen[target.ID] {
+				seen[target.ID] = true
+				list = append(list, components.Option{Value: target.ID, Label: target.Name, Sub: kindTitle(target.Kind)})
+			}
+		}
+	}
+	return list
+}
+
+func (v NewView) firstTarget() string {
+	if all := v.targetOptions(); len(all) > 0 {
+		return all[0].Value
+	}
+	return ""
+}
+
+func kindTitle(kind string) string {
+	if kind == "docker" {
+		return "Containers on a Docker Engine, behind Slipway's own proxy"
+	}
+	return kind
+}
+
+// appOptions are the apps that a variable can be for.
+func (v PageView) appOptions() []components.Option {
+	list := []components.Option{{Value: "", Label: "Every app"}}
+	for _, a := range v.Apps {
+		list = append(list, components.Option{Value: a.ID, Label: a.Name})
+	}
+	return list
+}
+
+func (v PageView) appName(id string) string {
+	for _, a := range v.Apps {
+		if a.ID == id {
+			return a.Name
+		}
+	}
+	return ""
+}
+
+// canRollBack tells whether the deployment can run again.
+func canRollBack(d models.Deployment) bool {
+	return !d.Active && (d.State == models.DeploymentSucceeded || d.State == models.DeploymentRolledBack)
+}
+
+// deploymentURL is the deployment's page.
+func deploymentURL(d models.Deployment) string { return "/deployments/" + d.ID }
+
+func deployHref(a models.App, e models.Environment) string {
+	return "/apps/" + a.ID + "/deploy?environment=" + e.ID
+}
