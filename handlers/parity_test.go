@@ -1,0 +1,117 @@
+package handlers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// twins are the calls of the API that do what the forms of the pages do.
+var twins = map[string]string{
+	"POST /repositories":            "POST /api/v1/repositories",
+	"POST /repositories/:id":        "PATCH /api/v1/repositories/:id",
+	"POST /repositories/:id/fetch":  "POST /api/v1/repositories/:id/fetch",
+	"POST /repositories/:id/apps":   "POST /api/v1/apps",
+	"POST /repositories/:id/delete": "DELETE /api/v1/repositories/:id",
+
+	"POST /apps/:id/settings": "PATCH /api/v1/apps/:id",
+	"POST /apps/:id/delete":   "DELETE /api/v1/apps/:id",
+	"POST /apps/:id/builds":   "POST /api/v1/apps/:id/builds",
+
+	"POST /builds/:id/cancel": "POST /api/v1/builds/:id/cancel",
+	"POST /builds/:id/retry":  "POST /api/v1/builds/:id/retry",
+
+	"POST /environments":                                "POST /api/v1/environments",
+	"POST /environments/:id/delete":                     "DELETE /api/v1/environments/:id",
+	"POST /environments/:id/variables":                  "PUT /api/v1/environments/:id/variables/:name",
+	"POST /environments/:id/variables/:variable/delete": "DELETE /api/v1/environments/:id/variables/:name",
+	"POST /environments/:id/deployments":                "POST /api/v1/environments/:id/deployments",
+
+	"POST /deployments/:id/cancel":   "POST /api/v1/deployments/:id/cancel",
+	"POST /deployments/:id/rollback": "POST /api/v1/deployments/:id/rollback",
+	"POST /deployments/:id/restart":  "POST /api/v1/deployments/:id/restart",
+	"POST /deployments/:id/stop":     "POST /api/v1/deployments/:id/stop",
+	"POST /deployments/:id/start":    "POST /api/v1/deployments/:id/start",
+
+	"POST /admin/targets":            "POST /api/v1/targets",
+	"POST /admin/targets/:id":        "PUT /api/v1/targets/:id",
+	"POST /admin/targets/:id/delete": "DELETE /api/v1/targets/:id",
+	"POST /admin/targets/:id/check":  "POST /api/v1/targets/:id/check",
+
+	"POST /tokens":            "POST /api/v1/tokens",
+	"POST /tokens/:id/revoke": "DELETE /api/v1/tokens/:id",
+
+	"POST /teams":                            "POST /api/v1/teams",
+	"POST /teams/:team/members/:user":        "PUT /api/v1/teams/:team/members/:user",
+	"POST /teams/:team/members/:user/remove": "DELETE /api/v1/teams/:team/members/:user",
+	"POST /teams/:team/settings":             "PATCH /api/v1/teams/:team",
+	"POST /teams/:team/tokens":               "POST /api/v1/tokens",
+
+	"POST /admin/users":                           "POST /api/v1/users",
+	"POST /admin/users/:id/admin":                 "PATCH /api/v1/users/:id",
+	"POST /admin/users/:id/admin/revoke":          "PATCH /api/v1/users/:id",
+	"POST /admin/users/:id/disable":               "PATCH /api/v1/users/:id",
+	"POST /admin/users/:id/enable":                "PATCH /api/v1/users/:id",
+	"POST /admin/users/:id/invite":                "POST /api/v1/users/:id/invite",
+	"POST /admin/users/:id/sessions/end":          "DELETE /api/v1/users/:id/sessions",
+	"POST /admin/users/:id/sessions/:session/end": "DELETE /api/v1/users/:id/sessions/:session",
+
+	"POST /account/sessions/end":          "DELETE /api/v1/users/:id/sessions",
+	"POST /account/sessions/:session/end": "DELETE /api/v1/users/:id/sessions/:session",
+}
+
+// ofBrowsers are what only a browser can mean: its own session, its passwords, and how it shows pages.
+var ofBrowsers = []string{
+	"POST /logout", "POST /setup/:token", "POST /invites/:token", "POST /account/password", "POST /theme", "POST /keys",
+}
+
+// ownNeeds are the forms whose call serves others too, and asks for less or more by what it is given.
+var ownNeeds = []string{"POST /account/sessions/end", "POST /account/sessions/:session/end", "POST /teams/:team/tokens"}
+
+func TestWhatABrowserCanDoTheAPICanDoForTheSamePeople(t *testing.T) {
+	t.Parallel()
+	registered := routesOf(newFixture(t))
+	for _, route := range registered {
+		method, path, _ := strings.Cut(route, " ")
+		if method == "GET" || strings.HasPrefix(path, "/api/") || slices.Contains(ofBrowsers, route) {
+			continue
+		}
+		twin := twins[route]
+		if !slices.Contains(registered, twin) {
+			t.Errorf("%q has no call in the API that does the same", route)
+			continue
+		}
+		if page, call := matrix[route].need, matrix[twin].need; page != call && !slices.Contains(ownNeeds, route) {
+			t.Errorf("%q is for every %s, %q for every %s", route, page, twin, call)
+		}
+	}
+}
+
+func TestTheAPIIsAccountableForEveryWrite(t *testing.T) {
+	t.Parallel()
+	f := newFull(t)
+	cookie, _ := f.caller(admin)
+	restore := f.snapshot()
+	for _, route := range routesOf(f.fixture) {
+		e, ok := matrix[route]
+		a := f.request(route, e)
+		if !ok || a.method == "GET" || e.need == needNothing || slices.Contains(ofBrowsers, route) {
+			continue
+		}
+		a.cookie = cookie
+		entries := f.entries()
+		before := f.state()
+		w := f.send(a)
+		if w.Code < 400 && f.state() != before && f.entries() == entries {
+			t.Errorf("%s changed something, and the audit log knows nothing of it", route)
+		}
+		restore()
+	}
+}
+
+// entries is how much the audit log knows.
+func (f *full) entries() (n int64) {
+	f.t.Helper()
+	f.must(f.db.Table("audit_entries").Count(&n).Error)
+	return n
+}
