@@ -208,7 +208,7 @@ func (b *tab) makeEnvironment() {
 func (b *tab) deploy() {
 	b.t.Helper()
 	b.toApp()
-	b.press(`//main//a[contains(normalize-space(), "Deploy")]`)
+	b.press(`//main//a[contains(@href, "/deploy?")]`)
 	b.see("What changes")
 	b.inspect("deploy")
 	b.press(`//main//form//button[contains(@class, "primary")]`)
