@@ -139,16 +139,9 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 	if err != nil {
 		return err
 	}
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	kept := make(chan []string, 1)
-	go func() { kept <- s.tail(reading, target, d) }()
-	removed := target.Remove(ctx, d.ID, grace)
-	wait := time.AfterFunc(500*time.Millisecond, stop) // the log of what is gone ends by itself
-	defer wait.Stop()
-	lines := <-kept
-	if removed != nil {
-		return removed
+	lines, err := s.removeAndListen(ctx, target, d, grace)
+	if err != nil {
+		return err
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		gone := models.Instance{State: models.InstanceStopped, LastLogs: lines, UpdatedAt: s.now()}
@@ -156,10 +149,27 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 	})
 }
 
-// tail follows the log of the deployment's instances to their end and returns its last lines.
-func (s *Service) tail(ctx context.Context, target Target, d *models.Deployment) (lines []string) {
+// removeAndListen removes the instances and returns their last lines. Those that
+// get no time to end are heard before, the others while they end.
+func (s *Service) removeAndListen(ctx context.Context, target Target, d *models.Deployment, grace time.Duration) ([]string, error) {
+	if grace == 0 {
+		lines := s.tail(ctx, target, d, false)
+		return lines, target.Remove(ctx, d.ID, 0)
+	}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	kept := make(chan []string, 1)
+	go func() { kept <- s.tail(reading, target, d, true) }()
+	err := target.Remove(ctx, d.ID, grace)
+	wait := time.AfterFunc(500*time.Millisecond, stop) // the log of what is gone ends by itself
+	defer wait.Stop()
+	return <-kept, err
+}
+
+// tail returns the last lines of the deployment's instances, with follow once they have ended.
+func (s *Service) tail(ctx context.Context, target Target, d *models.Deployment, follow bool) (lines []string) {
 	mask := s.maskerOf(d)
-	for line, err := range target.Logs(ctx, d.ID, LogOptions{Tail: keepLines, Follow: true}) {
+	for line, err := range target.Logs(ctx, d.ID, LogOptions{Tail: keepLines, Follow: follow}) {
 		if err != nil {
 			break
 		}

@@ -522,7 +522,7 @@ func cell(canDeploy bool, a models.App, c Cell) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = components.StateText(c.Latest.State).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = components.State(c.Latest.State).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

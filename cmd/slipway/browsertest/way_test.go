@@ -259,17 +259,18 @@ func (b *tab) buildAndDeployAgain() {
 func (b *tab) rollBack() {
 	b.t.Helper()
 	b.toApp()
-	b.press(`//main//a[contains(@href, "/deployments")]`)
+	b.press(`//main//header//nav//a[contains(@href, "/deployments")]`)
 	b.see("Deployments")
 	b.inspect("deployments")
 	b.press(`(//main//a[starts-with(@href, "/deployments/")])[last()]`)
 	b.see("Roll back")
-	b.press(`//main//*[self::button or self::a][starts-with(normalize-space(), "Roll back")]`)
+	b.press(`//main//button[@command="show-modal" and starts-with(normalize-space(), "Roll back")]`)
 	b.await("the rollback is confirmed or runs", `!!document.querySelector("dialog[open]") || document.body.innerText.includes("Succeeded")`)
 	if eval[bool](b, `!!document.querySelector("dialog[open]")`) {
 		b.inspect("rollback-dialog")
 		b.press(`//dialog[@open]//form//button[starts-with(normalize-space(), "Roll back")]`)
 	}
+	b.see("a roll back")
 	b.see("Succeeded")
 }
 
