@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,38 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/logs"
 )
+
+func TestABodyWithoutALengthIsCutAtTheLimit(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, headers := range []map[string]string{{}, {"Idempotency-Key": "k"}} {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", f.url+"/api/v1/teams", io.LimitReader(zeros{}, 100<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+f.token(f.Viewer, models.ScopeRead, models.ScopeWrite))
+		r.Header.Set("Content-Type", "application/json")
+		for name, value := range headers {
+			r.Header.Set(name, value)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("with %v: %d", headers, resp.StatusCode)
+		}
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
 
 // decode reads an answer's JSON.
 func decode[T any](t *testing.T, b []byte) T {

@@ -274,7 +274,9 @@ type frames struct {
 
 func follow(t *testing.T, f *fixture, path string, headers map[string]string) *frames {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", f.url+path, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // an event that never comes fails the test, and does not hang it
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "GET", f.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,8 +349,37 @@ func TestAStreamEndsWithTheSession(t *testing.T) {
 	if err := f.db.Where("user_id = ?", f.Viewer.ID).Delete(&models.Session{}).Error; err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, ok := s.next(); ok {
-		t.Error("an event came after the session's end")
+	if _, _, _, ok := s.next(); ok || s.scan.Err() != nil {
+		t.Errorf("the stream went on after the session's end: %v", s.scan.Err())
+	}
+}
+
+func TestAPrincipalHasABoundedNumberOfStreams(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	cookie := f.cookie(f.Viewer)
+	headers := map[string]string{"Cookie": cookie.Name + "=" + cookie.Value, "Accept": "text/event-stream"}
+	var open []*frames
+	for range 20 {
+		s := follow(t, f, "/live?topics=builds", headers)
+		if s.resp.StatusCode != 200 {
+			t.Fatalf("stream %d: %d", len(open)+1, s.resp.StatusCode)
+		}
+		open = append(open, s)
+	}
+	if s := follow(t, f, "/live?topics=builds", headers); s.resp.StatusCode != 429 {
+		t.Errorf("one more: %d", s.resp.StatusCode)
+	}
+	other := f.cookie(f.Developer)
+	if s := follow(t, f, "/live?topics=builds", map[string]string{"Cookie": other.Name + "=" + other.Value}); s.resp.StatusCode != 200 {
+		t.Errorf("somebody else: %d", s.resp.StatusCode)
+	}
+	open[0].resp.Body.Close()
+	deadline := time.Now().Add(10 * time.Second)
+	for follow(t, f, "/live?topics=builds", headers).resp.StatusCode != 200 {
+		if time.Now().After(deadline) {
+			t.Fatal("a closed stream still counts")
+		}
 	}
 }
 
