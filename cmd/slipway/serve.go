@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"slipway.dev/handlers"
+	"slipway.dev/handlers/web"
 	"slipway.dev/services/deploy/docker"
 	"slipway.dev/services/proxy"
 	"slipway.dev/static"
@@ -91,7 +92,7 @@ func (s *server) openHTTP() error {
 		return err
 	}
 	scheme, _, _ := strings.Cut(s.external, "://")
-	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Cookies: s.auth.CookieNames()}
+	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Cookies: s.auth.CookieNames(), Page: web.Visitor}
 	handler, err := s.handler(assets)
 	if err != nil {
 		return err
