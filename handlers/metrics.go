@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"slipway.dev/handlers/middleware"
+	"slipway.dev/services/jobs"
 )
 
 // metrics counts requests for Prometheus.
@@ -19,7 +21,7 @@ type metrics struct {
 	took     *prometheus.HistogramVec
 }
 
-func newMetrics(o Options) *metrics {
+func newMetrics(o Options, queue *jobs.Queue) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "slipway_http_requests_total", Help: "Requests answered, by part of the portal, method and status.",
@@ -35,7 +37,7 @@ func newMetrics(o Options) *metrics {
 	info.Set(1)
 	r := prometheus.NewRegistry()
 	r.MustRegister(m.requests, m.took, info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	r.MustRegister(o.Collectors...)
+	r.MustRegister(backlog{queue})
 	m.handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m
 }
@@ -72,4 +74,33 @@ func methodOf(method string) string {
 		return method
 	}
 	return "other"
+}
+
+// backlog tells what the queue holds and how many workers live, as the database says at that moment.
+type backlog struct{ queue *jobs.Queue }
+
+var (
+	jobsDesc    = prometheus.NewDesc("slipway_jobs", "Jobs that wait or run, by queue and state.", []string{"queue", "state"}, nil)
+	workersDesc = prometheus.NewDesc("slipway_workers", "Workers that live.", nil, nil)
+)
+
+func (backlog) Describe(to chan<- *prometheus.Desc) { to <- jobsDesc; to <- workersDesc }
+
+func (b backlog) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	alive, err := b.queue.Alive(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(workersDesc, err)
+		return
+	}
+	to <- prometheus.MustNewConstMetric(workersDesc, prometheus.GaugeValue, float64(alive))
+	depths, err := b.queue.Depths(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(jobsDesc, err)
+		return
+	}
+	for _, d := range depths {
+		to <- prometheus.MustNewConstMetric(jobsDesc, prometheus.GaugeValue, float64(d.Jobs), d.Queue, d.State)
+	}
 }

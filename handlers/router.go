@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/prometheus/client_golang/prometheus"
 	"slipway.dev/handlers/api"
 	"slipway.dev/handlers/middleware"
 	"slipway.dev/handlers/sse"
@@ -54,11 +53,10 @@ type Options struct {
 	Version        string         // of the program
 	TrustedProxies []netip.Prefix // whose forwarding headers count; none by default
 	Assets         *static.Assets
-	Ready          []Check                // what /readyz looks at
-	RatePerSecond  int                    // calls of the API that one token may make; 0: 50
-	RateBurst      int                    // calls that it may make at once; 0: 300
-	Recheck        time.Duration          // how often a stream's right is looked up anew; 0: 10 s
-	Collectors     []prometheus.Collector // what /metrics shows besides requests
+	Ready          []Check       // what /readyz looks at
+	RatePerSecond  int           // calls of the API that one token may make; 0: 50
+	RateBurst      int           // calls that it may make at once; 0: 300
+	Recheck        time.Duration // how often a stream's right is looked up anew; 0: 10 s
 }
 
 const (
@@ -98,7 +96,7 @@ func newSite(s Services, o Options) (*site, error) {
 	r.echo.IPExtractor = func(req *http.Request) string { return models.RequestFrom(req.Context()).IP }
 
 	streams := &sse.Streams{Auth: s.Auth, Recheck: o.Recheck}
-	numbers := newMetrics(o)
+	numbers := newMetrics(o, s.Builds.Jobs)
 	h := &site{services: s, routes: r, apps: "." + o.AppsDomain, own: hostOf(o.ExternalURL)}
 	r.system(&system{checks: o.Ready, metrics: numbers})
 	r.live(&live{events: s.Events, streams: streams})
