@@ -1,0 +1,89 @@
+package views_test
+
+import (
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/views/admin"
+	"slipway.dev/views/components"
+	"slipway.dev/views/deployments"
+	"slipway.dev/views/environments"
+)
+
+// aDeployment is one of a build in staging, with what it has in the state.
+func aDeployment(state models.DeploymentState) models.Deployment {
+	b := aBuild(142, models.BuildSucceeded, "Round totals half up", "main", "Mira Kovač", time.Hour, 1, 2, 3)
+	d := models.Deployment{
+		ID: "d-" + string(state), TeamID: "t1", AppID: "a1", EnvironmentID: "e2", Number: 31, State: state, Action: models.ActionDeploy, CreatedByName: "Mira Kovač",
+		ImageRepository: "localhost:8080/payments/checkout-api", ImageDigest: "sha256:9f3c2ab41be0d4c07e511aa0b81d9aa5d20c9e039f3c2ab41be0d4c07e511aa0", ImageTag: "main",
+		Config: models.DeploymentConfig{Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", Variables: map[string]string{"LOG_LEVEL": "info"}, Secrets: map[string]string{"API_KEY": "1f"}},
+		URL:    "http://checkout-api-staging.localhost:8080", CreatedAt: now.Add(-time.Hour), StartedAt: before(time.Hour), App: &checkout, Environment: &staging, Build: &b,
+		Phases: []models.DeploymentPhase{
+			{Seq: 1, Name: "pull", State: models.StepSucceeded, Message: "The engine has the image already.", StartedAt: before(time.Hour), FinishedAt: before(59 * time.Minute)},
+			{Seq: 2, Name: "start", State: models.StepSucceeded, StartedAt: before(59 * time.Minute), FinishedAt: before(58 * time.Minute)},
+			{Seq: 3, Name: "health", State: models.StepSucceeded, Detail: []string{"  0.02 s  GET :8080/healthz → connection refused", "  0.31 s  GET :8080/healthz → HTTP 200"}, StartedAt: before(58 * time.Minute), FinishedAt: before(57 * time.Minute)},
+		},
+		Instances: []models.Instance{{ID: "i1", Name: "slipway-payments-checkout-api-staging-0b81d9aa5d20", Address: "127.0.0.1:32801", State: models.InstanceHealthy, StartedAt: before(time.Hour), Restarts: 1}},
+	}
+	if state.Ended() {
+		d.FinishedAt = before(57 * time.Minute)
+	}
+	return d
+}
+
+func deploymentSample(name string, d models.Deployment, change func(*deployments.PageView)) sample {
+	p := testPage("checkout-api #142 in staging")
+	p.State, p.Meta, p.Nav, p.Live = deployments.State(d), deployments.Meta(d), "environments", []string{"deployment:" + d.ID}
+	v := deployments.PageView{Deployment: d, CanDeploy: true, Curl: p.Curl("POST", "/api/v1/deployments/d/rollback", ""), LogCurl: p.Curl("GET", "/api/v1/deployments/d/logs", ""),
+		Log: components.LogView{ID: "log", Title: "Log of the app", Raw: "/raw", Lines: components.Lines(1, []string{"listening on 8080", "\x1b[32mGET /healthz\x1b[0m"})}}
+	if change != nil {
+		change(&v)
+	}
+	return sample{name, deployments.Page(p, v)}
+}
+
+// runningSamples are the pages about what runs.
+func runningSamples() []sample {
+	serving := aDeployment(models.DeploymentSucceeded)
+	serving.Active = true
+	failed := aDeployment(models.DeploymentFailed)
+	code := 7
+	failed.Error = &models.DeploymentError{Stage: "health", Message: "The app did not become healthy in time.", ExitCode: &code, Logs: []string{"panic: no database", "exit status 2"}}
+	failed.Phases[2].State = models.StepFailed
+	waiting := aDeployment(models.DeploymentPending)
+	waiting.Phases, waiting.Instances = nil, nil
+	cells := []environments.Cell{{Environment: dev}, {Environment: staging, Serving: &serving, Latest: &failed, State: "healthy"}, {Environment: prod, Latest: &waiting, State: "deploying"}}
+	board := environments.TeamBoard{Team: *payments, Environments: []models.Environment{dev, staging, prod}, CanDeploy: true, Rows: []environments.Row{{App: checkout, Cells: cells}}}
+	stage := staging
+	stage.Team, stage.Target = payments, &models.Target{ID: "x", Name: "local", Kind: "docker"}
+	page := testPage("staging")
+	page.Meta = environments.Meta(stage)
+	plan := &deployments.Plan{
+		Image: "#142", Digest: serving.ImageDigest, Build: serving.Build, Current: &serving, Size: 48_200_000, Before: 47_000_000, URL: serving.URL, Ready: false, ConfigHash: "x",
+		Commits:   []deployments.Commit{{ID: serving.Build.Commit, Subject: "Round totals half up", Author: "Mira Kovač", At: now}},
+		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added"}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
+		Checks: []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
+	}
+	deploy := testPage("Deploy checkout-api")
+	envs := []components.FilterLink{{Label: "development", Href: "/a"}, {Label: "staging", Href: "/b", Current: true}}
+	choices := []deployments.Choice{{Build: *serving.Build, Href: "/x", Current: true}, {Build: *serving.Build, Href: "/y", Serving: true}}
+	back := *plan
+	back.RollbackTo, back.Back = &serving, true
+	return []sample{
+		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
+		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
+		{"environment", environments.Page(page, environments.PageView{
+			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1]}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
+			Variables: []models.Variable{{ID: "v1", Name: "LOG_LEVEL", Value: "info", UpdatedBy: "Mira", UpdatedAt: now}, {ID: "v2", Name: "API_KEY", Secret: true, Fingerprint: "1f2e3d", AppID: "a1", UpdatedAt: now}},
+		})},
+		{"environment-new", environments.New(testPage("New environment"), environments.NewView{Teams: []environments.TeamTargets{{Team: *payments, Targets: []models.Target{*stage.Target}}}})},
+		{"deploy", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true})},
+		{"deploy-back", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &back, CanDeploy: true})},
+		{"deploy-nowhere", deployments.New(deploy, deployments.NewView{App: checkout})},
+		deploymentSample("deployment", serving, func(v *deployments.PageView) { v.Earlier = &failed }),
+		deploymentSample("deployment-failed", failed, func(v *deployments.PageView) { v.Earlier = &serving }),
+		deploymentSample("deployment-waiting", waiting, func(v *deployments.PageView) { v.Reason = "Deployment #30 is under way in the same place." }),
+		{"targets", admin.Targets(testPage("Admin"), admin.TargetsView{Targets: []admin.TargetRow{{Target: *stage.Target, State: "reachable", Message: "Docker Engine 28.5 on linux/amd64"}, {Target: models.Target{ID: "y", Name: "lab", Kind: "docker", AllTeams: true}, State: "unreachable", Message: "The Docker Engine at tcp://lab:2375 does not answer."}}})},
+		{"target", admin.Target(testPage("local"), admin.TargetView{Target: *stage.Target, KindTitle: "Docker Engine", KindHelp: "Containers.", Teams: []models.Team{*payments}, State: "reachable", Message: "Docker Engine 28.5", Fields: []admin.TargetField{{Name: "host", Label: "Engine address", Help: "Where the engine listens.", Example: "unix:///var/run/docker.sock"}}})},
+	}
+}
