@@ -82,6 +82,7 @@ func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Qu
 	s.Queue = q
 	jobs.Register(q, s.Roll)
 	jobs.Register(q, s.RetireStopped)
+	jobs.Register(q, s.RemoveReleases)
 	q.Every(200*time.Millisecond, "reconcile", s.Reconcile)
 	return q
 }
