@@ -12,7 +12,7 @@ import (
 func TestNoAnswerToAWriteHoldsASecret(t *testing.T) {
 	t.Parallel()
 	f := newFull(t)
-	restore := f.snapshot()
+	changed := f.watch()
 	sent := 0
 	for _, c := range []who{viewer, maintainer, admin} {
 		cookie, token := f.caller(c)
@@ -27,7 +27,7 @@ func TestNoAnswerToAWriteHoldsASecret(t *testing.T) {
 			if w := f.send(a); strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), canary) {
 				t.Errorf("%s as %s tells a secret: %.300s", route, c, w.Body)
 			}
-			restore()
+			changed()
 		}
 	}
 	cookie, _ := f.caller(maintainer)

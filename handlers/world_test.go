@@ -198,6 +198,32 @@ func (f *full) state() string {
 	return fmt.Sprintf("%x", h.Sum64())
 }
 
+// writes counts the rows that were ever written: where it stays, so does the
+// state, and where it does not, the state may still be the same.
+func (f *full) writes() (n int64) {
+	f.t.Helper()
+	f.must(f.db.SQL.QueryRowContext(f.t.Context(), "SELECT total_changes()").Scan(&n))
+	return n
+}
+
+// watch returns a function that tells whether what is stored has changed, and brings it back.
+func (f *full) watch() (changed func() bool) {
+	f.t.Helper()
+	restore, state, written := f.snapshot(), f.state(), f.writes()
+	return func() bool {
+		f.t.Helper()
+		if f.writes() == written {
+			return false
+		}
+		same := f.state() == state
+		if !same {
+			restore()
+		}
+		written = f.writes()
+		return !same
+	}
+}
+
 func hashRows(h interface{ Write([]byte) (int, error) }, table string, rows *sql.Rows) error {
 	defer rows.Close()
 	columns, err := rows.Columns()
