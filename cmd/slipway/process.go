@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,8 +156,9 @@ func (p *process) openBuilds() error {
 	p.closers = append(p.closers, engine.Close)
 	p.builds = &builds.Service{
 		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Registry: p.registry, Remote: p.catalog.Remote,
-		Builders: map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
-		Dir:      filepath.Join(p.settings.Data, "builds"),
+		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
+		Dir:       filepath.Join(p.settings.Data, "builds"),
+		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 // that no job carries any more, logs of ended builds that were never closed.
 // Every worker runs it regularly.
 func (s *Service) Sweep(ctx context.Context) error {
-	return errors.Join(s.sweepFolders(ctx), s.requeueLost(ctx), s.closeLogs(ctx), s.Logs.Sweep(ctx))
+	return errors.Join(s.sweepFolders(ctx), s.requeueLost(ctx), s.closeLogs(ctx))
 }
 
 // sweepFolders removes the folders of attempts that are over. A folder is
