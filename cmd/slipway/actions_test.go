@@ -25,7 +25,12 @@ func TestABuildIsCanceledWithinTwoSecondsAndBuiltAgain(t *testing.T) {
 	app := w.app(t, "shop", slow, nil)
 	running, waiting := w.Queue(t, app.ID, "main"), w.Queue(t, app.ID, "main")
 	awaitLog(t, w.Portal, running.ID, "waiting")
-	for state, b := range map[string]slipwaytest.Build{"queued": waiting, "running": running} {
+	// The one that waits first: it would start as soon as the other one has ended.
+	for _, c := range []struct {
+		state string
+		build slipwaytest.Build
+	}{{"queued", waiting}, {"running", running}} {
+		state, b := c.state, c.build
 		if now := slipwaytest.Get[slipwaytest.Build](t, w.Client, "/api/v1/builds/"+b.ID); now.State != state {
 			t.Fatalf("the build is %s, want it %s", now.State, state)
 		}
