@@ -29,6 +29,18 @@ func (s BuildState) Ended() bool { return len(buildMoves[s]) == 0 }
 // CanBecome tells whether a build may move from s to next.
 func (s BuildState) CanBecome(next BuildState) bool { return slices.Contains(buildMoves[s], next) }
 
+// BuildTrigger says what asked for a build.
+type BuildTrigger string
+
+// The triggers of builds.
+const (
+	TriggerManual      BuildTrigger = "manual"       // a click, or a call of the API
+	TriggerPush        BuildTrigger = "push"         // a webhook about a push
+	TriggerPullRequest BuildTrigger = "pull_request" // a webhook about a pull or merge request
+	TriggerSchedule    BuildTrigger = "schedule"
+	TriggerForge       BuildTrigger = "forge" // a run that began at the forge by itself
+)
+
 // Lease says which worker process carries a build or a deployment. It holds as
 // long as that worker says that it lives; afterwards another may take over.
 // Every write of the work is conditional on the worker still holding the lease.
@@ -67,6 +79,7 @@ type Build struct {
 	Context           string
 	TimeoutSeconds    int
 	RetryOf           *string
+	Trigger           BuildTrigger
 	CreatedBy         string // user id, empty for tokens of a team
 	CreatedByName     string
 	QueuedAt          time.Time

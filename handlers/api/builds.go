@@ -11,29 +11,30 @@ import (
 
 // Build is one run that turns an app at a commit into an image.
 type Build struct {
-	ID            string             `json:"id"`
-	Number        int64              `json:"number" doc:"Counts per app."`
-	AppID         string             `json:"app_id"`
-	App           string             `json:"app" doc:"The app's name."`
-	Team          string             `json:"team" doc:"The owner's slug."`
-	State         models.BuildState  `json:"state" enum:"queued,running,succeeded,failed,canceled"`
-	WaitingFor    string             `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
-	Ref           string             `json:"ref" doc:"As asked: a branch, a tag or a commit."`
-	RefKind       string             `json:"ref_kind" enum:"branch,tag,commit"`
-	Commit        string             `json:"commit"`
-	CommitSubject string             `json:"commit_subject"`
-	CommitAuthor  string             `json:"commit_author"`
-	Dockerfile    string             `json:"dockerfile"`
-	Context       string             `json:"context"`
-	NoCache       bool               `json:"no_cache"`
-	RetryOf       *string            `json:"retry_of,omitempty" doc:"The build that this one repeats."`
-	CreatedBy     string             `json:"created_by" doc:"A name, for people."`
-	Image         *BuiltImage        `json:"image" doc:"Null before it is pushed."`
-	Steps         []BuildStep        `json:"steps" nullable:"false" doc:"Empty in lists."`
-	Timings       Timings            `json:"timings"`
-	Error         *models.BuildError `json:"error" doc:"Why it failed, with evidence."`
-	Warnings      []string           `json:"warnings,omitempty"`
-	CreatedAt     time.Time          `json:"created_at"`
+	ID            string              `json:"id"`
+	Number        int64               `json:"number" doc:"Counts per app."`
+	AppID         string              `json:"app_id"`
+	App           string              `json:"app" doc:"The app's name."`
+	Team          string              `json:"team" doc:"The owner's slug."`
+	State         models.BuildState   `json:"state" enum:"queued,running,succeeded,failed,canceled"`
+	WaitingFor    string              `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
+	Ref           string              `json:"ref" doc:"As asked: a branch, a tag or a commit."`
+	RefKind       string              `json:"ref_kind" enum:"branch,tag,commit"`
+	Commit        string              `json:"commit"`
+	CommitSubject string              `json:"commit_subject"`
+	CommitAuthor  string              `json:"commit_author"`
+	Dockerfile    string              `json:"dockerfile"`
+	Context       string              `json:"context"`
+	NoCache       bool                `json:"no_cache"`
+	RetryOf       *string             `json:"retry_of,omitempty" doc:"The build that this one repeats."`
+	Trigger       models.BuildTrigger `json:"trigger" enum:"manual,push,pull_request,schedule,forge" doc:"What asked for it."`
+	CreatedBy     string              `json:"created_by" doc:"A name, for people."`
+	Image         *BuiltImage         `json:"image" doc:"Null before it is pushed."`
+	Steps         []BuildStep         `json:"steps" nullable:"false" doc:"Empty in lists."`
+	Timings       Timings             `json:"timings"`
+	Error         *models.BuildError  `json:"error" doc:"Why it failed, with evidence."`
+	Warnings      []string            `json:"warnings,omitempty"`
+	CreatedAt     time.Time           `json:"created_at"`
 }
 
 // BuiltImage is what a build pushed.
@@ -152,7 +153,7 @@ func buildOf(b *models.Build) Build {
 	out := Build{
 		ID: b.ID, Number: b.Number, AppID: b.AppID, State: b.State, Ref: b.Ref, RefKind: b.RefKind, Commit: b.Commit,
 		CommitSubject: b.CommitSubject, CommitAuthor: b.CommitAuthor, Dockerfile: b.Dockerfile, Context: b.Context, NoCache: b.NoCache,
-		RetryOf: b.RetryOf, CreatedBy: b.CreatedByName, Steps: sliceOf(b.Steps, stepOf), Timings: timingsOf(b.QueuedAt, b.StartedAt, b.FinishedAt),
+		RetryOf: b.RetryOf, Trigger: b.Trigger, CreatedBy: b.CreatedByName, Steps: sliceOf(b.Steps, stepOf), Timings: timingsOf(b.QueuedAt, b.StartedAt, b.FinishedAt),
 		Error: b.Error, Warnings: b.Warnings, CreatedAt: b.CreatedAt.UTC(),
 	}
 	if b.App != nil {

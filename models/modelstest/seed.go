@@ -50,7 +50,7 @@ func Seed(t testing.TB, db *models.Database) *World {
 		CredentialKind: models.CredentialNone, State: models.RepositoryReady, CreatedAt: now, UpdatedAt: now}
 	w.App = &models.App{ID: models.NewID(), TeamID: w.Team.ID, RepositoryID: w.Repository.ID, Name: "checkout", Dockerfile: "Dockerfile", Context: ".",
 		Builder: models.BuilderBuildKit, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", BuildTimeout: 1800, BuildCount: 1, CreatedAt: now, UpdatedAt: now}
-	w.Build = &models.Build{ID: models.NewID(), TeamID: w.Team.ID, AppID: w.App.ID, Number: 1, State: models.BuildQueued, Ref: "main", RefKind: "branch",
+	w.Build = &models.Build{ID: models.NewID(), TeamID: w.Team.ID, AppID: w.App.ID, Number: 1, State: models.BuildQueued, Trigger: models.TriggerManual, Ref: "main", RefKind: "branch",
 		Commit: "0123456789abcdef0123456789abcdef01234567", Dockerfile: "Dockerfile", Context: ".", TimeoutSeconds: 1800, QueuedAt: now, CreatedAt: now}
 	w.Target = &models.Target{ID: models.NewID(), Name: "local", Kind: "docker", AllTeams: true, CreatedAt: now, UpdatedAt: now}
 	w.Environment = &models.Environment{ID: models.NewID(), TeamID: w.Team.ID, TargetID: w.Target.ID, Name: "dev", CreatedAt: now, UpdatedAt: now}

@@ -24,6 +24,7 @@ type QueueInput struct {
 	AppID   string
 	Ref     string
 	NoCache bool
+	Trigger models.BuildTrigger // empty: manual
 }
 
 // Queue queues a build of the app at the commit that the ref names now; the
@@ -38,6 +39,9 @@ func (s *Service) Queue(ctx context.Context, in QueueInput) (*models.Build, erro
 		return nil, err
 	}
 	b := newBuild(ctx, app)
+	if in.Trigger != "" {
+		b.Trigger = in.Trigger
+	}
 	b.Ref, b.RefKind, b.NoCache = at.Ref, string(at.Kind), in.NoCache
 	b.Commit, b.CommitSubject, b.CommitAuthor = at.Commit.ID, at.Commit.Subject, at.Commit.Author
 	return b, s.insert(ctx, b, app, "build.queue")
@@ -65,7 +69,7 @@ func (s *Service) Retry(ctx context.Context, id string) (*models.Build, error) {
 
 func newBuild(ctx context.Context, app *models.App) *models.Build {
 	b := &models.Build{
-		ID: models.NewID(), TeamID: app.TeamID, AppID: app.ID, App: app, State: models.BuildQueued,
+		ID: models.NewID(), TeamID: app.TeamID, AppID: app.ID, App: app, State: models.BuildQueued, Trigger: models.TriggerManual,
 		Dockerfile: app.Dockerfile, Context: app.Context, TimeoutSeconds: app.BuildTimeout,
 	}
 	if b.TimeoutSeconds <= 0 {
