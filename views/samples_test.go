@@ -66,7 +66,7 @@ func aBuild(number int64, state models.BuildState, subject, ref, who string, age
 		CommitSubject: subject, CreatedByName: who, QueuedAt: now.Add(-age), App: &checkout,
 	}
 	at := now.Add(-age)
-	if state != models.BuildQueued {
+	if state != models.BuildQueued && state != models.BuildWaiting {
 		began := at
 		b.StartedAt = &began
 	}
@@ -108,6 +108,8 @@ func sampleBuilds() []models.Build {
 		Output: []string{"go: downloading github.com/labstack/echo/v4 v4.16.0", "\x1b[31m# acme/checkout/cart\x1b[0m", "cart/totals.go:41:9: undefined: money.Round", "cart/totals.go:58:2: too many return values", "\thave (money.Amount, error)", "\twant (money.Amount)"},
 	}
 	canceled := aBuild(138, models.BuildCanceled, "WIP: try a distroless base", "exp/distroless", "Ana Lima", 30*time.Hour, 2, .1, .1, .1, 13)
+	pushed := aBuild(145, models.BuildQueued, "Say who pushed", "main", "mira", 10*time.Second)
+	pushed.Trigger = models.TriggerPush
 	return []models.Build{
 		aBuild(143, models.BuildRunning, "Retry idempotency keys on 409", "main", "Mira Kovač", 54*time.Second, 2, .1, .1, .1, 6.8, 45),
 		good,
@@ -116,6 +118,7 @@ func sampleBuilds() []models.Build {
 		aBuild(139, models.BuildSucceeded, "Fix rounding on multi-currency refunds", "main", "Jonas Weiß", 26*time.Hour, 2, .1, .1, .1, 9, 80, 1, 15),
 		canceled,
 		aBuild(137, models.BuildQueued, "Queue me", "main", "Ana Lima", 20*time.Second),
+		pushed, ofAFork(),
 	}
 }
 
@@ -172,6 +175,14 @@ func buildSample(name string, b models.Build, reason string) sample {
 		LogCurl:   p.Curl("GET", "/api/v1/builds/b/logs", "").For("Read the log"),
 		BuildCurl: p.Curl("POST", "/api/v1/apps/a1/builds", `{"ref": "main"}`).For("Build"),
 	})}
+}
+
+// ofAFork is a build that waits for somebody to approve it.
+func ofAFork() models.Build {
+	b := aBuild(144, models.BuildWaiting, "Round refunds up", "refs/pull/7/head", "stranger", 3*time.Minute)
+	b.RefKind, b.Trigger, b.Untrusted = models.RefPullRequest, models.TriggerPullRequest, true
+	b.PullRequest = models.PullRequest{Number: 7, Title: "Round refunds up", URL: "https://github.com/acme/checkout/pull/7", Source: "refunds", Fork: true}
+	return b
 }
 
 func appPage(tab string) layout.Page {
@@ -244,6 +255,7 @@ func samples() []sample {
 		buildSample("build-succeeded", list[1], ""),
 		buildSample("build-failed", list[3], ""),
 		buildSample("build-queued", list[6], "2 builds are ahead of this one; it starts when a worker is free."),
+		buildSample("build-waiting", ofAFork(), "Pull request #7 comes from a fork, so nothing of it runs before somebody of the team has looked at commit 9f3c2ab41be0 and approved it. The approval is for this commit alone."),
 		{"build-new", builds.New(testPage("Build checkout-api"), newView())},
 		{"repositories", repositories.List(testPage("Repositories"), repositories.ListView{Repositories: []models.Repository{*shop, failed}, Apps: map[string]int{"r1": 2}, CanMake: true})},
 		{"repositories-empty", repositories.List(testPage("Repositories"), repositories.ListView{CanMake: true})},

@@ -160,7 +160,7 @@ func TestWhatIsWrongWithAConnectionIsSaidAtTheField(t *testing.T) {
 		{forges.NewConnection{Kind: models.ForgeGeneric, Name: strings.Repeat("x", 81)}, "name", "1 to 80"},
 		{forges.NewConnection{Kind: models.ForgeGitLab, Credential: models.ConnectionApp}, "credential", "GitLab can't"}, {forges.NewConnection{Kind: models.ForgeGitLab, Credential: "basic"}, "credential", "GitLab can't"},
 		{token(""), "token", "needed"}, {token("a b"), "token", "without spaces"}, {token("a\nb"), "token", "without spaces"}, {token(strings.Repeat("x", 5000)), "token", "one line"},
-		{app("app_id", "x"), "app_id", "number"}, {app("installation_id", ""), "installation_id", "needed"}, {app("private_key", "hello"), "private_key", "PEM"},
+		{app("app_id", "x"), "app_id", "number"}, {app("installation_id", ""), "installation_id", "Installation ID is needed"}, {app("private_key", "hello"), "private_key", "PEM"},
 		{app("private_key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: other}))), "private_key", "RSA"},
 		{app("token", "x"), "token", "no such setting"},
 	} {

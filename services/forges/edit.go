@@ -127,7 +127,7 @@ func (f Field) fault(value string, moved bool) string {
 	case value == "" && moved && f.Secret:
 		return "The address names another host: give this too. The old one is not sent there."
 	case value == "":
-		return "This is needed."
+		return f.Label + " is needed."
 	}
 	return f.check(value)
 }
