@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/models"
@@ -47,6 +48,9 @@ func (h *Deliveries) List(c echo.Context) error {
 		v.Of = "one connection"
 	}
 	v.First, v.Next = pages(c, list.Next)
+	if slices.ContainsFunc(list.Items, func(d models.Delivery) bool { return d.State == models.DeliveryReceived }) {
+		p.Reload = 3
+	}
 	return Render(c, http.StatusOK, deliveries.List(p, v))
 }
 

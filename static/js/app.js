@@ -174,7 +174,8 @@ if (live) {
   new Stream(live.dataset.live, (kind) => {
     if (kind === "change") soon();
     if (kind === "open") {
-      if (seen) soon(); // events may have been missed while the tab was hidden
+      // Events may have been missed while the tab was hidden, or, on a page that waits for one, before the stream was there.
+      if (seen || $("head noscript")) soon();
       seen = true;
     }
   });
