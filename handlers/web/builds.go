@@ -72,7 +72,7 @@ func (h *Builds) Page(c echo.Context) error {
 	p := h.page(c, buildFrame(b))
 	v := views.PageView{
 		Build: *b, CanBuild: models.PrincipalFrom(ctx).RoleIn(b.TeamID).AtLeast(models.RoleDeveloper),
-		BuildCurl:   p.Curl("POST", "/api/v1/apps/"+b.AppID+"/builds", `{"ref": "`+b.Ref+`"}`).For("Build this"),
+		BuildCurl:   p.Curl("POST", "/api/v1/apps/"+b.AppID+"/builds", `{"ref": "`+askedRef(b)+`"}`).For("Build this"),
 		ApproveCurl: p.Curl("POST", "/api/v1/builds/"+b.ID+"/approve", `{"commit": "`+b.Commit+`"}`).For("Approve this commit"),
 		LogCurl:     p.Curl("GET", "/api/v1/builds/"+b.ID+"/logs", "").For("Read the log"),
 	}
@@ -86,6 +86,14 @@ func (h *Builds) Page(c echo.Context) error {
 		return err
 	}
 	return Render(c, http.StatusOK, views.Page(p, v))
+}
+
+// askedRef is what to ask for to get the same build again; the head of a pull request is asked for by its commit.
+func askedRef(b *models.Build) string {
+	if b.RefKind == models.RefPullRequest {
+		return b.Commit
+	}
+	return b.Ref
 }
 
 // buildFrame is the page around a build.

@@ -3,6 +3,7 @@ package builds_test
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 
 	"gorm.io/gorm"
@@ -99,4 +100,41 @@ func TestABuildThatWaitsForApprovalCanBeCanceledAndIsInTheList(t *testing.T) {
 	}
 	_, err = w.builds.Approve(w.as(t, w.Developer), b.ID, "")
 	wantCode(t, err, models.Conflict)
+}
+
+func TestABuildThatWasSupersededNeverBeginsAndOneThatBeganIsNotSuperseded(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		w := newWorld(t, db)
+		var mu sync.Mutex
+		begun := map[string]bool{}
+		w.direct(func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
+			mu.Lock()
+			begun[r.BuildID] = true
+			mu.Unlock()
+			return pushSomething(ctx, r, emit)
+		})
+		start(t, w.builds.Jobs)
+		main := w.repo.Git(t, "rev-parse", "main")
+		var last *models.Build
+		for range 25 {
+			last = w.triggered(t, builds.Triggered{Trigger: models.TriggerPush, Ref: "main", RefKind: "branch", Commit: main})
+		}
+		w.wait(t, last.ID, models.BuildSucceeded)
+		var all []models.Build
+		if err := db.Order("number").Find(&all).Error; err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range all {
+			if !b.State.Ended() {
+				b = *w.wait(t, b.ID, models.BuildSucceeded)
+			}
+			mu.Lock()
+			ran := begun[b.ID]
+			mu.Unlock()
+			if canceled := b.State == models.BuildCanceled; canceled == ran || canceled && b.StartedAt != nil {
+				t.Errorf("build %s is %s, began: %v, %v", b.Title(), b.State, ran, b.StartedAt)
+			}
+		}
+	})
 }
