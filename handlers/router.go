@@ -29,6 +29,7 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/static"
 )
 
@@ -45,6 +46,7 @@ type Services struct {
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
+	Schedules   *schedules.Service
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
@@ -210,7 +212,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Hooks: s.Hooks,
+		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Hooks: s.Hooks, Schedules: s.Schedules,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

@@ -45,6 +45,8 @@ var siblings = map[string][]string{
 	"services/images":  {"services/registry"},
 	"services/deploy":  {"services/git", "services/images", "services/registry", "services/builds", "services/deploy"},
 	"services/git":     {},
+
+	"services/schedules": {"services/builds", "services/git"},
 }
 
 type goPackage struct {

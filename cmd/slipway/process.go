@@ -36,6 +36,7 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 )
 
@@ -70,6 +71,8 @@ type process struct {
 	hooks    *hooks.Service
 	proxy    *proxy.Service // nil in a process that only works
 	keys     *idempotency.Service
+
+	schedules *schedules.Service
 
 	working    bool // takes jobs
 	cancel     context.CancelFunc
@@ -165,6 +168,7 @@ func (p *process) openBuilds() error {
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
+	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
 	p.hooks = &hooks.Service{DB: p.db, Jobs: p.queue, Forges: p.forges, Builds: p.builds, Git: p.git, Remote: p.catalog.Remote, Refresh: p.catalog.Refresh}
 	return nil
 }
@@ -187,6 +191,7 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.schedules.Register(p.queue)
 	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
@@ -207,7 +212,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Hooks: p.hooks,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Hooks: p.hooks, Schedules: p.schedules,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 )
 
 // Prefix is the path under which all calls are.
@@ -39,6 +40,7 @@ type Services struct {
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
+	Schedules   *schedules.Service
 }
 
 // API is the calls and their description.
@@ -62,6 +64,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.deliveries()
 	a.apps()
 	a.builds()
+	a.schedules()
 	a.images()
 	a.targets()
 	a.environments()
