@@ -113,7 +113,8 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
 	runs.Register(queue)
-	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url}
+	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: (&outbound.Guard{}).HTTPClient()}
+	runs.Changed = connections.BuildChanged
 	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
 	deliveries.Register(queue)
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}

@@ -167,6 +167,7 @@ func (p *process) openBuilds() error {
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
+		Changed:   p.forges.BuildChanged,
 	}
 	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
 	p.hooks = &hooks.Service{DB: p.db, Jobs: p.queue, Forges: p.forges, Builds: p.builds, Git: p.git, Remote: p.catalog.Remote, Refresh: p.catalog.Refresh}
@@ -192,6 +193,7 @@ func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
 	p.schedules.Register(p.queue)
+	p.forges.Register(p.queue)
 	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)

@@ -37,7 +37,7 @@ func (s *Service) approve(ctx context.Context, tx *gorm.DB, b *models.Build) err
 		return s.notWaiting(tx, b)
 	}
 	b.State, b.QueuedAt, b.ApprovedAt, b.ApprovedBy, b.ApprovedByName = models.BuildQueued, now, &now, who.UserID, who.Name
-	if err := record(ctx, tx, b, b.App, "build.approve"); err != nil {
+	if err := s.record(ctx, tx, b, b.App, "build.approve"); err != nil {
 		return err
 	}
 	return s.Jobs.Insert(ctx, tx, jobs.QueueBuilds, Args{b.ID})

@@ -118,7 +118,7 @@ func (s *Service) insertIn(ctx context.Context, tx *gorm.DB, b *models.Build, ap
 	if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {
 		return err
 	}
-	if err := record(ctx, tx, b, app, action); err != nil {
+	if err := s.record(ctx, tx, b, app, action); err != nil {
 		return err
 	}
 	if b.State == models.BuildWaiting {

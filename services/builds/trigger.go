@@ -140,5 +140,5 @@ func (s *Service) dropOne(ctx context.Context, tx *gorm.DB, b *models.Build, why
 	if err := logs.End(tx, b.ID); err != nil {
 		return false, err
 	}
-	return true, publish(tx, b, "build.canceled")
+	return true, s.publish(tx, b, "build.canceled")
 }
