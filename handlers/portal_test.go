@@ -72,6 +72,8 @@ func (f *full) plantHostileText() {
 		f.t.Fatal(err)
 	}
 	update(&models.Connection{}, f.places["connection"], map[string]any{"name": hostile, "base_url": "javascript:alert(1)//" + hostile})
+	update(&models.Schedule{}, f.places["schedule"], map[string]any{"ref": hostile, "error": hostile, "last_outcome": models.ScheduleFailed})
+	f.report(f.Build, f.places["connection"], hostile)
 	f.create(&models.BuildStep{BuildID: f.Build.ID, ID: "hostile", Seq: 1, Name: hostile, State: models.StepFailed})
 	f.create(&models.Ref{RepositoryID: f.Repository.ID, Kind: models.RefTag, Name: hostile, Commit: f.Build.Commit, Subject: hostile, Author: hostile, CommittedAt: f.db.NowFunc()})
 	f.plantInDeployment(f.places["deployment"])

@@ -191,7 +191,7 @@ func (f *full) addPeople() {
 	f.places["maintainer"] = f.Maintainer.ID
 }
 
-func (f *full) must(err error) {
+func (f *fixture) must(err error) {
 	f.t.Helper()
 	if err != nil {
 		f.t.Fatal(err)
