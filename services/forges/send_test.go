@@ -360,6 +360,25 @@ func TestALatePendingNeverOverwritesSuccess(t *testing.T) {
 	})
 }
 
+func TestWhatGitLabKnowsAlreadyIsTold(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, modelstest.DB(t)), forgetest.NewGitLab(t, "acme/shop")
+	w.host(t, g.URL, w.token(t, models.ForgeGitLab, g.URL, g.Token))
+	w.becomes(t, w.Build, models.BuildRunning)
+	w.send(t)
+	w.becomes(t, w.Build, models.BuildQueued) // its worker died; GitLab knows no way back
+	w.send(t)
+	if r := w.report(t, w.Build); r.Sent != "pending" || r.Error != "" {
+		t.Errorf("back in the queue: %+v", r)
+	}
+	g.Fail(forgetest.Answer(http.StatusBadRequest, "Cannot transition status via :succeed from :canceled"))
+	w.becomes(t, w.Build, models.BuildSucceeded)
+	w.send(t)
+	if r := w.report(t, w.Build); r.Sent == "success" || !strings.Contains(r.Error, "from :canceled") {
+		t.Errorf("canceled at GitLab: %+v", r)
+	}
+}
+
 func TestTwoWorkersTellEachStateOnce(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {

@@ -94,10 +94,15 @@ func (s *Service) tellGitLab(ctx context.Context, o Opened, st status) error {
 		body["ref"] = st.ref
 	}
 	err = r.call(ctx, http.MethodPost, fmt.Sprintf("projects/%s/statuses/%s", gitlabProject(st.path, st.externalID), url.PathEscape(st.commit)), body, nil)
-	if a, ok := answerOf(err); ok && a.status == http.StatusBadRequest && strings.Contains(a.message, "Cannot transition status") {
-		return nil // GitLab has this state already, or one that only comes after it
+	if a, ok := answerOf(err); ok && a.status == http.StatusBadRequest && knows(st.word, a.message) {
+		return nil
 	}
 	return err
+}
+
+// knows tells whether GitLab refused the state because the commit has it already, or one that comes after it.
+func knows(word, message string) bool {
+	return strings.Contains(message, "Cannot transition status") && (word == "pending" || word == "running" || strings.Contains(message, "from :"+word))
 }
 
 // gitlabProject is how GitLab's API names a project: by its id, or by its whole path, escaped.

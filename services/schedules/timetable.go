@@ -1,6 +1,7 @@
 package schedules
 
 import (
+	"regexp"
 	"strings"
 	"time"
 	_ "time/tzdata" // so that a time zone is known on every machine
@@ -14,6 +15,9 @@ const minPause = 5 * time.Minute
 
 // everyHour marks, in the parser's set of hours, a field that begins with a star.
 const everyHour = 1 << 63
+
+// zoneForm leaves out what is not the same on every machine, such as localtime and right/UTC.
+var zoneForm = regexp.MustCompile(`^[A-Z][A-Za-z0-9_+/-]*$`)
 
 // parser reads the five fields of crontab(5) and its words, such as @daily. A day counts when the day of the month or
 // the day of the week fits, where both are given.
@@ -34,7 +38,7 @@ func newTimetable(expression, zone string) (timetable, error) {
 	wrong := map[string]string{}
 	t := timetable{}
 	var err error
-	if t.zone, err = time.LoadLocation(zone); err != nil || zone == "" || zone == "Local" {
+	if t.zone, err = time.LoadLocation(zone); err != nil || !zoneForm.MatchString(zone) || zone == "Local" {
 		wrong["time_zone"] = "Use the name of a time zone in the IANA database, such as Europe/Berlin or UTC."
 	}
 	if t.spec, err = parse(expression); err != nil {

@@ -66,7 +66,7 @@ func TestWhatIsNoTimetableNamesItsField(t *testing.T) {
 		{"", "UTC", "cron"}, {"nonsense", "UTC", "cron"}, {"* * *", "UTC", "cron"}, {"0 0 0 1 1 1", "UTC", "cron"},
 		{"61 * * * *", "UTC", "cron"}, {"0 0 30 2 *", "UTC", "cron"}, {"* * * * *", "UTC", "cron"}, {"*/4 * * * *", "UTC", "cron"}, {"58,1 * * * *", "UTC", "cron"},
 		{"@every 1h", "UTC", "cron"}, {"TZ=UTC 0 0 * * *", "UTC", "cron"}, {"CRON_TZ=../../etc/passwd 0 0 * * *", "UTC", "cron"}, {"TZ=0", "UTC", "cron"}, {"@reboot", "UTC", "cron"},
-		{"0 0 * * *", "", "time_zone"}, {"0 0 * * *", "Local", "time_zone"}, {"0 0 * * *", "Mars/Olympus", "time_zone"}, {"0 0 * * *", "../../etc/passwd", "time_zone"}, {"0 0 * * *", "/etc/localtime", "time_zone"},
+		{"0 0 * * *", "", "time_zone"}, {"0 0 * * *", "Local", "time_zone"}, {"0 0 * * *", "Mars/Olympus", "time_zone"}, {"0 0 * * *", "../../etc/passwd", "time_zone"}, {"0 0 * * *", "/etc/localtime", "time_zone"}, {"0 0 * * *", "localtime", "time_zone"}, {"0 0 * * *", "right/UTC", "time_zone"},
 	} {
 		_, err := newTimetable(c.cron, c.zone)
 		told, ok := err.(*models.Error)
