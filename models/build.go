@@ -83,6 +83,7 @@ type Build struct {
 	CreatedBy         string // user id, empty for tokens of a team
 	CreatedByName     string
 	QueuedAt          time.Time
+	FrontAt           *time.Time // when an admin moved it to the front of the queue
 	StartedAt         *time.Time
 	FinishedAt        *time.Time
 	CancelRequestedAt *time.Time

@@ -162,7 +162,7 @@ func logLines() []components.Line {
 	})
 }
 
-func buildSample(name string, b models.Build, reason string) sample {
+func buildSample(name string, b models.Build, reason models.Wait) sample {
 	p := testPage(builds.Subject(b))
 	p.State, p.Nav, p.Meta = string(b.State), "builds", builds.Meta(b)
 	p.Crumbs = []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: "checkout-api", Href: "/apps/a1"}, {Label: "Builds", Href: "/apps/a1/builds"}}
@@ -240,10 +240,10 @@ func samples() []sample {
 		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header()})},
 		{"builds", builds.List(buildsPage, builds.ListView{Builds: list, ShowApp: true, Filters: filters, Next: "/builds?cursor=x"})},
 		{"builds-empty", builds.List(buildsPage, builds.ListView{Filters: filters})},
-		buildSample("build-running", list[0], ""),
-		buildSample("build-succeeded", list[1], ""),
-		buildSample("build-failed", list[3], ""),
-		buildSample("build-queued", list[6], "2 builds are ahead of this one; it starts when a worker is free."),
+		buildSample("build-running", list[0], nil),
+		buildSample("build-succeeded", list[1], nil),
+		buildSample("build-failed", list[3], nil),
+		buildSample("build-queued", list[6], models.Wait{{Text: "1 build goes before this one: "}, {Text: "checkout-api #141", BuildID: "b"}, {Text: "; workers take them in a moment."}}),
 		{"build-new", builds.New(testPage("Build checkout-api"), newView())},
 		{"repositories", repositories.List(testPage("Repositories"), repositories.ListView{Repositories: []models.Repository{*shop, failed}, Apps: map[string]int{"r1": 2}, CanMake: true})},
 		{"repositories-empty", repositories.List(testPage("Repositories"), repositories.ListView{CanMake: true})},

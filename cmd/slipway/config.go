@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/docker/go-units"
 	"go.yaml.in/yaml/v3"
 	"slipway.dev/models"
 	"slipway.dev/services/auth"
@@ -50,7 +51,13 @@ type settings struct {
 
 	DockerHost string `default:"unix:///var/run/docker.sock" help:"The local Docker Engine, for builds and as the first deployment target."`
 
-	Builds          int           `default:"2" help:"Builds that a worker runs at once."`
+	Builds          int           `default:"2" help:"Builds that a worker runs at once, until an admin says otherwise."`
+	TeamBuilds      int           `default:"0" help:"Builds that a team runs at once, unless an admin sets a limit of its own; 0: any number."`
+	QueueTimeout    time.Duration `default:"24h" help:"How long a build may wait for a worker before it fails; 0: as long as it takes."`
+	WorkerLabels    []string      `help:"Labels of this worker. An app that asks for labels is built only by workers that have them all."`
+	DiskFloor       size          `default:"1GB" help:"No build begins with less free disk space; 0: they begin anyway."`
+	BuildCacheSize  size          `default:"20GB" help:"The Docker Engine's build cache is pruned to this size; 0: any size."`
+	BuildCacheAge   time.Duration `default:"336h" help:"What nothing used for so long is pruned from the build cache; 0: nothing is too old."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
 
@@ -89,6 +96,19 @@ func (l *issuers) Decode(ctx *kong.DecodeContext) error {
 	return d.Decode((*[]issuer)(l))
 }
 
+// size is a number of bytes, written as 20GB or 512MB.
+type size int64
+
+// UnmarshalText reads the number.
+func (s *size) UnmarshalText(text []byte) error {
+	n, err := units.FromHumanSize(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a size, such as 20GB", text)
+	}
+	*s = size(n)
+	return nil
+}
+
 // resolve fills in what follows from other settings and reports every fault as a sentence.
 func (s *settings) resolve() error {
 	if s.DatabaseURL == "" {
@@ -100,7 +120,7 @@ func (s *settings) resolve() error {
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers(), s.checkLabels())
 }
 
 func (s *settings) checkListen() error {
@@ -174,10 +194,28 @@ func (s *settings) checkNumbers() error {
 			faults = append(faults, fmt.Errorf("%s: %d is not between 1 and 64", name, n))
 		}
 	}
+	if s.TeamBuilds < 0 {
+		faults = append(faults, fmt.Errorf("team-builds: %d is less than 0", s.TeamBuilds))
+	}
+	for name, d := range map[string]time.Duration{"queue-timeout": s.QueueTimeout, "build-cache-age": s.BuildCacheAge} {
+		if d < 0 || d > 0 && d < time.Minute {
+			faults = append(faults, fmt.Errorf("%s: %s is neither 0 nor at least 1m", name, d))
+		}
+	}
 	if s.WorkerDeadAfter < time.Second || s.WorkerDeadAfter > time.Hour {
 		faults = append(faults, fmt.Errorf("worker-dead-after: %s is not between 1s and 1h", s.WorkerDeadAfter))
 	}
 	return errors.Join(faults...)
+}
+
+// checkLabels puts the worker's labels in order.
+func (s *settings) checkLabels() error {
+	labels, err := models.NewLabels("worker-labels", s.WorkerLabels)
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		return fmt.Errorf("worker-labels: %s", e.Fields["worker-labels"])
+	}
+	s.WorkerLabels = labels
+	return nil
 }
 
 // logger returns the program's own log as configured.

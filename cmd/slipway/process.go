@@ -96,7 +96,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 	if p.box, err = secrets.Load(s.KeyFile); err != nil {
 		return err
 	}
-	p.queue, err = jobs.New(p.db, jobs.Config{Builds: s.Builds, Deployments: s.Deployments, Others: 8, Version: version, DeadAfter: s.WorkerDeadAfter})
+	p.queue, err = jobs.New(p.db, jobs.Config{Builds: s.Builds, Deployments: s.Deployments, Others: 8, Version: version, Labels: s.WorkerLabels, DeadAfter: s.WorkerDeadAfter})
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,10 @@ func (p *process) openBuilds() error {
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
+
+		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
+		Engine:      &buildkit.Engine{Docker: engine},
+		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
 	}
 	return nil
 }

@@ -17,7 +17,8 @@ type Build struct {
 	App           string              `json:"app" doc:"The app's name."`
 	Team          string              `json:"team" doc:"The owner's slug."`
 	State         models.BuildState   `json:"state" enum:"queued,running,succeeded,failed,canceled"`
-	WaitingFor    string              `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
+	WaitingFor    string              `json:"waiting_for,omitempty" doc:"Why a queued build waits, behind what, and what would end it."`
+	WaitingBehind []BuildName         `json:"waiting_behind,omitempty" doc:"The builds that waiting_for names."`
 	Ref           string              `json:"ref" doc:"As asked: a branch, a tag or a commit."`
 	RefKind       string              `json:"ref_kind" enum:"branch,tag,commit"`
 	Commit        string              `json:"commit"`
@@ -43,6 +44,12 @@ type BuiltImage struct {
 	Digest     string   `json:"digest"`
 	Tags       []string `json:"tags" nullable:"false"`
 	Size       int64    `json:"size" doc:"Compressed bytes."`
+}
+
+// BuildName is a build as people call it.
+type BuildName struct {
+	ID   string `json:"id"`
+	Name string `json:"name" example:"checkout #12"`
 }
 
 // BuildStep is one step of a build's timeline.
@@ -132,10 +139,11 @@ func (a *API) getBuild(ctx context.Context, in *IDIn) (*answer[Build], error) {
 		return nil, err
 	}
 	out := buildOf(b)
-	out.WaitingFor, err = a.Builds.WhyWaiting(ctx, b)
+	why, err := a.Builds.WhyWaiting(ctx, b)
 	if err != nil {
 		return nil, err
 	}
+	out.WaitingFor, out.WaitingBehind = why.String(), behind(why)
 	return reply(out), nil
 }
 
@@ -163,6 +171,11 @@ func buildOf(b *models.Build) Build {
 		out.Image = &BuiltImage{b.ImageRepository, b.ImageDigest, append([]string{}, b.ImageTags...), b.ImageSize}
 	}
 	return out
+}
+
+func behind(w models.Wait) []BuildName {
+	named := w.Builds()
+	return sliceOf(named, func(p *models.WaitPart) BuildName { return BuildName{p.BuildID, p.Text} })
 }
 
 func stepOf(s *models.BuildStep) BuildStep {

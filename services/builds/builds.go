@@ -38,19 +38,29 @@ type Service struct {
 	// PlainHTTP says that the registry speaks HTTP although it is on another
 	// machine; on this one HTTP is tried by itself.
 	PlainHTTP bool
+
+	TeamBuilds  int           // builds that a team runs at once where an admin has not said otherwise; 0: any number
+	QueueLimit  time.Duration // how long a build may wait; 0: as long as it takes
+	DiskFloor   int64         // bytes that have to be free for a build to begin
+	Engine      Engine        // the local build engine; nil where there is none
+	CacheLimits CacheLimits
+
+	carried carried
 }
 
 const sweepEvery = time.Minute
 
 // Register names the work on builds to the queue.
 func (s *Service) Register(q *jobs.Queue) {
-	jobs.Register(q, s.Work)
+	jobs.Register(q, s.Turn)
+	q.Every(measureEvery, "measuring the disks of builds", s.Measure)
+	q.Every(pruneEvery, "pruning the build cache", s.Prune)
 	q.Every(sweepEvery, "clearing up after builds", s.Sweep)
 }
 
-// Args is the job that carries a build.
+// Args is the job of a turn; see Turn. Every build brings one into the queue.
 type Args struct {
-	BuildID string `json:"build_id"`
+	BuildID string `json:"build_id"` // the build that brought it, for those who look into the queue
 }
 
 // Kind names the job.

@@ -50,19 +50,8 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 		return err
 	}
 	b.FinishedAt, b.Error, b.Warnings = &now, r.masked(failure), r.rec.warnings()
-	err := r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
-			Select("State", "FinishedAt", "Error", "Warnings", "ImageRepository", "ImageDigest", "ImageTags", "ImageSize").Updates(b)
-		if held.Error != nil {
-			return held.Error
-		}
-		if held.RowsAffected == 0 {
-			return jobs.ErrTaken
-		}
-		if err := r.rec.write(tx); err != nil {
-			return err
-		}
-		return publish(tx, b, "build."+string(state))
+	err := insist(ctx, func() error {
+		return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return r.record(ctx, tx) })
 	})
 	if errors.Is(err, jobs.ErrTaken) {
 		r.log.Leave(ctx)
@@ -75,6 +64,44 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 	r.log.Print("", "%s", r.lastLine())
 	r.log.Close(ctx)
 	return nil
+}
+
+// record writes the end of the build in tx. It may be called again where tx did not commit.
+func (r *run) record(ctx context.Context, tx *gorm.DB) error {
+	b := r.build
+	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
+		Select("State", "FinishedAt", "Error", "Warnings", "ImageRepository", "ImageDigest", "ImageTags", "ImageSize").Updates(b)
+	if held.Error != nil {
+		return held.Error
+	}
+	if held.RowsAffected == 0 {
+		return jobs.ErrTaken
+	}
+	if err := r.rec.writeAll(tx); err != nil {
+		return err
+	}
+	if err := r.wake(ctx, tx, 1); err != nil {
+		return err
+	}
+	return publish(tx, b, "build."+string(b.State))
+}
+
+// insist tries until the database takes it, the lease is lost, or ctx ends: a
+// database that restarts must not cost the build that has just been made.
+func insist(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(insistEvery)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil || errors.Is(err, jobs.ErrTaken) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 func (r *run) lastLine() string {
@@ -127,8 +154,11 @@ func (r *run) timedOut() *models.BuildError {
 	return failure
 }
 
-// duration says a limit as people would: 30 minutes, 90 seconds.
+// duration says a limit as people would: 24 hours, 30 minutes, 90 seconds.
 func duration(d time.Duration) string {
+	if d >= time.Hour && d%time.Hour == 0 {
+		return count(int64(d/time.Hour), "hour")
+	}
 	if d >= time.Minute && d%time.Minute == 0 {
 		return count(int64(d/time.Minute), "minute")
 	}

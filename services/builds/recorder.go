@@ -228,6 +228,16 @@ func (r *recorder) flush(ctx context.Context) error {
 	return err
 }
 
+// writeAll stores all steps in tx, also those that a transaction wrote which may not have committed.
+func (r *recorder) writeAll(tx *gorm.DB) error {
+	r.mu.Lock()
+	for id := range r.steps {
+		r.dirty[id] = true
+	}
+	r.mu.Unlock()
+	return r.write(tx)
+}
+
 // write stores the changed steps in tx.
 func (r *recorder) write(tx *gorm.DB) error {
 	rows := r.changed()

@@ -11,16 +11,16 @@ import (
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
 
 const (
 	maxAttempts = 3
-	// busyPause is when a job looks again whether the worker that holds its build still lives.
+	// busyPause is when a worker that lost a build takes a turn again.
 	busyPause = 5 * time.Second
 	// lastWords bounds the writes that end a build's work after its context has ended.
 	lastWords   = 15 * time.Second
+	insistEvery = 500 * time.Millisecond
 	outputLines = 30 // of the failed step, kept with the build
 )
 
@@ -32,13 +32,8 @@ const (
 	StepPush     = "push"
 )
 
-// Work carries one build from wherever it stands to its end. A build that
-// another living worker holds is looked at again later.
-func (s *Service) Work(ctx context.Context, args Args) error {
-	b, err := s.begin(ctx, args.BuildID)
-	if err != nil || b == nil {
-		return err
-	}
+// carry carries the build from wherever it stands to its end.
+func (s *Service) carry(ctx context.Context, b *models.Build) error {
 	r, err := s.prepare(ctx, b)
 	if err != nil {
 		return err
@@ -50,48 +45,17 @@ func (s *Service) Work(ctx context.Context, args Args) error {
 	return r.end(ctx, work, r.run(work))
 }
 
-// begin makes this worker the one that carries the build. It returns nil where there is nothing left to do.
-func (s *Service) begin(ctx context.Context, id string) (*models.Build, error) {
-	var b models.Build
-	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		err := tx.Preload("App.Team").Preload("App.Repository").Where("id = ?", id).Take(&b).Error
-		if errors.Is(err, gorm.ErrRecordNotFound) {
-			b.State = models.BuildCanceled // deleted with its app
-			return nil
-		}
-		if err != nil || b.State.Ended() {
-			return err
-		}
-		ok, err := s.Jobs.Claim(ctx, tx, &models.Build{}, id)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return jobs.Later(busyPause)
-		}
-		return s.start(tx, &b)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if b.State.Ended() {
-		return nil, nil
-	}
-	return &b, nil
-}
-
 // start moves a claimed build on: to running, or to its end where it must not run any more.
-func (s *Service) start(tx *gorm.DB, b *models.Build) error {
-	b.Attempt++
+func (s *Service) start(ctx context.Context, tx *gorm.DB, b *models.Build) error {
 	now := s.DB.NowFunc()
 	switch {
 	case b.CancelRequestedAt != nil:
 		b.Error = &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."}
-		return s.endUnstarted(tx, b, models.BuildCanceled, now)
+		return s.endUnstarted(ctx, tx, b, models.BuildCanceled, now)
 	case b.Attempt > maxAttempts:
 		b.Error = &models.BuildError{Class: ClassInfrastructure, Message: fmt.Sprintf(
 			"Worker lost: the build was begun %d times, and each time its worker stopped before the end. Look at the workers' logs, then retry the build.", maxAttempts)}
-		return s.endUnstarted(tx, b, models.BuildFailed, now)
+		return s.endUnstarted(ctx, tx, b, models.BuildFailed, now)
 	}
 	if b.State != models.BuildRunning {
 		if err := b.Move(models.BuildRunning); err != nil {
@@ -108,7 +72,7 @@ func (s *Service) start(tx *gorm.DB, b *models.Build) error {
 	return publish(tx, b, "build.running")
 }
 
-func (s *Service) endUnstarted(tx *gorm.DB, b *models.Build, state models.BuildState, now time.Time) error {
+func (s *Service) endUnstarted(ctx context.Context, tx *gorm.DB, b *models.Build, state models.BuildState, now time.Time) error {
 	if err := b.Move(state); err != nil {
 		return err
 	}
@@ -120,6 +84,9 @@ func (s *Service) endUnstarted(tx *gorm.DB, b *models.Build, state models.BuildS
 		return err
 	}
 	if err := logs.End(tx, b.ID); err != nil {
+		return err
+	}
+	if err := s.wake(ctx, tx, 1); err != nil {
 		return err
 	}
 	return publish(tx, b, "build."+string(b.State))
@@ -153,6 +120,9 @@ func (s *Service) prepare(ctx context.Context, b *models.Build) (*run, error) {
 // run is the build as a sentence.
 func (r *run) run(ctx context.Context) error {
 	defer r.clear(ctx)
+	if err := r.room(ctx); err != nil {
+		return err
+	}
 	if err := r.checkOut(ctx); err != nil {
 		return err
 	}

@@ -64,7 +64,13 @@ func newWorld(t *testing.T, db *models.Database) *world {
 // queue returns a queue that was not started.
 func (w *world) queue(t *testing.T) *jobs.Queue {
 	t.Helper()
-	q, err := jobs.New(w.db, jobs.Config{Builds: 2})
+	return w.queueLabelled(t)
+}
+
+// queueLabelled returns the queue of a worker with labels.
+func (w *world) queueLabelled(t *testing.T, labels ...string) *jobs.Queue {
+	t.Helper()
+	q, err := jobs.New(w.db, jobs.Config{Builds: 2, Labels: labels})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +186,22 @@ func run(emit func(builds.Event), name string, end models.StepState, output stri
 	emit(builds.Event{At: time.Now(), Step: name, State: models.StepRunning, Name: name})
 	emit(builds.Event{At: time.Now(), Step: name, Stream: logs.Stdout, Output: []byte(output)})
 	emit(builds.Event{At: time.Now(), Step: name, State: end, Name: name})
+}
+
+// holdUntil is a script that says that it began and pushes some image once over is closed.
+func holdUntil(begun chan<- builds.Request, over <-chan struct{}) func(context.Context, builds.Request, func(builds.Event)) (*builds.Result, error) {
+	return func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
+		select {
+		case begun <- r:
+		default:
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		return pushSomething(ctx, r, emit)
+	}
 }
 
 // hang is a script that says that it began and then waits for its context.

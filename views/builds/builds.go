@@ -21,7 +21,7 @@ type ListView struct {
 // PageView is one build.
 type PageView struct {
 	Build     models.Build // with App and Steps
-	Reason    string       // why it waits, in one sentence
+	Reason    models.Wait  // why it waits, in one sentence
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
 	Deployed  []models.Deployment
