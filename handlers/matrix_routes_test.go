@@ -49,6 +49,13 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/builds/:id/cancel": {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
 	"POST /api/v1/builds/:id/retry":  {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
 
+	"POST /api/v1/builds/:id/front":  {need: needAdmin, url: "/api/v1/builds/{queued build}/front"},
+	"GET /api/v1/queue":              {need: needAdmin},
+	"PUT /api/v1/queue/limits/:team": {need: needAdmin, url: "/api/v1/queue/limits/{team}", body: `{"builds":3}`},
+	"GET /api/v1/workers":            {need: needAdmin},
+	"PATCH /api/v1/workers/:id":      {need: needAdmin, url: "/api/v1/workers/{worker}", body: `{"draining":true,"builds":3,"labels":["gpu"]}`},
+	"POST /api/v1/workers/:id/prune": {need: needAdmin, url: "/api/v1/workers/{worker}/prune"},
+
 	"GET /api/v1/image-repositories": {need: needPrincipal},
 	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
 	"GET /api/v1/images/:digest":     {need: needViewer, url: "/api/v1/images/{digest}"},

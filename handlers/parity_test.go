@@ -38,6 +38,13 @@ var twins = map[string]string{
 	"POST /admin/targets/:id/delete": "DELETE /api/v1/targets/:id",
 	"POST /admin/targets/:id/check":  "POST /api/v1/targets/:id/check",
 
+	"POST /admin/queue/builds/:id/front": "POST /api/v1/builds/:id/front",
+	"POST /admin/queue/limits/:team":     "PUT /api/v1/queue/limits/:team",
+	"POST /admin/workers/:id":            "PATCH /api/v1/workers/:id",
+	"POST /admin/workers/:id/drain":      "PATCH /api/v1/workers/:id",
+	"POST /admin/workers/:id/resume":     "PATCH /api/v1/workers/:id",
+	"POST /admin/workers/:id/prune":      "POST /api/v1/workers/:id/prune",
+
 	"POST /tokens":            "POST /api/v1/tokens",
 	"POST /tokens/:id/revoke": "DELETE /api/v1/tokens/:id",
 

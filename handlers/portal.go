@@ -77,4 +77,14 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.GET("/admin/targets/:id", targets.Page)
 	admin.POST("/admin/targets/:id", targets.Update)
 	admin.POST("/admin/targets/:id/delete", targets.Delete)
+
+	queue := &web.Queue{Base: base, Builds: s.Builds}
+	admin.GET("/admin/queue", queue.Page)
+	admin.POST("/admin/queue/builds/:id/front", queue.MoveToFront)
+	admin.POST("/admin/queue/limits/:team", queue.SetLimit)
+	admin.GET("/admin/workers/:id", queue.Worker)
+	admin.POST("/admin/workers/:id", queue.UpdateWorker)
+	admin.POST("/admin/workers/:id/drain", queue.Drain)
+	admin.POST("/admin/workers/:id/resume", queue.Resume)
+	admin.POST("/admin/workers/:id/prune", queue.Prune)
 }

@@ -37,6 +37,7 @@ func newFull(t testing.TB) *full {
 	f := &full{fixture: newFixture(t), places: map[string]string{}}
 	f.places["app"], f.places["repository"], f.places["environment"], f.places["target"] = f.App.ID, f.Repository.ID, f.Environment.ID, f.Target.ID
 	f.places["team id"], f.places["team"], f.places["viewer"], f.places["stranger"], f.places["build"] = f.Team.ID, f.Team.Slug, f.Viewer.ID, f.Stranger.ID, f.Build.ID
+	f.addQueue()
 	f.addSources()
 	f.addImage()
 	f.addDeployments()
@@ -52,6 +53,19 @@ func (f *full) create(rows ...any) {
 			f.t.Fatalf("creating %T: %v", r, err)
 		}
 	}
+}
+
+// addQueue makes a worker, and a build that waits and that no other route is about.
+func (f *full) addQueue() {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	f.create(&models.Worker{ID: models.NewID(), Host: "builder-1", Builds: 2, StartedAt: now, SeenAt: now.Add(time.Hour)})
+	var w models.Worker
+	f.must(f.db.Take(&w).Error)
+	queued := *f.Build
+	queued.ID, queued.Number, queued.Trigger = models.NewID(), 100, models.TriggerSchedule
+	f.create(&queued, &models.LogStream{ID: queued.ID, Kind: "build"})
+	f.places["worker"], f.places["queued build"] = w.ID, queued.ID
 }
 
 // addSources makes what the last fetch saw, and a repository without apps.

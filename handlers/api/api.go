@@ -56,6 +56,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.repositories()
 	a.apps()
 	a.builds()
+	a.queue()
 	a.images()
 	a.targets()
 	a.environments()

@@ -23,6 +23,7 @@ type App struct {
 	Health       models.HealthKind  `json:"health" enum:"http,tcp,image"`
 	HealthPath   string             `json:"health_path"`
 	BuildTimeout int                `json:"build_timeout" doc:"Seconds."`
+	WorkerLabels []string           `json:"worker_labels" nullable:"false" doc:"Only workers that have all of these labels build it."`
 	Image        string             `json:"image" doc:"Where its builds push to." example:"localhost:8080/payments/checkout"`
 	CreatedAt    time.Time          `json:"created_at"`
 	UpdatedAt    time.Time          `json:"updated_at"`
@@ -75,7 +76,7 @@ func (a *API) appOf(app *models.App) App {
 	out := App{
 		ID: app.ID, Team: slugOf(app.Team), TeamID: app.TeamID, RepositoryID: app.RepositoryID, Name: app.Name,
 		Dockerfile: app.Dockerfile, Context: app.Context, Builder: app.Builder, Port: app.Port, Health: app.Health, HealthPath: app.HealthPath,
-		BuildTimeout: app.BuildTimeout, CreatedAt: app.CreatedAt.UTC(), UpdatedAt: app.UpdatedAt.UTC(),
+		BuildTimeout: app.BuildTimeout, WorkerLabels: append([]string{}, app.WorkerLabels...), CreatedAt: app.CreatedAt.UTC(), UpdatedAt: app.UpdatedAt.UTC(),
 	}
 	if app.Team != nil {
 		out.Image = a.Registry.Host() + "/" + app.Team.Slug + "/" + app.Name

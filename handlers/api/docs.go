@@ -17,6 +17,7 @@ import (
 var nouns = []struct{ name, title string }{
 	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"apps", "Apps"}, {"builds", "Builds"}, {"images", "Images"},
 	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"tokens", "Tokens"}, {"users", "Users"},
+	{"queue", "Queue"}, {"workers", "Workers"},
 	{"audit", "Audit"}, {"events", "Events"},
 }
 

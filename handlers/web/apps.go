@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/problem"
@@ -240,8 +242,18 @@ func appUpdate(c echo.Context) (catalog.UpdateApp, error) {
 	health := models.HealthKind(c.FormValue("health"))
 	return catalog.UpdateApp{
 		Name: text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
-		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout,
+		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
 	}, nil
+}
+
+// labels is a field that lists labels, separated by commas or spaces; nil where the form has no such field.
+func labels(c echo.Context, field string) *[]string {
+	form, err := c.FormParams()
+	if err != nil || !form.Has(field) {
+		return nil
+	}
+	all := strings.FieldsFunc(form.Get(field), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	return &all
 }
 
 // number is a field that holds a whole number; an empty one is 0.

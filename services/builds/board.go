@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -18,44 +17,8 @@ const (
 	maxTeamLimit = 1000
 )
 
-// Board is the queue as admins see it.
-type Board struct {
-	Waiting []WaitingBuild // in the order they will be taken in, as far as it can be known; at most 100
-	Total   int64          // of all that wait
-	Running []RunningBuild // the oldest first
-	Limits  []TeamLimit    // of all teams, by slug
-}
-
-// WaitingBuild is a build that waits, and why.
-type WaitingBuild struct {
-	ID       string
-	Name     string // such as checkout #12
-	Team     string // slug
-	Trigger  models.BuildTrigger
-	QueuedAt time.Time
-	Front    bool // an admin moved it to the front
-	Reason   models.Wait
-}
-
-// RunningBuild is a build that a worker carries.
-type RunningBuild struct {
-	ID        string
-	Name      string
-	Team      string
-	WorkerID  string
-	Host      string // of the worker; empty where it is dead
-	StartedAt *time.Time
-}
-
-// TeamLimit is how many builds of a team run at once, and how many may.
-type TeamLimit struct {
-	Team    models.Team
-	Limit   int // 0: any number
-	Running int
-}
-
 // Board returns the queue to admins.
-func (s *Service) Board(ctx context.Context) (*Board, error) {
+func (s *Service) Board(ctx context.Context) (*models.Board, error) {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -71,25 +34,27 @@ func (s *Service) Board(ctx context.Context) (*Board, error) {
 	return l.board(teams, models.PrincipalFrom(ctx)), nil
 }
 
-func (l *line) board(teams []models.Team, p *models.Principal) *Board {
-	b := &Board{Total: l.total}
+func (l *line) board(teams []models.Team, p *models.Principal) *models.Board {
+	b := &models.Board{Total: l.total}
 	order := l.order()
 	for at, w := range order[:min(len(order), shownWaiting)] {
-		b.Waiting = append(b.Waiting, WaitingBuild{w.ID, w.name(), w.Team, w.Trigger, w.QueuedAt, w.FrontAt != nil, l.why(order, at, p)})
+		b.Waiting = append(b.Waiting, models.WaitingBuild{
+			ID: w.ID, Name: w.name(), Team: w.Team, Trigger: w.Trigger, QueuedAt: w.QueuedAt, Front: w.FrontAt != nil, Reason: l.why(order, at, p),
+		})
 	}
 	slugs, running := map[string]string{}, l.byTeam()
 	for _, t := range teams {
 		slugs[t.ID] = t.Slug
-		b.Limits = append(b.Limits, TeamLimit{t, l.limits[t.ID], running[t.ID]})
+		b.Limits = append(b.Limits, models.TeamLimit{Team: t, Limit: l.limits[t.ID], Running: running[t.ID]})
 	}
 	for _, r := range l.running {
-		build := RunningBuild{ID: r.ID, Name: fmt.Sprintf("%s #%d", r.App, r.Number), Team: slugs[r.TeamID], WorkerID: r.Worker, StartedAt: r.StartedAt}
+		build := models.RunningBuild{ID: r.ID, Name: fmt.Sprintf("%s #%d", r.App, r.Number), Team: slugs[r.TeamID], WorkerID: r.Worker, StartedAt: r.StartedAt}
 		if w := l.worker(r.Worker); w != nil {
 			build.Host = w.Host
 		}
 		b.Running = append(b.Running, build)
 	}
-	slices.SortStableFunc(b.Running, func(x, y RunningBuild) int {
+	slices.SortStableFunc(b.Running, func(x, y models.RunningBuild) int {
 		if x.StartedAt == nil || y.StartedAt == nil {
 			return 0
 		}
@@ -103,7 +68,7 @@ func (s *Service) MoveToFront(ctx context.Context, id string) (*models.Build, er
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
-	b, err := s.build(ctx, id, models.RoleDeveloper)
+	b, err := s.build(ctx, id, models.RoleViewer)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +91,7 @@ func (s *Service) MoveToFront(ctx context.Context, id string) (*models.Build, er
 }
 
 // SetTeamLimit sets how many builds of the team run at once; admins may. 0 leaves it to the settings.
-func (s *Service) SetTeamLimit(ctx context.Context, slug string, limit int) (*TeamLimit, error) {
+func (s *Service) SetTeamLimit(ctx context.Context, slug string, limit int) (*models.TeamLimit, error) {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -155,5 +120,5 @@ func (s *Service) SetTeamLimit(ctx context.Context, slug string, limit int) (*Te
 	if err := s.DB.WithContext(ctx).Model(&models.Build{}).Where("team_id = ? AND state = ?", team.ID, models.BuildRunning).Count(&running).Error; err != nil {
 		return nil, fmt.Errorf("counting the team's builds: %w", err)
 	}
-	return &TeamLimit{team, cmp.Or(limit, s.TeamBuilds), int(running)}, nil
+	return &models.TeamLimit{Team: team, Limit: cmp.Or(limit, s.TeamBuilds), Running: int(running)}, nil
 }

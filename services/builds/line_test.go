@@ -39,7 +39,7 @@ func (w *world) runs(t *testing.T, b *models.Build, on *models.Worker) {
 	w.set(t, b, map[string]any{"state": models.BuildRunning, "worker": on.ID, "attempt": 1, "started_at": w.db.NowFunc().Add(-time.Minute)})
 }
 
-func (w *world) board(t *testing.T) *builds.Board {
+func (w *world) board(t *testing.T) *models.Board {
 	t.Helper()
 	board, err := w.builds.Board(w.as(t, w.Admin))
 	if err != nil {

@@ -13,13 +13,6 @@ import (
 
 const maxWorkerBuilds = 64
 
-// WorkerInfo is a worker as admins see it.
-type WorkerInfo struct {
-	models.Worker
-	State   models.WorkerState
-	Running int // builds that it carries
-}
-
 // WorkerChange says what an admin changes of a worker; what is nil stays.
 type WorkerChange struct {
 	Draining *bool
@@ -28,7 +21,7 @@ type WorkerChange struct {
 }
 
 // Workers returns all workers that lived a short while ago, the oldest first, to admins.
-func (s *Service) Workers(ctx context.Context) ([]WorkerInfo, error) {
+func (s *Service) Workers(ctx context.Context) ([]models.WorkerInfo, error) {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -49,16 +42,16 @@ func (s *Service) Workers(ctx context.Context) ([]WorkerInfo, error) {
 	for _, h := range held {
 		running[h.Worker] = h.Builds
 	}
-	all := make([]WorkerInfo, len(rows))
+	all := make([]models.WorkerInfo, len(rows))
 	for i, w := range rows {
-		all[i] = WorkerInfo{w, w.State(s.Jobs.AliveSince()), running[w.ID]}
+		all[i] = models.WorkerInfo{Worker: w, State: w.State(s.Jobs.AliveSince()), Running: running[w.ID]}
 	}
 	return all, nil
 }
 
 // UpdateWorker changes how a worker works; admins may. It holds until the
 // worker's process ends: one that starts again works as its settings say.
-func (s *Service) UpdateWorker(ctx context.Context, id string, in WorkerChange) (*WorkerInfo, error) {
+func (s *Service) UpdateWorker(ctx context.Context, id string, in WorkerChange) (*models.WorkerInfo, error) {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -71,7 +64,7 @@ func (s *Service) UpdateWorker(ctx context.Context, id string, in WorkerChange) 
 			return nil, err
 		}
 	}
-	return s.worker(ctx, id)
+	return s.Worker(ctx, id)
 }
 
 // columns are the changes as they are stored, and as the audit log says them.
@@ -116,7 +109,8 @@ func (s *Service) changeWorker(ctx context.Context, id, action string, changes m
 	})
 }
 
-func (s *Service) worker(ctx context.Context, id string) (*WorkerInfo, error) {
+// Worker returns a worker, to admins.
+func (s *Service) Worker(ctx context.Context, id string) (*models.WorkerInfo, error) {
 	all, err := s.Workers(ctx)
 	if err != nil {
 		return nil, err
@@ -130,11 +124,11 @@ func (s *Service) worker(ctx context.Context, id string) (*WorkerInfo, error) {
 }
 
 // AskPrune has the worker prune its engine's build cache within half a minute; admins may.
-func (s *Service) AskPrune(ctx context.Context, id string) (*WorkerInfo, error) {
+func (s *Service) AskPrune(ctx context.Context, id string) (*models.WorkerInfo, error) {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
-	w, err := s.worker(ctx, id)
+	w, err := s.Worker(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -144,5 +138,5 @@ func (s *Service) AskPrune(ctx context.Context, id string) (*WorkerInfo, error) 
 	if err := s.changeWorker(ctx, id, "worker.prune", map[string]any{"prune_asked_at": s.DB.NowFunc()}, nil); err != nil {
 		return nil, err
 	}
-	return s.worker(ctx, id)
+	return s.Worker(ctx, id)
 }

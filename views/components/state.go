@@ -34,6 +34,10 @@ var looks = map[string]look{
 	"down":     {"fail", "Down", "bad"},
 	"stopped":  {"cancel", "Stopped", "idle"},
 	"unknown":  {"unknown", "Unknown", "idle"},
+	// workers
+	"working":  {"ok", "Working", "ok"},
+	"draining": {"wait", "Draining", "warn"},
+	"silent":   {"fail", "Silent", "bad"},
 	// people and tokens
 	"active":   {"ok", "Active", "ok"},
 	"expired":  {"cancel", "Expired", "idle"},
