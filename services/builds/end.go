@@ -32,9 +32,18 @@ func (r *run) end(ctx, work context.Context, err error) error {
 	case errors.Is(cause, errTimeout):
 		return r.finish(ctx, models.BuildFailed, r.timedOut())
 	case cause != nil:
-		return r.release(ctx, cause)
+		return r.release(ctx, cause, "This worker stops; another one starts the build again.")
+	case unmade(err):
+		return r.release(ctx, err, "The database was away; the build is started again.")
 	}
 	return r.finish(ctx, models.BuildFailed, r.failure(ctx, err))
+}
+
+// unmade tells whether the build ended only because the database was away for
+// a moment. What a builder says of its own connections is an *Error.
+func unmade(err error) bool {
+	_, told := errors.AsType[*Error](err)
+	return !told && models.Away(err)
 }
 
 // finish moves the build to its last state, with its steps, in one transaction, and then ends the log.
@@ -69,13 +78,13 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 // record writes the end of the build in tx. It may be called again where tx did not commit.
 func (r *run) record(ctx context.Context, tx *gorm.DB) error {
 	b := r.build
-	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
+	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).Where("state = ?", models.BuildRunning).
 		Select("State", "FinishedAt", "Error", "Warnings", "ImageRepository", "ImageDigest", "ImageTags", "ImageSize").Updates(b)
 	if held.Error != nil {
 		return held.Error
 	}
 	if held.RowsAffected == 0 {
-		return jobs.ErrTaken
+		return r.recorded(tx)
 	}
 	if err := r.rec.writeAll(tx); err != nil {
 		return err
@@ -84,6 +93,16 @@ func (r *run) record(ctx context.Context, tx *gorm.DB) error {
 		return err
 	}
 	return publish(tx, b, "build."+string(b.State))
+}
+
+// recorded tells, by no error, that an earlier try committed although the answer was lost.
+func (r *run) recorded(tx *gorm.DB) error {
+	var n int64
+	err := r.Jobs.Held(tx.Model(&models.Build{}), r.build.ID).Where("state = ?", r.build.State).Count(&n).Error
+	if err == nil && n == 0 {
+		err = jobs.ErrTaken
+	}
+	return err
 }
 
 // insist tries until the database takes it, the lease is lost, or ctx ends: a
@@ -116,31 +135,36 @@ func (r *run) lastLine() string {
 	return fmt.Sprintf("Build %s %s after %s.", b.Title(), b.State, took)
 }
 
-// release gives the build back to the queue, because this worker stops. The
-// attempt does not count.
-func (r *run) release(ctx context.Context, cause error) error {
+// release gives the build back to the queue, for a reason that is not the
+// build's own; the log says it. The attempt does not count.
+func (r *run) release(ctx context.Context, cause error, said string) error {
 	b := r.build
 	r.rec.stop(ctx, models.StepCanceled)
-	r.log.Print("", "This worker stops; another one starts the build again.")
+	r.log.Print("", "%s", said)
 	r.log.Leave(ctx)
 	if err := b.Move(models.BuildQueued); err != nil {
 		return err
 	}
-	err := r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
-			Updates(map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - 1"), "started_at": nil})
-		if held.Error != nil || held.RowsAffected == 0 {
-			return held.Error
-		}
-		if err := endSteps(tx, b.ID, r.DB.NowFunc()); err != nil {
-			return err
-		}
-		return publish(tx, b, "build.queued")
+	err := insist(ctx, func() error {
+		return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return r.giveBack(tx) })
 	})
 	if err != nil {
 		return fmt.Errorf("giving build %s back to the queue, because %w: %w", b.ID, cause, err)
 	}
 	return jobs.Later(0)
+}
+
+func (r *run) giveBack(tx *gorm.DB) error {
+	b := r.build
+	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
+		Updates(map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - 1"), "started_at": nil})
+	if held.Error != nil || held.RowsAffected == 0 {
+		return held.Error
+	}
+	if err := endSteps(tx, b.ID, r.DB.NowFunc()); err != nil {
+		return err
+	}
+	return publish(tx, b, "build.queued")
 }
 
 func (r *run) timedOut() *models.BuildError {

@@ -124,7 +124,11 @@ func (r *run) tag(ctx context.Context, digest string) error {
 		to := r.destination()
 		ctx, cancel := context.WithTimeout(ctx, registryWithin)
 		defer cancel()
-		tags, err := r.tags(ctx)
+		var tags []string
+		err := insist(ctx, func() (err error) {
+			tags, err = r.tags(ctx)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -56,14 +56,18 @@ func (s *Service) sweepFolders(ctx context.Context) error {
 	return nil
 }
 
-// requeueLost adds the turns that are missing: every build that has not ended
-// needs one. A job that failed for good took its turn with it.
+// requeueLost adds the turns that are missing: every build that nobody carries
+// needs one. A job that failed for good, or whose end could not be written
+// while the database was away, took its turn with it.
 func (s *Service) requeueLost(ctx context.Context) error {
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		var open int64
-		states := []models.BuildState{models.BuildQueued, models.BuildRunning}
-		if err := tx.Model(&models.Build{}).Where("state IN ?", states).Count(&open).Error; err != nil || open == 0 {
+		l, err := s.line(tx, 1)
+		if err != nil {
 			return err
+		}
+		open := l.total + int64(len(l.lost))
+		if open == 0 {
+			return nil
 		}
 		turns, err := s.Jobs.Waiting(tx, Args{}.Kind())
 		if err != nil {

@@ -90,16 +90,21 @@ func (w *world) service(t *testing.T, q *jobs.Queue) *builds.Service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
-	s := &builds.Service{
-		DB: w.db, Jobs: q, Logs: &logs.Service{DB: w.db, Blobs: bucket}, Dir: filepath.Join(w.dir, "builds"), Registry: w,
-		Git:      &git.Service{Dir: filepath.Join(w.dir, "git"), Guard: guard, Proxy: proxy},
-		Builders: map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w},
+	s := assemble(w.db, q, w.dir)
+	s.Registry, s.Builders = w, map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w}
+	s.Logs.Blobs, s.Git.Guard, s.Git.Proxy = bucket, guard, proxy
+	s.Register(q)
+	return s
+}
+
+// assemble puts a build service on the folder; it lacks what the caller has to open or to play.
+func assemble(db *models.Database, q *jobs.Queue, dir string) *builds.Service {
+	return &builds.Service{
+		DB: db, Jobs: q, Logs: &logs.Service{DB: db}, Dir: filepath.Join(dir, "builds"), Git: &git.Service{Dir: filepath.Join(dir, "git")},
 		Remote: func(_ context.Context, r *models.Repository) (git.Remote, error) {
 			return git.Remote{URL: r.CloneURL, Token: gitToken}, nil
 		},
 	}
-	s.Register(q)
-	return s
 }
 
 // start lets the process take jobs until the test ends.
@@ -248,7 +253,7 @@ func (w *world) wait(t *testing.T, id string, state models.BuildState) *models.B
 // ended waits until the log of the build has ended too, and returns its text.
 func (w *world) ended(t *testing.T, id string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(w.as(t, w.Viewer), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.as(t, w.Admin), 20*time.Second)
 	defer cancel()
 	lines, err := w.builds.FollowLog(ctx, id, 0)
 	if err != nil {

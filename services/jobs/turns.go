@@ -7,9 +7,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// Waiting returns how many jobs of the kind have not ended.
+// Waiting returns how many jobs of the kind wait to be run.
 func (q *Queue) Waiting(tx *gorm.DB, kind string) (n int64, err error) {
-	err = tx.Table("river_job").Where("kind = ? AND state IN ?", kind, []string{"available", "running", "retryable", "scheduled", "pending"}).Count(&n).Error
+	err = tx.Table("river_job").Where("kind = ? AND state IN ?", kind, []string{"available", "retryable", "scheduled", "pending"}).Count(&n).Error
 	if err != nil {
 		return 0, fmt.Errorf("counting the jobs of kind %s: %w", kind, err)
 	}
