@@ -161,7 +161,7 @@ func (p *process) openBuilds() error {
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 
 		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
-		Engine:      &buildkit.Engine{Docker: engine},
+		Engine:      &buildkit.Engine{Docker: engine, Registry: p.registry.Host()},
 		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
 	}
 	return nil

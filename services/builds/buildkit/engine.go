@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	labelBuild = "dev.slipway.build" // every image that a build made has it
+	labelBuild = "dev.slipway.build"      // every image that a build made has it
+	carried    = "slipway.carried/image:" // images that deployments handed to an engine
 	// idleFor is how long an image has to be seen unused before it is removed:
 	// a deployment may have fetched it and not have started it yet.
 	idleFor = time.Hour
@@ -27,8 +28,9 @@ const (
 
 // Engine is the disk side of a Docker Engine: its build cache, and the images that Slipway left in it.
 type Engine struct {
-	Docker  *client.Client
-	IdleFor time.Duration // an hour where zero
+	Docker   *client.Client
+	Registry string        // the host in the names of this portal's images; another portal's are left alone
+	IdleFor  time.Duration // an hour where zero
 
 	mu     sync.Mutex
 	unused map[string]time.Time // when images were first seen unused, by id
@@ -129,8 +131,8 @@ func (e *Engine) pruneCache(ctx context.Context, o build.CachePruneOptions, done
 	return nil
 }
 
-// pruneImages removes the images with Slipway's label that no container has
-// been made of and that are not in use otherwise, once they were so for a while.
+// pruneImages removes the images with Slipway's label and names that no container
+// has been made of and that are not in use otherwise, once they were so for a while.
 func (e *Engine) pruneImages(ctx context.Context, inUse []string) (removed int, err error) {
 	ours, err := e.Docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelBuild))})
 	if err != nil {
@@ -141,7 +143,7 @@ func (e *Engine) pruneImages(ctx context.Context, inUse []string) (removed int, 
 		return 0, fmt.Errorf("listing containers: %w", err)
 	}
 	idle := slices.DeleteFunc(ours, func(i image.Summary) bool {
-		return used(i, inUse) || slices.ContainsFunc(containers, func(c container.Summary) bool { return c.ImageID == i.ID })
+		return !e.own(i) || used(i, inUse) || slices.ContainsFunc(containers, func(c container.Summary) bool { return c.ImageID == i.ID })
 	})
 	for _, i := range e.longIdle(idle, time.Now()) {
 		gone, err := e.remove(ctx, i)
@@ -155,9 +157,22 @@ func (e *Engine) pruneImages(ctx context.Context, inUse []string) (removed int, 
 	return removed, nil
 }
 
+// own tells whether all of the image's names are this portal's.
+func (e *Engine) own(i image.Summary) bool {
+	names := namesOf(i)
+	return len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool {
+		return !strings.HasPrefix(n, e.Registry+"/") && !strings.HasPrefix(n, carried)
+	})
+}
+
+// namesOf are the image's names, by tag and by digest.
+func namesOf(i image.Summary) []string {
+	return slices.DeleteFunc(append(slices.Clone(i.RepoTags), i.RepoDigests...), func(n string) bool { return strings.Contains(n, "<none>") })
+}
+
 // used tells whether one of the names or digests is the image's.
 func used(i image.Summary, inUse []string) bool {
-	for _, name := range append(slices.Clone(i.RepoTags), i.RepoDigests...) {
+	for _, name := range namesOf(i) {
 		for _, u := range inUse {
 			if name == u || strings.HasPrefix(u, "sha256:") && (strings.HasSuffix(name, "@"+u) || strings.HasSuffix(name, ":"+strings.ReplaceAll(u, ":", "-"))) {
 				return true
@@ -193,11 +208,7 @@ func (e *Engine) longIdle(idle []image.Summary, now time.Time) (long []image.Sum
 // remove takes all names of the image away, and the image with the last one.
 // It forces nothing, so an image that got into use meanwhile stays.
 func (e *Engine) remove(ctx context.Context, i image.Summary) (gone bool, err error) {
-	names := slices.DeleteFunc(append(slices.Clone(i.RepoTags), i.RepoDigests...), func(n string) bool { return strings.Contains(n, "<none>") })
-	if len(names) == 0 {
-		names = []string{i.ID}
-	}
-	for _, name := range names {
+	for _, name := range namesOf(i) {
 		answer, err := e.Docker.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
 		switch {
 		case errdefs.IsConflict(err), errdefs.IsNotFound(err):
