@@ -2,6 +2,9 @@
 ALTER TABLE builds ADD COLUMN front_at TIMESTAMP;
 CREATE INDEX builds_team_state ON builds (team_id, state, id);
 CREATE INDEX builds_app_state ON builds (app_id, state, id);
+CREATE INDEX builds_app_ref ON builds (app_id, ref, id);
+CREATE INDEX log_streams_unpacked ON log_streams (updated_at) WHERE closed AND blob = '';
+CREATE INDEX log_streams_open ON log_streams (kind, id) WHERE NOT closed;
 
 ALTER TABLE apps ADD COLUMN worker_labels TEXT NOT NULL DEFAULT '';
 
@@ -39,6 +42,9 @@ ALTER TABLE workers DROP COLUMN draining;
 ALTER TABLE workers DROP COLUMN builds;
 ALTER TABLE teams DROP COLUMN build_limit;
 ALTER TABLE apps DROP COLUMN worker_labels;
+DROP INDEX log_streams_open;
+DROP INDEX log_streams_unpacked;
+DROP INDEX builds_app_ref;
 DROP INDEX builds_app_state;
 DROP INDEX builds_team_state;
 ALTER TABLE builds DROP COLUMN front_at;

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -30,12 +31,12 @@ func (s *Service) List(ctx context.Context, f Filter) (models.List[models.Build]
 	case !p.HasScope(models.ScopeRead):
 		return none, models.Errorf(models.Denied, "This token lacks the scope %q. Make a token that has it.", models.ScopeRead)
 	}
-	q, err := s.filter(s.DB.WithContext(ctx).Preload("App.Team"), f)
-	if err != nil {
+	if err := checkState(f.State); err != nil {
 		return none, err
 	}
-	if ids, all := p.TeamIDs(); !all {
-		q = q.Where("builds.team_id IN ?", ids)
+	q, err := s.narrowed(ctx, f, p)
+	if err != nil {
+		return none, err
 	}
 	list, err := models.Newest(q, f.Page, "builds.id", func(b models.Build) string { return b.ID })
 	if err != nil {
@@ -44,25 +45,79 @@ func (s *Service) List(ctx context.Context, f Filter) (models.List[models.Build]
 	return list, nil
 }
 
-func (s *Service) filter(q *gorm.DB, f Filter) (*gorm.DB, error) {
-	switch f.State {
+func checkState(state models.BuildState) error {
+	switch state {
 	case "", models.BuildQueued, models.BuildRunning, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled:
-	default:
-		return nil, models.InvalidField("state", "%q is no state of a build: use queued, running, succeeded, failed or canceled.", f.State)
+		return nil
 	}
-	equals := map[string]string{"builds.app_id": f.AppID, "builds.state": string(f.State), "builds.ref": f.Ref}
-	for column, value := range equals {
+	return models.InvalidField("state", "%q is no state of a build: use queued, running, succeeded, failed or canceled.", state)
+}
+
+// narrowed is the query of the builds that the filter asks for and the
+// principal may see. Its time must not grow with the number of builds. So names
+// are turned into ids first, with which the database knows which index is right;
+// and of several teams or apps the newest of each are taken by themselves, for
+// no index has the builds of several in the order of their ids.
+func (s *Service) narrowed(ctx context.Context, f Filter, p *models.Principal) (*gorm.DB, error) {
+	q := s.DB.WithContext(ctx).Preload("App.Team")
+	wanted := equal{"builds.app_id": f.AppID, "builds.state": string(f.State), "builds.ref": f.Ref}
+	teams, all := p.TeamIDs()
+	if !all {
+		q = q.Where("builds.team_id IN ?", teams)
+	}
+	if f.Team != "" {
+		named, err := s.ids(ctx, &models.Team{}, "slug", f.Team)
+		if err != nil {
+			return nil, err
+		}
+		q, teams, all = q.Where("builds.team_id IN ?", named), named, false
+	}
+	switch {
+	case f.RepositoryID != "":
+		apps, err := s.ids(ctx, &models.App{}, "repository_id", f.RepositoryID)
+		if err != nil {
+			return nil, err
+		}
+		q = s.newestOf(q, "builds.app_id", apps, wanted, f.Page)
+	case f.AppID == "" && !all:
+		q = s.newestOf(q, "builds.team_id", teams, wanted, f.Page)
+	}
+	return wanted.where(q), nil
+}
+
+// equal are columns and what they have to hold, empty where that does not matter.
+type equal map[string]string
+
+func (e equal) where(q *gorm.DB) *gorm.DB {
+	for column, value := range e {
 		if value != "" {
 			q = q.Where(column+" = ?", value)
 		}
 	}
-	if f.RepositoryID != "" {
-		q = q.Where("builds.app_id IN (?)", s.DB.Model(&models.App{}).Select("id").Where("repository_id = ?", f.RepositoryID))
+	return q
+}
+
+// newestOf narrows q to the newest builds of each of the ids, a page of each.
+func (s *Service) newestOf(q *gorm.DB, column string, ids []string, wanted equal, page models.Page) *gorm.DB {
+	if len(ids) < 2 {
+		return q.Where(column+" IN ?", ids)
 	}
-	if f.Team != "" {
-		q = q.Where("builds.team_id IN (?)", s.DB.Model(&models.Team{}).Select("id").Where("slug = ?", f.Team))
+	parts, values := make([]string, len(ids)), make([]any, len(ids))
+	for i, id := range ids {
+		own := wanted.where(s.DB.Model(&models.Build{}).Select("builds.id").Where(column+" = ?", id))
+		if page.Cursor != "" {
+			own = own.Where("builds.id < ?", page.Cursor)
+		}
+		parts[i], values[i] = "SELECT id FROM (?) AS own", own.Order("builds.id DESC").Limit(page.Size()+1)
 	}
-	return q, nil
+	return q.Where("builds.id IN ("+strings.Join(parts, " UNION ALL ")+")", values...)
+}
+
+func (s *Service) ids(ctx context.Context, model any, column, value string) (ids []string, err error) {
+	if err := s.DB.WithContext(ctx).Model(model).Where(column+" = ?", value).Pluck("id", &ids).Error; err != nil {
+		return nil, fmt.Errorf("narrowing the list of builds: %w", err)
+	}
+	return ids, nil
 }
 
 // Get returns a build with its app, repository, team and steps; the team's viewers may read it.

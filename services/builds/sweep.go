@@ -121,9 +121,9 @@ func (s *Service) failWaiting(tx *gorm.DB, b *models.Build) error {
 // closeLogs ends the logs of builds whose worker died between the end of the build and the end of its log.
 func (s *Service) closeLogs(ctx context.Context) error {
 	db := s.DB.WithContext(ctx)
-	ended := db.Model(&models.Build{}).Select("id").Where("finished_at < ?", s.DB.NowFunc().Add(-time.Minute))
+	ended := db.Model(&models.Build{}).Select("1").Where("builds.id = log_streams.id AND finished_at < ?", s.DB.NowFunc().Add(-time.Minute))
 	var ids []string
-	err := db.Model(&models.LogStream{}).Where("kind = ? AND NOT closed AND id IN (?)", logs.KindBuild, ended).Limit(100).Pluck("id", &ids).Error
+	err := db.Model(&models.LogStream{}).Where("kind = ? AND NOT closed AND EXISTS (?)", logs.KindBuild, ended).Limit(100).Pluck("id", &ids).Error
 	if err != nil {
 		return fmt.Errorf("looking for open logs: %w", err)
 	}
