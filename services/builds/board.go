@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
+	"slipway.dev/services/events"
 )
 
 const (
@@ -111,7 +112,10 @@ func (s *Service) SetTeamLimit(ctx context.Context, slug string, limit int) (*mo
 		if err := audit.Record(ctx, tx, entry); err != nil {
 			return err
 		}
-		return s.wake(ctx, tx, maxWorkerBuilds)
+		if err := s.wake(ctx, tx, maxWorkerBuilds); err != nil {
+			return err
+		}
+		return events.Publish(tx, models.Event{Kind: "team.limit", Topic: "team:" + team.ID, Parent: "queue", Data: map[string]string{}})
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package builds
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -45,7 +46,8 @@ type Service struct {
 	Engine      Engine        // the local build engine; nil where there is none
 	CacheLimits CacheLimits
 
-	carried carried
+	carried    carried
+	engineRoot atomic.Pointer[string] // the engine's folder, where it is on this machine; known after the first measuring
 }
 
 const sweepEvery = time.Minute

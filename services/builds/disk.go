@@ -73,14 +73,8 @@ func (r *run) room(ctx context.Context) error {
 		return nil
 	}
 	folders := map[string]string{r.Dir: "the worker's data folder"}
-	if r.Engine != nil {
-		ctx, cancel := context.WithTimeout(ctx, measureWithin)
-		defer cancel()
-		if usage, err := r.Engine.Usage(ctx, r.CacheLimits); err == nil && usage.Root != "" {
-			if _, err := os.Stat(usage.Root); err == nil {
-				folders[usage.Root] = "the Docker Engine's folder"
-			}
-		}
+	if root := r.engineRoot.Load(); root != nil {
+		folders[*root] = "the Docker Engine's folder"
 	}
 	for folder, name := range folders {
 		if free, total := space(ctx, folder); total > 0 && free < r.DiskFloor {
@@ -126,6 +120,7 @@ func (s *Service) measured(ctx context.Context) (*models.Worker, error) {
 			now.CacheSize, now.CachePrunable = usage.Cache, usage.Prunable
 			if usage.Root != "" {
 				if _, err := os.Stat(usage.Root); err == nil {
+					s.engineRoot.Store(&usage.Root)
 					now.EngineFree, now.EngineTotal = space(ctx, usage.Root)
 				}
 			}

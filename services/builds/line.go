@@ -67,6 +67,7 @@ type carrying struct {
 	Number         int64
 	StartedAt      *time.Time
 	TimeoutSeconds int
+	Labels         models.Labels // that its app asks for
 }
 
 // line is the queue at one moment: who waits, what runs, and who works.
@@ -76,7 +77,7 @@ type line struct {
 	running []carrying
 	waiting []waiting
 	limits  map[string]int // builds at once, by team; teams without a limit are not in it
-	lost    []string       // running builds that nobody carries
+	lost    []carrying     // of those that run: nobody carries them any more
 	total   int64          // of queued builds, also those that were not read
 }
 
@@ -88,7 +89,7 @@ func (s *Service) line(tx *gorm.DB, places int) (*line, error) {
 		return nil, err
 	}
 	err = tx.Table("builds").Joins("JOIN apps ON apps.id = builds.app_id").Where("builds.state = ?", models.BuildRunning).Order("builds.id").
-		Select("builds.id, builds.team_id, builds.worker, builds.number, builds.started_at, builds.timeout_seconds, apps.name AS app").Find(&l.running).Error
+		Select("builds.id, builds.team_id, builds.worker, builds.number, builds.started_at, builds.timeout_seconds, apps.name AS app, apps.worker_labels AS labels").Find(&l.running).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the running builds: %w", err)
 	}
@@ -142,10 +143,10 @@ func (l *line) findLost(self string, mine *carried) {
 	for _, b := range l.running {
 		if b.Worker == self {
 			if !mine.has(b.ID) {
-				l.lost = append(l.lost, b.ID)
+				l.lost = append(l.lost, b)
 			}
 		} else if l.worker(b.Worker) == nil {
-			l.lost = append(l.lost, b.ID)
+			l.lost = append(l.lost, b)
 		}
 	}
 }
@@ -244,6 +245,16 @@ func (l *line) roomElsewhere(than *models.Worker, b *waiting) bool {
 	return slices.ContainsFunc(l.workers, func(w models.Worker) bool {
 		return w.ID != than.ID && l.could(&w, b) == nothing && !w.Low()
 	})
+}
+
+// orphan is the first lost build that the worker may run, empty where there is none.
+func (l *line) orphan(w *models.Worker) string {
+	for _, b := range l.lost {
+		if w.Labels.Has(b.Labels) {
+			return b.ID
+		}
+	}
+	return ""
 }
 
 // next is the build that the worker should take now, nil where it may take none.

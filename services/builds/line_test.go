@@ -216,10 +216,11 @@ func TestAnAppThatAsksForALabelIsBuiltByTheWorkerThatHasIt(t *testing.T) {
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		w := newWorld(t, db)
 		w.asks(t, "gpu")
-		start(t, w.builds.Jobs)
 		able := w.queueLabelled(t, "arm64", "gpu")
 		w.service(t, able)
 		all := w.queueFor(t, w.App, models.TriggerManual, 4)
+		w.runs(t, all[0], &models.Worker{ID: models.NewID()}) // which is dead
+		start(t, w.builds.Jobs)
 		w.until(t, time.Minute, "the turns were refused", func() bool {
 			var jobs int64
 			return db.Table("river_job").Where("kind = 'build' AND state IN ('available', 'scheduled')").Count(&jobs).Error == nil && jobs == 4

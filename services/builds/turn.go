@@ -116,11 +116,10 @@ func (s *Service) choose(l *line) (string, error) {
 	if self == nil {
 		return "", jobs.Later(leastPause) // it was silent, and will say in a moment that it lives
 	}
-	switch {
-	case self.Draining:
-	case len(l.lost) > 0:
-		return l.lost[0], nil
-	default:
+	if !self.Draining {
+		if id := l.orphan(self); id != "" {
+			return id, nil
+		}
 		if b := l.next(self); b != nil {
 			return b.ID, nil
 		}
