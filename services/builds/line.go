@@ -212,8 +212,9 @@ const (
 	lacksDisk            // the worker's disk is nearly full, and another worker's is not
 )
 
-// mayRun decides whether the worker may run the build now. This is the one
-// place that decides it: what a worker or its engine lacks is asked here.
+// mayRun decides whether the worker may run the build now, given how many builds
+// of each team run. This is the one place that decides it: what a worker or its
+// engine lacks is asked here.
 func (l *line) mayRun(w *models.Worker, b *waiting, running map[string]int) obstacle {
 	if o := l.could(w, b); o != nothing {
 		return o

@@ -135,7 +135,7 @@ func pushed(b *waiting) string {
 // idle tells whether a worker could take the build now.
 func (l *line) idle(b *waiting) bool {
 	return slices.ContainsFunc(l.workers, func(w models.Worker) bool {
-		return l.could(&w, b) == nothing && l.busy(w.ID) < w.Builds
+		return l.mayRun(&w, b, nil) == nothing
 	})
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"gorm.io/gorm"
 	"slipway.dev/models"
+	"slipway.dev/services/events"
 )
 
 // Args is what a job needs to know; its Kind names the work.
@@ -153,8 +154,8 @@ func (q *Queue) Insert(ctx context.Context, tx *gorm.DB, queue string, args Args
 func (q *Queue) Start(ctx context.Context) error {
 	now := q.db.NowFunc()
 	q.self.StartedAt, q.self.SeenAt = now, now
-	if err := q.db.WithContext(ctx).Create(&q.self).Error; err != nil {
-		return fmt.Errorf("registering the worker: %w", err)
+	if err := q.register(ctx); err != nil {
+		return err
 	}
 	q.setBeaten(now)
 	ctx, q.stop = context.WithCancel(models.WithPrincipal(ctx, models.System("worker")))
@@ -177,7 +178,34 @@ func (q *Queue) Stop(ctx context.Context) error {
 	err := q.stopTaking(ctx)
 	q.stop()
 	q.wg.Wait()
-	return errors.Join(err, q.db.WithContext(ctx).Delete(&models.Worker{}, "id = ?", q.self.ID).Error)
+	return errors.Join(err, q.unregister(ctx))
+}
+
+// register writes the worker down, and tells admins.
+func (q *Queue) register(ctx context.Context) error {
+	err := q.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Create(&q.self).Error; err != nil {
+			return err
+		}
+		return q.tell(tx, "worker.started")
+	})
+	if err != nil {
+		return fmt.Errorf("registering the worker: %w", err)
+	}
+	return nil
+}
+
+func (q *Queue) unregister(ctx context.Context) error {
+	return q.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Delete(&models.Worker{}, "id = ?", q.self.ID).Error; err != nil {
+			return err
+		}
+		return q.tell(tx, "worker.stopped")
+	})
+}
+
+func (q *Queue) tell(tx *gorm.DB, kind string) error {
+	return events.Publish(tx, models.Event{Kind: kind, Topic: "worker:" + q.self.ID, Parent: "queue", Data: map[string]string{}})
 }
 
 func (q *Queue) loop(ctx context.Context, p periodic) {
