@@ -56,12 +56,9 @@ func (c *carried) drop(id string) {
 // turns enough. A turn that may take none now is put off, and comes sooner when
 // a build ends.
 func (s *Service) Turn(ctx context.Context, _ Args) error {
-	b, err := s.take(ctx)
-	if err != nil {
+	b, taken, err := s.take(ctx)
+	if err != nil || !taken {
 		return err
-	}
-	if b == nil {
-		return nil
 	}
 	defer s.carried.drop(b.ID)
 	if b.State.Ended() {
@@ -70,8 +67,8 @@ func (s *Service) Turn(ctx context.Context, _ Args) error {
 	return s.carry(ctx, b)
 }
 
-// take makes this worker the one that carries a build. It returns nil where none waits.
-func (s *Service) take(ctx context.Context) (b *models.Build, err error) {
+// take makes this worker the one that carries a build. taken is false where none waits.
+func (s *Service) take(ctx context.Context) (b *models.Build, taken bool, err error) {
 	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := s.oneByOne(tx); err != nil {
 			return err
@@ -89,9 +86,8 @@ func (s *Service) take(ctx context.Context) (b *models.Build, err error) {
 	})
 	if err != nil && b != nil {
 		s.carried.drop(b.ID)
-		b = nil
 	}
-	return b, err
+	return b, b != nil, err
 }
 
 // oneByOne has the transactions that choose follow each other, so that two
