@@ -160,3 +160,54 @@ func TestARetryIsOfTheSameCommitWithTheSettingsOfNow(t *testing.T) {
 		t.Errorf("the retry is %+v, error %v", again, err)
 	}
 }
+
+func TestTheListOfSeveralTeamsIsWholeAndInOrderOverItsPages(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		w := newWorld(t, db)
+		var want []string
+		for _, app := range []*models.App{w.App, w.team(t, "second", 0), w.team(t, "third", 0), w.team(t, "foreign", 0)} {
+			if app.Name != "foreign-app" {
+				m := models.Member{TeamID: app.TeamID, UserID: w.Developer.ID, Role: models.RoleViewer, CreatedAt: db.NowFunc()}
+				if err := db.Save(&m).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, b := range w.queueFor(t, app, models.TriggerManual, 4) {
+				if app.Name != "foreign-app" {
+					want = append(want, b.ID)
+				}
+			}
+		}
+		slices.Reverse(want)
+		read := func(f builds.Filter) (all []string) {
+			t.Helper()
+			f.Limit = 3
+			for {
+				list, err := w.builds.List(w.as(t, w.Developer), f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, b := range list.Items {
+					all = append(all, b.ID)
+				}
+				if list.Next == "" {
+					return all
+				}
+				f.Cursor = list.Next
+			}
+		}
+		if got := read(builds.Filter{}); !slices.Equal(got, want) {
+			t.Errorf("the list is %v, not %v", got, want)
+		}
+		if got := read(builds.Filter{State: models.BuildQueued, RepositoryID: w.Repository.ID}); !slices.Equal(got, want) {
+			t.Errorf("the list of the repository is %v, not %v", got, want)
+		}
+		if got := read(builds.Filter{Team: "foreign"}); len(got) != 0 {
+			t.Errorf("the list of another team is %v", got)
+		}
+		if got := read(builds.Filter{Team: "second"}); !slices.Equal(got, want[4:8]) {
+			t.Errorf("the list of a team is %v", got)
+		}
+	})
+}

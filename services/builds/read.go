@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -62,19 +63,26 @@ func (s *Service) narrowed(ctx context.Context, f Filter, p *models.Principal) (
 	q := s.DB.WithContext(ctx).Preload("App.Team")
 	wanted := equal{"builds.app_id": f.AppID, "builds.state": string(f.State), "builds.ref": f.Ref}
 	teams, all := p.TeamIDs()
-	if !all {
-		q = q.Where("builds.team_id IN ?", teams)
-	}
 	if f.Team != "" {
-		named, err := s.ids(ctx, &models.Team{}, "slug", f.Team)
+		named, err := ids(s.DB.WithContext(ctx).Model(&models.Team{}).Where("slug = ?", f.Team))
 		if err != nil {
 			return nil, err
 		}
-		q, teams, all = q.Where("builds.team_id IN ?", named), named, false
+		if !all {
+			named = slices.DeleteFunc(named, func(id string) bool { return !slices.Contains(teams, id) })
+		}
+		teams, all = named, false
+	}
+	if !all {
+		q = q.Where("builds.team_id IN ?", teams)
 	}
 	switch {
 	case f.RepositoryID != "":
-		apps, err := s.ids(ctx, &models.App{}, "repository_id", f.RepositoryID)
+		of := s.DB.WithContext(ctx).Model(&models.App{}).Where("repository_id = ?", f.RepositoryID)
+		if !all {
+			of = of.Where("team_id IN ?", teams)
+		}
+		apps, err := ids(of)
 		if err != nil {
 			return nil, err
 		}
@@ -110,14 +118,15 @@ func (s *Service) newestOf(q *gorm.DB, column string, ids []string, wanted equal
 		}
 		parts[i], values[i] = "SELECT id FROM (?) AS own", own.Order("builds.id DESC").Limit(page.Size()+1)
 	}
-	return q.Where("builds.id IN ("+strings.Join(parts, " UNION ALL ")+")", values...)
+	values = append(values, page.Size()+1)
+	return q.Where("builds.id IN (SELECT id FROM ("+strings.Join(parts, " UNION ALL ")+") AS newest ORDER BY id DESC LIMIT ?)", values...)
 }
 
-func (s *Service) ids(ctx context.Context, model any, column, value string) (ids []string, err error) {
-	if err := s.DB.WithContext(ctx).Model(model).Where(column+" = ?", value).Pluck("id", &ids).Error; err != nil {
+func ids(of *gorm.DB) (all []string, err error) {
+	if err := of.Pluck("id", &all).Error; err != nil {
 		return nil, fmt.Errorf("narrowing the list of builds: %w", err)
 	}
-	return ids, nil
+	return all, nil
 }
 
 // Get returns a build with its app, repository, team and steps; the team's viewers may read it.
