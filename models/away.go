@@ -15,7 +15,7 @@ import (
 func Away(err error) bool {
 	var refused *pgconn.ConnectError
 	var answered *pgconn.PgError
-	var broken net.Error
+	var broken *net.OpError // not any net.Error: an error of a file is one too
 	switch {
 	case err == nil:
 		return false

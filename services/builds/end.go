@@ -32,9 +32,9 @@ func (r *run) end(ctx, work context.Context, err error) error {
 	case errors.Is(cause, errTimeout):
 		return r.finish(ctx, models.BuildFailed, r.timedOut())
 	case cause != nil:
-		return r.release(ctx, cause, "This worker stops; another one starts the build again.")
-	case unmade(err):
-		return r.release(ctx, err, "The database was away; the build is started again.")
+		return r.release(ctx, cause, "This worker stops; another one starts the build again.", 1)
+	case r.DB.Pool != nil && unmade(err):
+		return r.release(ctx, err, "The database was away; the build is started again.", 0)
 	}
 	return r.finish(ctx, models.BuildFailed, r.failure(ctx, err))
 }
@@ -136,8 +136,9 @@ func (r *run) lastLine() string {
 }
 
 // release gives the build back to the queue, for a reason that is not the
-// build's own; the log says it. The attempt does not count.
-func (r *run) release(ctx context.Context, cause error, said string) error {
+// build's own; the log says it. So many attempts do not count: one that stopped
+// with its worker, none that the database cost, so that their number has an end.
+func (r *run) release(ctx context.Context, cause error, said string, uncounted int) error {
 	b := r.build
 	r.rec.stop(ctx, models.StepCanceled)
 	r.log.Print("", "%s", said)
@@ -146,7 +147,7 @@ func (r *run) release(ctx context.Context, cause error, said string) error {
 		return err
 	}
 	err := insist(ctx, func() error {
-		return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return r.giveBack(tx) })
+		return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return r.giveBack(tx, uncounted) })
 	})
 	if err != nil {
 		return fmt.Errorf("giving build %s back to the queue, because %w: %w", b.ID, cause, err)
@@ -154,10 +155,10 @@ func (r *run) release(ctx context.Context, cause error, said string) error {
 	return jobs.Later(0)
 }
 
-func (r *run) giveBack(tx *gorm.DB) error {
+func (r *run) giveBack(tx *gorm.DB, uncounted int) error {
 	b := r.build
 	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
-		Updates(map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - 1"), "started_at": nil})
+		Updates(map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - ?", uncounted), "started_at": nil})
 	if held.Error != nil || held.RowsAffected == 0 {
 		return held.Error
 	}
