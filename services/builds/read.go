@@ -116,5 +116,5 @@ func (s *Service) WriteLog(ctx context.Context, id string, to io.Writer) error {
 	if _, err := s.build(ctx, id, models.RoleViewer); err != nil {
 		return err
 	}
-	return s.Logs.WriteText(ctx, id, to)
+	return s.Logs.WriteText(ctx, id, "", to)
 }

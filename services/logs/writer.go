@@ -226,6 +226,7 @@ func (w *Writer) flush(ctx context.Context, last bool) error {
 			w.waiting += len(l.Text) + 64
 		}
 		w.tellLost(lost)
+		w.svc.stored(w.id)
 	}
 	return nil
 }
