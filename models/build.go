@@ -138,4 +138,5 @@ type BuildStep struct {
 	FinishedAt *time.Time
 	DurationMS int64 // the sum of its intervals
 	Error      string
+	Inputs     []string `gorm:"serializer:json"` // the ids of the steps that this one waits for
 }

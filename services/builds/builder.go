@@ -62,6 +62,7 @@ type Event struct {
 	Name    string           // with State: what the step does
 	Stage   string           // with State: the Dockerfile stage
 	Line    int              // with State: the Dockerfile line, 0 where unknown
+	Inputs  []string         // with State: the ids of the steps that this one waits for
 	Error   string           // with StepFailed
 	Stream  logs.Source      // with Output
 	Output  []byte           // as it came, not in whole lines

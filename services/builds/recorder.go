@@ -21,6 +21,7 @@ const (
 	stepsEvery  = 250 * time.Millisecond // between two writes of steps
 	eventsEvery = 500 * time.Millisecond // between two events about them
 	maxSteps    = 1000
+	maxInputs   = 100 // of one step
 	maxWarnings = 50
 )
 
@@ -82,6 +83,9 @@ func (r *recorder) change(e Event) {
 	}
 	if e.Name != "" {
 		s.Name, s.Stage, s.Line = r.shown(e.Name, 500), r.shown(e.Stage, 100), e.Line
+	}
+	if len(e.Inputs) > 0 {
+		s.Inputs = e.Inputs[:min(len(e.Inputs), maxInputs)]
 	}
 	at := e.At.UTC().Truncate(time.Microsecond)
 	switch e.State {

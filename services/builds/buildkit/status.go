@@ -23,6 +23,7 @@ type tracker struct {
 type vertex struct {
 	id      string
 	name    string
+	inputs  []string
 	started time.Time // of the run that was seen last
 	open    bool
 	failure string
@@ -57,6 +58,9 @@ func (t *tracker) begin(v *bk.Vertex) {
 	known := t.vertices[id]
 	if known == nil {
 		known = &vertex{id: id, name: stepName(v.Name)}
+		for _, input := range v.Inputs {
+			known.inputs = append(known.inputs, input.String())
+		}
 		t.vertices[id] = known
 		t.say(known, time.Now(), models.StepPending, "")
 	}
@@ -94,7 +98,7 @@ func (t *tracker) end(v *bk.Vertex) {
 func canceled(text string) bool { return strings.HasSuffix(text, "context canceled") }
 
 func (t *tracker) say(v *vertex, at time.Time, state models.StepState, failure string) {
-	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.at(v.name).from, Error: failure})
+	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.at(v.name).from, Inputs: v.inputs, Error: failure})
 }
 
 // close ends the steps whose end the engine did not tell.
