@@ -42,7 +42,9 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/apps/:id/builds", builds.Queue)
 	g.GET("/builds/:id", builds.Page)
 	g.GET("/builds/:id/log", builds.Log)
+	g.GET("/builds/:id/log/lines", builds.LogLines)
 	g.GET("/builds/:id/log.txt", builds.RawLog)
+	g.GET("/builds/:id/dockerfile", builds.Dockerfile)
 	g.POST("/builds/:id/cancel", builds.Cancel)
 	g.POST("/builds/:id/retry", builds.Retry)
 

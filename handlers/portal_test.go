@@ -29,10 +29,10 @@ func TestNoPageLetsTextFromOutsideBecomeMarkup(t *testing.T) {
 			reader = f.Admin
 		}
 		w := f.send(ask{method: r.method, path: r.path, cookie: f.cookie(reader)})
-		if w.Code != http.StatusOK {
+		if w.Code != http.StatusOK && w.Code != e.status {
 			t.Errorf("%s: %d", route, w.Code)
 		}
-		if (strings.HasPrefix(r.path, "/builds/") || strings.HasPrefix(r.path, "/deployments/")) && !strings.Contains(w.Body.String(), "&lt;script&gt;") {
+		if w.Code == http.StatusOK && (strings.HasPrefix(r.path, "/builds/") || strings.HasPrefix(r.path, "/deployments/")) && !strings.Contains(w.Body.String(), "&lt;script&gt;") {
 			t.Errorf("%s does not show what was planted", route)
 		}
 		for _, fault := range markup(t, w.Body.String()) {

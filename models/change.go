@@ -19,6 +19,7 @@ type ChangeCommit struct {
 	ID      string
 	Subject string
 	Author  string
+	Email   string
 	Time    time.Time
 }
 

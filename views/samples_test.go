@@ -88,7 +88,7 @@ func aBuild(number int64, state models.BuildState, subject, ref, who string, age
 	}
 	if state == models.BuildRunning {
 		for _, name := range names[len(seconds):] {
-			b.Steps = append(b.Steps, models.BuildStep{ID: name, Name: name, State: models.StepPending})
+			b.Steps = append(b.Steps, models.BuildStep{ID: name, Seq: len(b.Steps), Name: name, State: models.StepPending})
 		}
 	}
 	if state.Ended() {
@@ -162,12 +162,85 @@ func logLines() []components.Line {
 	})
 }
 
+// parallel gives the build two stages that ran side by side, cached steps, and lines.
+func parallel(b models.Build) models.Build {
+	begin := *b.StartedAt
+	at := func(s float64) *time.Time { t := begin.Add(time.Duration(s * float64(time.Second))); return &t }
+	b.Steps = nil
+	add := func(id, name string, line int, from, to float64, state models.StepState, inputs ...string) {
+		b.Steps = append(b.Steps, models.BuildStep{
+			ID: id, Seq: len(b.Steps), Name: name, Line: line, State: state, Cached: state == models.StepCached,
+			StartedAt: at(from), FinishedAt: at(to), DurationMS: int64((to - from) * 1000), Inputs: inputs,
+		})
+	}
+	add("checkout", "Check out main at 9f3c2ab41be0", 0, 0, 1.8, models.StepSucceeded)
+	add("s1", "[builder 1/6] FROM docker.io/library/golang:1.26", 1, 1.9, 2, models.StepCached)
+	add("s2", "[builder 2/6] WORKDIR /src", 2, 2, 2, models.StepCached, "s1")
+	add("s3", "[builder 3/6] COPY go.mod go.sum ./", 3, 2, 2, models.StepCached, "s2")
+	add("s4", "[builder 4/6] RUN go mod download", 4, 2, 2, models.StepCached, "s3")
+	add("s5", "[builder 5/6] COPY . .", 5, 2, 2.4, models.StepSucceeded, "s4")
+	add("s6", "[builder 6/6] RUN CGO_ENABLED=0 go build -trimpath -o /out/api ./cmd/api", 6, 2.4, 24.1, models.StepSucceeded, "s5")
+	add("t1", "[assets 2/3] COPY web/package.json web/package-lock.json ./", 9, 2, 2.3, models.StepSucceeded)
+	add("t2", "[assets 3/3] RUN npm ci && npm run build", 10, 2.3, 16.9, models.StepSucceeded, "t1")
+	add("s7", "[stage-2 2/3] COPY --from=builder /out/api /api", 14, 24.1, 24.5, models.StepSucceeded, "s6")
+	add("s8", "[stage-2 3/3] COPY --from=assets /dist /www", 15, 24.5, 24.7, models.StepSucceeded, "t2", "s7")
+	add("push", "Push the image", 0, 24.8, 29.6, models.StepSucceeded)
+	end := begin.Add(29700 * time.Millisecond)
+	b.FinishedAt = &end
+	return b
+}
+
+// compared is what changed since the build before.
+func compared(b, since models.Build) *models.BuildChanges {
+	return &models.BuildChanges{
+		Since: &since, Duration: models.Difference{Now: 29700, Before: 18200}, Size: models.Difference{Now: 48_213_004, Before: 47_100_000},
+		Commits: []models.ChangeCommit{
+			{ID: b.Commit, Subject: "Add SEPA mandate lookup", Author: "Mira Kovač", Time: now.Add(-7 * time.Minute)},
+			{ID: "71be0d4aa1", Subject: "Bump otel to 1.38", Author: "renovate", Time: now.Add(-time.Hour)},
+		},
+		Steps: []models.StepChange{{ID: "s6", Name: b.Steps[6].Name, Difference: models.Difference{Now: 21700, Before: 9300}}, {Name: "[assets 3/3] RUN yarn build", Difference: models.Difference{Before: 900}}},
+		Miss: &models.CacheMiss{StepID: "s5", StepName: "[builder 5/6] COPY . .", Line: 5, Cause: models.MissFiles, Files: []string{"cmd/api/main.go"},
+			Reason: "COPY in line 5 copies what changed since build #141: cmd/api/main.go, internal/sepa/mandate.go and 3 files more."},
+	}
+}
+
+// dockerfileSample is the Dockerfile of a build.
+func dockerfileSample(b models.Build) sample {
+	p := testPage("Dockerfile")
+	p.Nav = "builds"
+	b.Dockerfile, b.Warnings = "Dockerfile", []string{"Line 10: npm ci runs as root"}
+	b.Error = &models.BuildError{Line: 6, EndLine: 6}
+	return sample{"build-dockerfile", builds.Dockerfile(p, builds.DockerfileView{Build: b, Lines: []string{
+		"FROM golang:1.26 AS builder", "WORKDIR /src", "COPY go.mod go.sum ./", "RUN go mod download", "COPY . .",
+		"RUN CGO_ENABLED=0 go build -trimpath -o /out/api ./cmd/api", "", "FROM node:24 AS assets", "COPY web/package.json web/package-lock.json ./",
+		"RUN npm ci && npm run build", "", "FROM scratch", "", "COPY --from=builder /out/api /api", "COPY --from=assets /dist /www", `CMD ["/api"]`,
+	}})}
+}
+
+// searched is a long log in which somebody looks for something.
+func searched(name string, b models.Build) sample {
+	p := testPage(builds.Subject(b))
+	p.State, p.Nav, p.Meta = string(b.State), "builds", builds.Meta(b)
+	lines := components.Lines(79_997, []string{"compile pkg79997", "compile pkg79998", "compile pkg79999", "\x1b[33mwarning:\x1b[0m package internal/legacy is deprecated", "compile pkg80001"})
+	lines[3].Found = true
+	return sample{name, builds.Page(p, builds.PageView{Build: b, CanBuild: true, Log: components.LogView{
+		ID: "log", Title: "Log", Lines: lines, Raw: "/builds/b/log.txt",
+		Window: components.LogWindow{Page: "/builds/b", Lines: "/builds/b/log/lines", Step: "s6", Name: b.Steps[6].Name, Total: 100_000, Earlier: true, Later: true},
+		Search: &components.LogSearch{Text: "deprecated", Total: 214, Index: 2, Prev: 60_001, Next: 80_500, Hits: []components.LogHit{{Number: 80_000, Lines: lines[2:]}, {Number: 80_500, Lines: components.Lines(80_499, []string{"compile pkg", "package internal/older is deprecated"})}}},
+	}})}
+}
+
 func buildSample(name string, b models.Build, reason string) sample {
+	var changes *models.BuildChanges
+	if b.State == models.BuildSucceeded {
+		b = parallel(b)
+		changes = compared(b, sampleBuilds()[2])
+	}
 	p := testPage(builds.Subject(b))
 	p.State, p.Nav, p.Meta = string(b.State), "builds", builds.Meta(b)
 	p.Crumbs = []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: "checkout-api", Href: "/apps/a1"}, {Label: "Builds", Href: "/apps/a1/builds"}}
 	return sample{name, builds.Page(p, builds.PageView{
-		Build: b, Reason: reason, CanBuild: true,
+		Build: b, Reason: reason, CanBuild: true, Changes: changes,
 		Log:       components.LogView{ID: "log", Title: "Log", Lines: logLines(), Raw: "/builds/b/log.txt", Running: !b.State.Ended(), Waiting: "The log appears as soon as the build starts."},
 		LogCurl:   p.Curl("GET", "/api/v1/builds/b/logs", "").For("Read the log"),
 		BuildCurl: p.Curl("POST", "/api/v1/apps/a1/builds", `{"ref": "main"}`).For("Build"),
@@ -242,6 +315,8 @@ func samples() []sample {
 		{"builds-empty", builds.List(buildsPage, builds.ListView{Filters: filters})},
 		buildSample("build-running", list[0], ""),
 		buildSample("build-succeeded", list[1], ""),
+		dockerfileSample(parallel(list[1])),
+		searched("build-log-search", parallel(list[1])),
 		buildSample("build-failed", list[3], ""),
 		buildSample("build-queued", list[6], "2 builds are ahead of this one; it starts when a worker is free."),
 		{"build-new", builds.New(testPage("Build checkout-api"), newView())},

@@ -57,6 +57,7 @@ type BuildStep struct {
 	FinishedAt *time.Time       `json:"finished_at"`
 	Duration   float64          `json:"duration" doc:"Seconds."`
 	Error      string           `json:"error,omitempty"`
+	Inputs     []string         `json:"inputs,omitempty" doc:"The ids of the steps that it waits for."`
 }
 
 // Timings say how long something waited and took.
@@ -89,6 +90,9 @@ func (a *API) builds() {
 	post(a, "/builds/{id}/cancel", "cancel-build", "Cancel a build", a.cancelBuild, status(http.StatusAccepted), repeatable)
 	post(a, "/builds/{id}/retry", "retry-build", "Build the same commit again", a.retryBuild, status(http.StatusAccepted), repeatable)
 	get(a, "/builds/{id}/logs", "get-build-logs", "A build's log", a.buildLogs, logAnswer)
+	get(a, "/builds/{id}/logs/search", "search-build-log", "Search a build's log", a.searchBuildLog)
+	get(a, "/builds/{id}/dockerfile", "get-build-dockerfile", "The Dockerfile that a build used", a.buildDockerfile)
+	get(a, "/builds/{id}/changes", "get-build-changes", "What changed since the last good build", a.buildChanges)
 }
 
 func (a *API) listBuilds(ctx context.Context, in *struct {
@@ -166,7 +170,7 @@ func buildOf(b *models.Build) Build {
 }
 
 func stepOf(s *models.BuildStep) BuildStep {
-	return BuildStep{s.ID, s.Name, s.Stage, s.State, s.Cached, s.Line, utc(s.StartedAt), utc(s.FinishedAt), float64(s.DurationMS) / 1000, s.Error}
+	return BuildStep{s.ID, s.Name, s.Stage, s.State, s.Cached, s.Line, utc(s.StartedAt), utc(s.FinishedAt), float64(s.DurationMS) / 1000, s.Error, s.Inputs}
 }
 
 func timingsOf(queued time.Time, started, finished *time.Time) Timings {

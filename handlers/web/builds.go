@@ -81,6 +81,11 @@ func (h *Builds) Page(c echo.Context) error {
 	if v.Deployed, err = h.deployed(ctx, b); err != nil {
 		return err
 	}
+	if b.State.Ended() {
+		if v.Changes, err = h.Builds.ChangesOf(ctx, b); err != nil {
+			return err
+		}
+	}
 	if v.Log, err = h.log(c, b); err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func (s *Service) listCommits(ctx context.Context, b *models.Build, c *models.Bu
 		return
 	}
 	for _, commit := range commits {
-		c.Commits = append(c.Commits, models.ChangeCommit{ID: commit.ID, Subject: commit.Subject, Author: commit.Author, Time: commit.Time})
+		c.Commits = append(c.Commits, models.ChangeCommit{ID: commit.ID, Subject: commit.Subject, Author: commit.Author, Email: commit.Email, Time: commit.Time})
 	}
 	c.MoreCommits = more
 	if contains, err := s.Git.Contains(ctx, repo, b.Commit, c.Since.Commit); err == nil && !contains {

@@ -86,10 +86,17 @@ func TestBuildsAreForTheTeam(t *testing.T) {
 	b := w.queueBuild(t, "main")
 	calls := map[string]func(u *models.User) error{
 		"get":    func(u *models.User) error { _, err := w.builds.Get(w.as(t, u), b.ID); return err },
-		"log":    func(u *models.User) error { _, _, err := w.builds.Log(w.as(t, u), b.ID, 0, 1); return err },
+		"log":    func(u *models.User) error { _, err := w.builds.LogWindow(w.as(t, u), b.ID, logs.Window{}); return err },
 		"stream": func(u *models.User) error { _, err := w.builds.LogStream(w.as(t, u), b.ID); return err },
 		"follow": func(u *models.User) error { _, err := w.builds.FollowLog(w.as(t, u), b.ID, 0); return err },
-		"write":  func(u *models.User) error { return w.builds.WriteLog(w.as(t, u), b.ID, &strings.Builder{}) },
+		"write":  func(u *models.User) error { return w.builds.WriteLog(w.as(t, u), b.ID, "", &strings.Builder{}) },
+		"search": func(u *models.User) error {
+			_, err := w.builds.SearchLog(w.as(t, u), b.ID, logs.Search{Text: "x"})
+			return err
+		},
+		"last":       func(u *models.User) error { _, err := w.builds.LastLogLine(w.as(t, u), b.ID, "x"); return err },
+		"changes":    func(u *models.User) error { _, err := w.builds.Changes(w.as(t, u), b.ID); return err },
+		"dockerfile": func(u *models.User) error { _, _, err := w.builds.DockerfileOf(w.as(t, u), b.ID); return err },
 		"queue": func(u *models.User) error {
 			_, err := w.builds.Queue(w.as(t, u), builds.QueueInput{AppID: w.App.ID})
 			return err
@@ -97,7 +104,7 @@ func TestBuildsAreForTheTeam(t *testing.T) {
 		"retry":  func(u *models.User) error { _, err := w.builds.Retry(w.as(t, u), b.ID); return err },
 		"cancel": func(u *models.User) error { _, err := w.builds.Cancel(w.as(t, u), b.ID); return err },
 	}
-	reads := []string{"get", "log", "stream", "follow", "write"}
+	reads := []string{"get", "log", "stream", "follow", "write", "search", "last", "changes", "dockerfile"}
 	for name, call := range calls {
 		wantCode(t, call(w.Stranger), models.NotFound)
 		err := call(w.Viewer)

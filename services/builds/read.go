@@ -3,11 +3,9 @@ package builds
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/logs"
 )
 
 // Filter narrows the list of builds.
@@ -84,37 +82,4 @@ func (s *Service) build(ctx context.Context, id string, role models.Role) (*mode
 		return nil, models.FromDB(err, "build")
 	}
 	return &b, models.Authorize(ctx, b.TeamID, role, "build")
-}
-
-// Log returns at most limit lines of the build's log after the number, and whether the log has ended with them.
-func (s *Service) Log(ctx context.Context, id string, after int64, limit int) (lines []logs.Line, ended bool, err error) {
-	if _, err := s.build(ctx, id, models.RoleViewer); err != nil {
-		return nil, false, err
-	}
-	return s.Logs.Read(ctx, id, after, limit)
-}
-
-// LogStream returns how long the build's log is, whether it is whole, and why not.
-func (s *Service) LogStream(ctx context.Context, id string) (models.LogStream, error) {
-	if _, err := s.build(ctx, id, models.RoleViewer); err != nil {
-		return models.LogStream{}, err
-	}
-	return s.Logs.Stream(ctx, id)
-}
-
-// FollowLog gives the lines of the build's log after the number as they come,
-// until the log or ctx has ended; see logs.Service.Follow.
-func (s *Service) FollowLog(ctx context.Context, id string, after int64) (<-chan logs.Batch, error) {
-	if _, err := s.build(ctx, id, models.RoleViewer); err != nil {
-		return nil, err
-	}
-	return s.Logs.Follow(ctx, id, after), nil
-}
-
-// WriteLog writes the text of the build's log as far as it is there.
-func (s *Service) WriteLog(ctx context.Context, id string, to io.Writer) error {
-	if _, err := s.build(ctx, id, models.RoleViewer); err != nil {
-		return err
-	}
-	return s.Logs.WriteText(ctx, id, "", to)
 }

@@ -247,7 +247,7 @@ func (w *world) ended(t *testing.T, id string) string {
 func (w *world) log(t *testing.T, id string) string {
 	t.Helper()
 	var text strings.Builder
-	if err := w.builds.WriteLog(w.as(t, w.Viewer), id, &text); err != nil && !errors.Is(err, io.EOF) {
+	if err := w.builds.WriteLog(w.as(t, w.Viewer), id, "", &text); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return text.String()

@@ -79,7 +79,7 @@ func (f *finder) take(l Line) bool {
 	for i := len(f.hits.Shown) - 1; i >= 0 && len(f.hits.Shown[i].After) < f.q.Lines; i-- {
 		f.hits.Shown[i].After = append(f.hits.Shown[i].After, l)
 	}
-	if strings.Contains(strings.ToLower(plain(l.Text)), f.wanted) {
+	if holds(l.Text, f.wanted) {
 		f.found(l)
 	}
 	if f.q.Lines > 0 {
@@ -90,6 +90,14 @@ func (f *finder) take(l Line) bool {
 	}
 	return f.hits.Total < maxHits
 }
+
+// Holds tells whether the line is one that a search for the text finds.
+func (l Line) Holds(text string) bool {
+	wanted := strings.ToLower(strings.TrimSpace(text))
+	return wanted != "" && holds(l.Text, wanted)
+}
+
+func holds(text, wanted string) bool { return strings.Contains(strings.ToLower(plain(text)), wanted) }
 
 func (f *finder) found(l Line) {
 	h := &f.hits

@@ -25,6 +25,7 @@ type PageView struct {
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
 	Deployed  []models.Deployment
+	Changes   *models.BuildChanges // since the last good build; nil where it is not compared
 	BuildCurl components.CurlExample
 	LogCurl   components.CurlExample
 }
