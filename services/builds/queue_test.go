@@ -9,6 +9,7 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/git/gittest"
+	"slipway.dev/services/logs"
 )
 
 func TestQueueingABuildIsARowAJobAnAuditEntryAndAnEvent(t *testing.T) {

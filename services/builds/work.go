@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -187,8 +188,40 @@ func (r *run) checkOut(ctx context.Context) error {
 				return told(err)
 			}
 		}
-		return told(r.Git.Checkout(ctx, b.App.RepositoryID, b.Commit, r.source()))
+		if err := r.Git.Checkout(ctx, b.App.RepositoryID, b.Commit, r.source()); err != nil {
+			return told(err)
+		}
+		return r.tellMissing(ctx)
 	})
+}
+
+// tellMissing warns of what the checkout does not hold, before a command stumbles over it.
+func (r *run) tellMissing(ctx context.Context) error {
+	m, err := r.Git.Missing(ctx, r.build.App.RepositoryID, r.build.Commit, r.source())
+	if err != nil {
+		return told(err)
+	}
+	if m.PointerN > 0 {
+		r.warn("The repository uses Git LFS, which Slipway does not fetch: %s only a pointer, such as %s.", thereAre(m.PointerN, "file"), strings.Join(m.Pointers, ", "))
+	}
+	if m.SubmoduleN > 0 {
+		r.warn("Submodules are not fetched: %s empty, such as %s.", thereAre(m.SubmoduleN, "folder"), strings.Join(m.Submodules, ", "))
+	}
+	return nil
+}
+
+// warn adds a warning to the build and its log.
+func (r *run) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.log.Print(StepCheckout, "%s", text)
+	r.rec.emit(Event{At: time.Now(), Warning: text})
+}
+
+func thereAre(n int, noun string) string {
+	if n == 1 {
+		return count(1, noun) + " is"
+	}
+	return count(int64(n), noun) + " are"
 }
 
 func (r *run) source() string { return filepath.Join(r.dir, "source") }
