@@ -10,7 +10,7 @@ import (
 
 const (
 	// lookEvery is how often a stream that is followed is asked for what other processes wrote.
-	lookEvery = 100 * time.Millisecond
+	lookEvery = 50 * time.Millisecond
 	// tailKept and tailBytes bound what a tail holds for those who follow.
 	tailKept  = 2 * BatchLines
 	tailBytes = 1 << 20

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	flushEvery  = 100 * time.Millisecond
+	flushEvery  = 50 * time.Millisecond
 	flushBytes  = 64 << 10
 	closeWithin = 10 * time.Second
 	tailLines   = 40
