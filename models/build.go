@@ -86,6 +86,7 @@ type Build struct {
 	StartedAt         *time.Time
 	FinishedAt        *time.Time
 	CancelRequestedAt *time.Time
+	CanceledBy        string // the name of the person who asked for it
 	Lease             `gorm:"embedded"`
 	ImageRepository   string // such as localhost:8080/payments/checkout-api
 	ImageDigest       string

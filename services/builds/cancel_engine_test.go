@@ -26,6 +26,9 @@ import (
 	"slipway.dev/services/git/gittest"
 )
 
+// silent swallows the access log of registries.
+var silent = log.New(io.Discard, "", 0)
+
 // goneWithin is how soon after a cancel nothing of the build may be left.
 const goneWithin = 5 * time.Second
 
@@ -203,7 +206,7 @@ func TestCancelDuringThePushLeavesNoUploadNoTagAndNoImage(t *testing.T) {
 	t.Parallel()
 	w := real(t)
 	docker := dockertest.Engine(t)
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := registry.New(registry.Logger(silent))
 	var uploads, manifests atomic.Int32
 	uploading := make(chan struct{}, 100)
 	slow := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

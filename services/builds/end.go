@@ -28,7 +28,7 @@ func (r *run) end(ctx, work context.Context, err error) error {
 	case err == nil:
 		return r.finish(ctx, models.BuildSucceeded, nil)
 	case errors.Is(cause, jobs.ErrCanceled):
-		return r.finish(ctx, models.BuildCanceled, &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."})
+		return r.finish(ctx, models.BuildCanceled, &models.BuildError{Class: ClassCanceled, Message: canceledBy(r.canceler(ctx)), Step: r.rec.lastRunning()})
 	case errors.Is(cause, errTimeout):
 		return r.finish(ctx, models.BuildFailed, r.timedOut())
 	case cause != nil:
@@ -125,6 +125,15 @@ func (r *run) timedOut() *models.BuildError {
 	}
 	failure.Output = r.log.Tail(failure.Step, outputLines)
 	return failure
+}
+
+// canceler is who canceled the build while this worker carried it, empty where that can't be read.
+func (r *run) canceler(ctx context.Context) (name string) {
+	err := r.DB.WithContext(ctx).Model(&models.Build{}).Where("id = ?", r.build.ID).Pluck("canceled_by", &name).Error
+	if err != nil {
+		slog.WarnContext(ctx, "who canceled a build can't be read", "build", r.build.ID, "error", err)
+	}
+	return name
 }
 
 // duration says a limit as people would: 30 minutes, 90 seconds.

@@ -87,7 +87,7 @@ func (s *Service) start(tx *gorm.DB, b *models.Build) error {
 	now := s.DB.NowFunc()
 	switch {
 	case b.CancelRequestedAt != nil:
-		b.Error = &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."}
+		b.Error = &models.BuildError{Class: ClassCanceled, Message: canceledBy(b.CanceledBy)}
 		return s.endUnstarted(tx, b, models.BuildCanceled, now)
 	case b.Attempt > maxAttempts:
 		b.Error = &models.BuildError{Class: ClassInfrastructure, Message: fmt.Sprintf(
