@@ -78,6 +78,10 @@ type Build struct {
 	Dockerfile        string // the app's settings, frozen when the build was queued
 	Context           string
 	TimeoutSeconds    int
+	Settings          BuildSettings `gorm:"serializer:json"` // the same
+	Untrusted         bool          // of a stranger's code: it gets no secrets
+	Engine            string        // where it runs or ran: a build engine's id, or the address of one of the configuration
+	EngineName        string        // for people
 	RetryOf           *string
 	Trigger           BuildTrigger
 	CreatedBy         string // user id, empty for tokens of a team

@@ -104,9 +104,10 @@ type App struct {
 	Port            int // what the container listens on; 0: the image's EXPOSE, or 8080
 	Health          HealthKind
 	HealthPath      string
-	BuildTimeout    int   // seconds
-	BuildCount      int64 // the number of the last build
-	DeploymentCount int64 // the number of the last deployment
+	BuildTimeout    int           // seconds
+	BuildSettings   BuildSettings `gorm:"serializer:json"`
+	BuildCount      int64         // the number of the last build
+	DeploymentCount int64         // the number of the last deployment
 	CreatedBy       string
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
