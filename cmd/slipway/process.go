@@ -156,7 +156,7 @@ func (p *process) openBuilds() error {
 	p.closers = append(p.closers, engine.Close)
 	p.builds = &builds.Service{
 		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Registry: p.registry, Remote: p.catalog.Remote,
-		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
+		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Engine: &buildkit.Docker{Client: engine}}},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
