@@ -120,13 +120,6 @@ type Event struct {
 	Output  []byte                  // as it came, not in whole lines
 	Warning string                  // a sentence for people
 	File    *models.BuildDockerfile // the Dockerfile and what its checks say, once it was read
-	Engine  *EngineName             // where the build runs, once that is known
-}
-
-// EngineName is an engine that a build runs on.
-type EngineName struct {
-	Key  string // an engine's id, or its address where the configuration names it
-	Name string // for people
 }
 
 // Result is the image that was pushed.

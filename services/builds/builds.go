@@ -14,6 +14,7 @@ import (
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/secrets"
 )
 
 // Registry is where images go.
@@ -30,6 +31,7 @@ type Service struct {
 	Jobs     *jobs.Queue
 	Git      *git.Service
 	Logs     *logs.Service
+	Box      *secrets.Box // opens build secrets
 	Registry Registry
 	Builders map[models.BuilderKind]Builder
 	Dir      string // of checkouts; each build removes its own

@@ -24,6 +24,7 @@ const (
 	credentialLife = time.Hour
 	registryWithin = 30 * time.Second
 	maxManifest    = 4 << 20
+	maxNamed       = 32 // images of an index that are looked at for its size
 )
 
 // Destination is where a build's image goes.
@@ -128,7 +129,11 @@ func (r *run) tag(ctx context.Context, digest string) error {
 		if err != nil {
 			return err
 		}
-		image, err := annotate(ctx, to, digest, r.annotations(), tags)
+		names := tags
+		if r.inlineCache {
+			names = append(names[:len(names):len(names)], cacheTag)
+		}
+		image, err := annotate(ctx, to, digest, r.annotations(), names)
 		if err != nil {
 			return to.Explain(err)
 		}
@@ -187,6 +192,11 @@ func annotate(ctx context.Context, to Destination, digest string, annotations ma
 	if err != nil {
 		return published{}, err
 	}
+	if m.kind.IsIndex() {
+		if m.size, err = sizeOf(ctx, puller, repo, have.Manifest); err != nil {
+			return published{}, err
+		}
+	}
 	pusher, err := remote.NewPusher(options...)
 	if err != nil {
 		return published{}, err
@@ -197,6 +207,29 @@ func annotate(ctx context.Context, to Destination, digest string, annotations ma
 		}
 	}
 	return m.published()
+}
+
+// sizeOf is how much the images that an index names hold together; attestations count for nothing.
+func sizeOf(ctx context.Context, puller *remote.Puller, repo name.Repository, raw []byte) (size int64, err error) {
+	var index v1.IndexManifest
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return 0, err
+	}
+	for _, d := range index.Manifests[:min(len(index.Manifests), maxNamed)] {
+		if d.Platform == nil || d.Platform.OS == "unknown" {
+			continue
+		}
+		child, err := puller.Get(ctx, repo.Digest(d.Digest.String()))
+		if err != nil {
+			return 0, err
+		}
+		m, err := withAnnotations(child.Manifest, child.MediaType, nil)
+		if err != nil {
+			return 0, err
+		}
+		size += m.size
+	}
+	return size, nil
 }
 
 // manifest is a manifest as it is stored. It pushes without its layers, which are there.
@@ -231,9 +264,6 @@ func withAnnotations(raw []byte, kind types.MediaType, annotations map[string]st
 			return nil, err
 		}
 		index.MediaType, index.Annotations = types.OCIImageIndex, annotations
-		for _, d := range index.Manifests {
-			m.size += d.Size
-		}
 		m.kind = index.MediaType
 		m.raw, err = json.Marshal(index)
 		return m, err

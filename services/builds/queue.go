@@ -70,7 +70,7 @@ func (s *Service) Retry(ctx context.Context, id string) (*models.Build, error) {
 func newBuild(ctx context.Context, app *models.App) *models.Build {
 	b := &models.Build{
 		ID: models.NewID(), TeamID: app.TeamID, AppID: app.ID, App: app, State: models.BuildQueued, Trigger: models.TriggerManual,
-		Dockerfile: app.Dockerfile, Context: app.Context, TimeoutSeconds: app.BuildTimeout,
+		Dockerfile: app.Dockerfile, Context: app.Context, Settings: app.BuildSettings, TimeoutSeconds: app.BuildTimeout,
 	}
 	if b.TimeoutSeconds <= 0 {
 		b.TimeoutSeconds = defaultTimeout

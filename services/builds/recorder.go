@@ -22,6 +22,7 @@ const (
 	eventsEvery = 500 * time.Millisecond // between two events about them
 	maxSteps    = 1000
 	maxWarnings = 50
+	maxFindings = 200
 )
 
 // recorder turns a builder's events into rows, log lines and events, some times a second at most.
@@ -37,7 +38,8 @@ type recorder struct {
 	steps   map[string]*step
 	dirty   map[string]bool
 	warn    []string
-	told    time.Time // when the last event was published
+	file    *models.BuildDockerfile // that is not stored yet
+	told    time.Time               // when the last event was published
 	untold  bool
 	stopped bool
 }
@@ -66,9 +68,22 @@ func (r *recorder) emit(e Event) {
 	if e.Warning != "" {
 		r.addWarning(e.Warning)
 	}
+	if e.File != nil {
+		r.file = r.shownFile(e.File)
+	}
 	if e.State != "" && !r.stopped {
 		r.change(e)
 	}
+}
+
+// shownFile is the Dockerfile as the build keeps it, secrets masked.
+func (r *recorder) shownFile(f *models.BuildDockerfile) *models.BuildDockerfile {
+	kept := models.BuildDockerfile{BuildID: r.b.ID, Path: f.Path, Text: r.mask.Mask(f.Text)}
+	for _, finding := range f.Findings[:min(len(f.Findings), maxFindings)] {
+		finding.Message = r.shown(finding.Message, 500)
+		kept.Findings = append(kept.Findings, finding)
+	}
+	return &kept
 }
 
 func (r *recorder) change(e Event) {
@@ -145,7 +160,7 @@ func (r *recorder) clipping(e Event) {
 	defer r.mu.Unlock()
 	if s := r.steps[e.Step]; s != nil && !s.clipped {
 		s.clipped = true
-		r.addWarning(fmt.Sprintf("“%s” printed more than the Docker Engine passes on, so its log has gaps.", s.Name))
+		r.addWarning(fmt.Sprintf("“%s” printed more than the engine passes on, so its log has gaps.", s.Name))
 	}
 }
 
@@ -204,7 +219,7 @@ func (r *recorder) run() {
 // flush stores the steps that changed while this worker holds the build.
 func (r *recorder) flush(ctx context.Context) error {
 	r.mu.Lock()
-	idle := len(r.dirty) == 0 && !r.untold
+	idle := len(r.dirty) == 0 && !r.untold && r.file == nil
 	r.mu.Unlock()
 	if idle {
 		return nil
@@ -228,8 +243,11 @@ func (r *recorder) flush(ctx context.Context) error {
 	return err
 }
 
-// write stores the changed steps in tx.
+// write stores the changed steps in tx, and the Dockerfile.
 func (r *recorder) write(tx *gorm.DB) error {
+	if err := r.writeFile(tx); err != nil {
+		return err
+	}
 	rows := r.changed()
 	if len(rows) == 0 {
 		return nil
@@ -241,6 +259,24 @@ func (r *recorder) write(tx *gorm.DB) error {
 			r.dirty[s.ID] = true
 		}
 		return fmt.Errorf("storing the steps of a build: %w", err)
+	}
+	return nil
+}
+
+func (r *recorder) writeFile(tx *gorm.DB) error {
+	r.mu.Lock()
+	file := r.file
+	r.mu.Unlock()
+	if file == nil {
+		return nil
+	}
+	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(file).Error; err != nil {
+		return fmt.Errorf("storing the Dockerfile of a build: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == file {
+		r.file = nil
 	}
 	return nil
 }

@@ -134,6 +134,8 @@ type run struct {
 	rec     *recorder
 	dir     string
 	builder Builder
+	// inlineCache says that the image holds its own cache, so that the cache's name moves to it.
+	inlineCache bool
 }
 
 func (s *Service) prepare(ctx context.Context, b *models.Build) (*run, error) {
@@ -199,14 +201,32 @@ func (r *run) make(ctx context.Context) (digest string, err error) {
 	if r.builder == nil {
 		return "", Failure(ClassInfrastructure, fmt.Sprintf("This server has no builder %q. Choose another one in the app's settings.", b.App.Builder), nil)
 	}
-	made, err := r.builder.Build(ctx, Request{
-		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
-		CacheKey: b.AppID, NoCache: b.NoCache, Labels: r.annotations(), Image: r.destination(),
-	}, r.rec.emit)
+	request, err := r.request(ctx)
 	if err != nil {
 		return "", err
 	}
+	made, err := r.builder.Build(ctx, request, r.rec.emit)
+	if err != nil {
+		return "", err
+	}
+	r.inlineCache = made.InlineCache
 	return made.Digest, nil
+}
+
+// request is what the builder gets to know of the build.
+func (r *run) request(ctx context.Context) (Request, error) {
+	b := r.build
+	for _, text := range b.Settings.Warnings() {
+		r.rec.emit(Event{At: time.Now(), Warning: text})
+	}
+	to := r.destination()
+	request := Request{
+		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
+		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to,
+		Arguments: b.Settings.Arguments, Target: b.Settings.Target, Platforms: b.Settings.Platforms, Cache: r.cache(to),
+		Provenance: b.Settings.Provenance, SBOM: b.Settings.SBOM,
+	}
+	return request, r.addSecrets(ctx, &request)
 }
 
 // step runs a step of Slipway's own.

@@ -25,6 +25,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/secrets"
 )
 
 // registryPassword and gitToken are canaries: neither may appear anywhere.
@@ -84,10 +85,14 @@ func (w *world) service(t *testing.T, q *jobs.Queue) *builds.Service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
+	box, err := secrets.Load(filepath.Join(w.dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &builds.Service{
 		DB: w.db, Jobs: q, Logs: &logs.Service{DB: w.db, Blobs: bucket}, Dir: filepath.Join(w.dir, "builds"), Registry: w,
 		Git:      &git.Service{Dir: filepath.Join(w.dir, "git"), Guard: guard, Proxy: proxy},
-		Builders: map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w},
+		Builders: map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w}, Box: box,
 		Remote: func(_ context.Context, r *models.Repository) (git.Remote, error) {
 			return git.Remote{URL: r.CloneURL, Token: gitToken}, nil
 		},
