@@ -20,6 +20,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
@@ -38,6 +39,7 @@ type Services struct {
 	Idempotency *idempotency.Service
 	Catalog     *catalog.Service
 	Builds      *builds.Service
+	Engines     *engines.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
 
@@ -200,7 +202,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy,
+		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Deploy: s.Deploy,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

@@ -23,6 +23,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
 	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
@@ -105,7 +106,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
 	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue}
 	things.Register(queue)
-	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Dir: t.TempDir(),
+	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Box: box, Dir: t.TempDir(),
 		Remote: func(context.Context, *models.Repository) (git.Remote, error) {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
@@ -115,7 +116,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	jobs.Register(queue, rollouts.RetireStopped)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
+		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
 		Accounts: accounts, Registry: store,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
@@ -128,6 +129,22 @@ func runEvents(t testing.TB, db *models.Database) *events.Service {
 	go func() { defer close(done); s.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return s
+}
+
+// stillEngines are engines on which nothing is ever built.
+func stillEngines(db *models.Database, box *secrets.Box) *engines.Service {
+	return &engines.Service{DB: db, Box: box, Open: func(engines.Connection) builds.Builder { return stillBuilder{} },
+		Fixed: []engines.Fixed{{Key: "here", Name: "Docker Engine here", Address: "unix:///var/run/docker.sock", Builder: stillBuilder{}}}}
+}
+
+type stillBuilder struct{}
+
+func (stillBuilder) Capabilities(context.Context) (builds.Capabilities, error) {
+	return builds.Capabilities{Engine: "buildkitd v1", Platforms: []string{"linux/amd64", "linux/arm64"}}, nil
+}
+
+func (stillBuilder) Build(context.Context, builds.Request, func(builds.Event)) (*builds.Result, error) {
+	return nil, models.Errorf(models.Unavailable, "The tests build nothing.")
 }
 
 // stillKind is a kind of target where nothing ever happens.

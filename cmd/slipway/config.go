@@ -50,6 +50,14 @@ type settings struct {
 
 	DockerHost string `default:"unix:///var/run/docker.sock" help:"The local Docker Engine, for builds and as the first deployment target."`
 
+	DockerBuilds  bool     `default:"true" negatable:"" help:"Build with the local Docker Engine too."`
+	BuildkitHosts []string `name:"buildkit-hosts" help:"buildkitd daemons to build with, beside those that admins add in the portal: unix:///PATH, or tcp://HOST:PORT with the three certificates below."`
+	BuildkitCA    string   `name:"buildkit-ca" help:"PEM file of the authority that signed the daemons' certificates." type:"path"`
+	BuildkitCert  string   `name:"buildkit-cert" help:"PEM file of the certificate that the daemons know this process by." type:"path"`
+	BuildkitKey   string   `name:"buildkit-key" help:"PEM file of that certificate's key." type:"path"`
+	Frontends     []string `help:"Images that a Dockerfile's # syntax= line may name, such as docker/dockerfile:1. They run on the engines; others are refused, and Docker's own is the one that engines have built in."`
+	SBOMGenerator string   `name:"sbom-generator" help:"Image that makes bills of materials. Default: BuildKit's own choice, docker/buildkit-syft-scanner."`
+
 	Builds          int           `default:"2" help:"Builds that a worker runs at once."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
@@ -100,7 +108,7 @@ func (s *settings) resolve() error {
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkEngines(), s.checkNumbers())
 }
 
 func (s *settings) checkListen() error {
@@ -163,6 +171,23 @@ func (s *settings) checkIssuers() error {
 	}
 	if len(s.OIDCIssuers) == 0 && !s.IDP {
 		faults = append(faults, errors.New("idp: without the embedded provider nobody could sign in; set oidc-issuer too"))
+	}
+	return errors.Join(faults...)
+}
+
+func (s *settings) checkEngines() error {
+	var faults []error
+	for _, host := range s.BuildkitHosts {
+		u, err := url.Parse(host)
+		switch {
+		case err == nil && u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
+		case err == nil && u.Scheme == "tcp" && u.Port() != "" && u.Path == "" && u.User == nil:
+			if s.BuildkitCA == "" || s.BuildkitCert == "" || s.BuildkitKey == "" {
+				faults = append(faults, fmt.Errorf("buildkit-hosts: %s needs buildkit-ca, buildkit-cert and buildkit-key: builds travel over mutual TLS only", host))
+			}
+		default:
+			faults = append(faults, fmt.Errorf("buildkit-hosts: %q is neither unix:///PATH nor tcp://HOST:PORT", host))
+		}
 	}
 	return errors.Join(faults...)
 }

@@ -40,6 +40,7 @@ var siblings = map[string][]string{
 	"services/catalog": {"services/git"},
 	"services/auth":    {"services/idp"},
 	"services/builds":  {"services/git", "services/registry", "services/builds"},
+	"services/engines": {"services/builds"},
 	"services/images":  {"services/registry"},
 	"services/deploy":  {"services/git", "services/images", "services/registry", "services/builds", "services/deploy"},
 	"services/git":     {},

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/docker/docker/client"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -21,9 +20,9 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/blobs"
 	"slipway.dev/services/builds"
-	"slipway.dev/services/builds/buildkit"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
 	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
@@ -62,6 +61,7 @@ type process struct {
 	catalog  *catalog.Service
 	registry *registry.Service
 	images   *images.Service
+	engines  *engines.Service
 	builds   *builds.Service
 	deploy   *deploy.Service
 	proxy    *proxy.Service // nil in a process that only works
@@ -149,14 +149,12 @@ func (p *process) openAuth() {
 }
 
 func (p *process) openBuilds() error {
-	engine, err := client.NewClientWithOpts(client.WithHost(p.settings.DockerHost), client.WithAPIVersionNegotiation())
-	if err != nil {
-		return fmt.Errorf("docker-host: %w", err)
+	if err := p.openEngines(); err != nil {
+		return err
 	}
-	p.closers = append(p.closers, engine.Close)
 	p.builds = &builds.Service{
-		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Registry: p.registry, Remote: p.catalog.Remote,
-		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Engine: &buildkit.Docker{Client: engine}}},
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Remote: p.catalog.Remote,
+		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
@@ -184,6 +182,7 @@ func (p *process) registerJobs() {
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
+	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
@@ -200,7 +199,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

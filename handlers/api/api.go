@@ -14,6 +14,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
@@ -33,6 +34,7 @@ type Services struct {
 	Catalog     *catalog.Service
 	Registry    *registry.Service
 	Builds      *builds.Service
+	Engines     *engines.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
 }
@@ -57,6 +59,8 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.apps()
 	a.builds()
 	a.images()
+	a.buildSecrets()
+	a.engines()
 	a.targets()
 	a.environments()
 	a.deployments()

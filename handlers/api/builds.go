@@ -11,30 +11,33 @@ import (
 
 // Build is one run that turns an app at a commit into an image.
 type Build struct {
-	ID            string              `json:"id"`
-	Number        int64               `json:"number" doc:"Counts per app."`
-	AppID         string              `json:"app_id"`
-	App           string              `json:"app" doc:"The app's name."`
-	Team          string              `json:"team" doc:"The owner's slug."`
-	State         models.BuildState   `json:"state" enum:"queued,running,succeeded,failed,canceled"`
-	WaitingFor    string              `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
-	Ref           string              `json:"ref" doc:"As asked: a branch, a tag or a commit."`
-	RefKind       string              `json:"ref_kind" enum:"branch,tag,commit"`
-	Commit        string              `json:"commit"`
-	CommitSubject string              `json:"commit_subject"`
-	CommitAuthor  string              `json:"commit_author"`
-	Dockerfile    string              `json:"dockerfile"`
-	Context       string              `json:"context"`
-	NoCache       bool                `json:"no_cache"`
-	RetryOf       *string             `json:"retry_of,omitempty" doc:"The build that this one repeats."`
-	Trigger       models.BuildTrigger `json:"trigger" enum:"manual,push,pull_request,schedule,forge" doc:"What asked for it."`
-	CreatedBy     string              `json:"created_by" doc:"A name, for people."`
-	Image         *BuiltImage         `json:"image" doc:"Null before it is pushed."`
-	Steps         []BuildStep         `json:"steps" nullable:"false" doc:"Empty in lists."`
-	Timings       Timings             `json:"timings"`
-	Error         *models.BuildError  `json:"error" doc:"Why it failed, with evidence."`
-	Warnings      []string            `json:"warnings,omitempty"`
-	CreatedAt     time.Time           `json:"created_at"`
+	ID            string               `json:"id"`
+	Number        int64                `json:"number" doc:"Counts per app."`
+	AppID         string               `json:"app_id"`
+	App           string               `json:"app" doc:"The app's name."`
+	Team          string               `json:"team" doc:"The owner's slug."`
+	State         models.BuildState    `json:"state" enum:"queued,running,succeeded,failed,canceled"`
+	WaitingFor    string               `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
+	Ref           string               `json:"ref" doc:"As asked: a branch, a tag or a commit."`
+	RefKind       string               `json:"ref_kind" enum:"branch,tag,commit"`
+	Commit        string               `json:"commit"`
+	CommitSubject string               `json:"commit_subject"`
+	CommitAuthor  string               `json:"commit_author"`
+	Dockerfile    string               `json:"dockerfile"`
+	Context       string               `json:"context"`
+	Settings      models.BuildSettings `json:"settings" doc:"The app's build settings when it was queued."`
+	Engine        string               `json:"engine,omitempty" doc:"What it runs or ran on."`
+	Untrusted     bool                 `json:"untrusted,omitempty" doc:"Of code from outside of the repository: it gets no secrets."`
+	NoCache       bool                 `json:"no_cache"`
+	RetryOf       *string              `json:"retry_of,omitempty" doc:"The build that this one repeats."`
+	Trigger       models.BuildTrigger  `json:"trigger" enum:"manual,push,pull_request,schedule,forge" doc:"What asked for it."`
+	CreatedBy     string               `json:"created_by" doc:"A name, for people."`
+	Image         *BuiltImage          `json:"image" doc:"Null before it is pushed."`
+	Steps         []BuildStep          `json:"steps" nullable:"false" doc:"Empty in lists."`
+	Timings       Timings              `json:"timings"`
+	Error         *models.BuildError   `json:"error" doc:"Why it failed, with evidence."`
+	Warnings      []string             `json:"warnings,omitempty"`
+	CreatedAt     time.Time            `json:"created_at"`
 }
 
 // BuiltImage is what a build pushed.
@@ -88,6 +91,7 @@ func (a *API) builds() {
 	get(a, "/builds/{id}", "get-build", "A build with its steps", a.getBuild)
 	post(a, "/builds/{id}/cancel", "cancel-build", "Cancel a build", a.cancelBuild, status(http.StatusAccepted), repeatable)
 	post(a, "/builds/{id}/retry", "retry-build", "Build the same commit again", a.retryBuild, status(http.StatusAccepted), repeatable)
+	get(a, "/builds/{id}/dockerfile", "get-build-dockerfile", "A build's Dockerfile and what its checks say", a.buildDockerfile)
 	get(a, "/builds/{id}/logs", "get-build-logs", "A build's log", a.buildLogs, logAnswer)
 }
 
@@ -153,6 +157,7 @@ func buildOf(b *models.Build) Build {
 	out := Build{
 		ID: b.ID, Number: b.Number, AppID: b.AppID, State: b.State, Ref: b.Ref, RefKind: b.RefKind, Commit: b.Commit,
 		CommitSubject: b.CommitSubject, CommitAuthor: b.CommitAuthor, Dockerfile: b.Dockerfile, Context: b.Context, NoCache: b.NoCache,
+		Settings: b.Settings, Engine: b.EngineName, Untrusted: b.Untrusted,
 		RetryOf: b.RetryOf, Trigger: b.Trigger, CreatedBy: b.CreatedByName, Steps: sliceOf(b.Steps, stepOf), Timings: timingsOf(b.QueuedAt, b.StartedAt, b.FinishedAt),
 		Error: b.Error, Warnings: b.Warnings, CreatedAt: b.CreatedAt.UTC(),
 	}

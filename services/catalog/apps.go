@@ -33,6 +33,8 @@ type NewApp struct {
 	Health       models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image" doc:"Empty: http where there is a health_path, tcp otherwise."`
 	HealthPath   string             `json:"health_path,omitempty" form:"health_path" doc:"Path that answers 2xx or 3xx when the app is well."`
 	BuildTimeout int                `json:"build_timeout,omitempty" form:"build_timeout" doc:"Seconds that a build may take; 1800 where 0."`
+
+	Build models.BuildSettings `json:"build,omitzero" form:"-"`
 }
 
 // UpdateApp is what may change of an app; what is absent stays as it is.
@@ -44,6 +46,8 @@ type UpdateApp struct {
 	Health       *models.HealthKind `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
 	HealthPath   *string            `json:"health_path,omitempty" form:"health_path"`
 	BuildTimeout *int               `json:"build_timeout,omitempty" form:"build_timeout"`
+
+	Build *models.BuildSettings `json:"build,omitempty" form:"-" doc:"All of the build settings; what is absent in it is emptied."`
 }
 
 // AppFilter narrows the list of apps.
@@ -155,7 +159,7 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	app := &models.App{ID: models.NewID(), TeamID: r.TeamID, RepositoryID: r.ID, Name: strings.TrimSpace(in.Name), Dockerfile: cleanPath(in.Dockerfile, "Dockerfile"),
-		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout}
+		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout, BuildSettings: in.Build}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		app.CreatedBy = p.UserID
 	}
@@ -229,6 +233,9 @@ func checkApp(app *models.App) error {
 		wrong.add("build_timeout", "A build may take %d to %d seconds.", minBuildTimeout, maxBuildTimeout)
 	}
 	checkHealth(app, wrong)
+	if err := wrong.take(app.BuildSettings.Validate()); err != nil {
+		return err
+	}
 	return wrong.err()
 }
 
@@ -269,7 +276,7 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 		return nil, err
 	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "port", "health", "health_path", "build_timeout").Updates(app).Error
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "port", "health", "health_path", "build_timeout", "build_settings").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
 	if err != nil {
@@ -295,6 +302,9 @@ func (in UpdateApp) apply(app *models.App) {
 	}
 	if in.BuildTimeout != nil {
 		app.BuildTimeout = *in.BuildTimeout
+	}
+	if in.Build != nil {
+		app.BuildSettings = *in.Build
 	}
 }
 
