@@ -37,6 +37,9 @@ func TestNoAnswerToAWriteHoldsASecret(t *testing.T) {
 		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"BAD NAME","clone_url":"https://git.example.test/x.git","credential":{"token":"` + canary + `"}}`},
 		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"x","clone_url":"https://git.example.test/x.git","credential":{"token":["` + canary + `"]}}`},
 		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"x","clone_url":"git@git.example.test:x.git","credential":{"private_key":"` + canary + `"}}`},
+		{method: "PUT", path: "/api/v1/apps/{app}/build-secrets/-bad", body: `{"value":"` + canary + `"}`},
+		{method: "PUT", path: "/api/v1/apps/{app}/build-secrets/npm", body: `{"kind":"ssh","value":"` + canary + `"}`},
+		{method: "POST", path: "/apps/{app}/build-secrets", body: "name=-bad&value=" + canary},
 	} {
 		a.path, a.cookie = f.fill(a.path), cookie
 		w := f.send(a)

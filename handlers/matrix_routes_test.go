@@ -42,12 +42,18 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/apps/:id/builds":  {need: needViewer, url: "/api/v1/apps/{app}/builds"},
 	"POST /api/v1/apps/:id/builds": {need: needDeveloper, url: "/api/v1/apps/{app}/builds", body: `{"ref":"main"}`, status: 202},
 	"GET /api/v1/apps/:id/images":  {need: needViewer, url: "/api/v1/apps/{app}/images"},
+	"GET /api/v1/apps/:id/stages":  {need: needViewer, url: "/api/v1/apps/{app}/stages"},
 
-	"GET /api/v1/builds":             {need: needPrincipal},
-	"GET /api/v1/builds/:id":         {need: needViewer, url: "/api/v1/builds/{build}"},
-	"GET /api/v1/builds/:id/logs":    {need: needViewer, url: "/api/v1/builds/{build}/logs"},
-	"POST /api/v1/builds/:id/cancel": {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
-	"POST /api/v1/builds/:id/retry":  {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
+	"GET /api/v1/apps/:id/build-secrets":          {need: needViewer, url: "/api/v1/apps/{app}/build-secrets"},
+	"PUT /api/v1/apps/:id/build-secrets/:name":    {need: needDeveloper, url: "/api/v1/apps/{app}/build-secrets/npm", body: `{"value":"another one"}`},
+	"DELETE /api/v1/apps/:id/build-secrets/:name": {need: needDeveloper, url: "/api/v1/apps/{app}/build-secrets/npm", status: 204},
+
+	"GET /api/v1/builds":                {need: needPrincipal},
+	"GET /api/v1/builds/:id":            {need: needViewer, url: "/api/v1/builds/{build}"},
+	"GET /api/v1/builds/:id/dockerfile": {need: needViewer, url: "/api/v1/builds/{build}/dockerfile"},
+	"GET /api/v1/builds/:id/logs":       {need: needViewer, url: "/api/v1/builds/{build}/logs"},
+	"POST /api/v1/builds/:id/cancel":    {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
+	"POST /api/v1/builds/:id/retry":     {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
 
 	"GET /api/v1/image-repositories": {need: needPrincipal},
 	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
@@ -60,6 +66,13 @@ var apiRoutes = map[string]entry{
 	"PUT /api/v1/targets/:id":        {need: needAdmin, url: "/api/v1/targets/{target}", body: `{"name":"here","all_teams":true}`},
 	"DELETE /api/v1/targets/:id":     {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
 	"POST /api/v1/targets/:id/check": {need: needAdmin, url: "/api/v1/targets/{target}/check"},
+
+	"GET /api/v1/engines":            {need: needAdmin},
+	"POST /api/v1/engines":           {need: needAdmin, body: `{"name":"third","address":"tcp://third.test:1234","ca":"{ca}","cert":"{cert}","key":"{key}","enabled":true}`, status: 201},
+	"GET /api/v1/engines/:id":        {need: needAdmin, url: "/api/v1/engines/{engine}"},
+	"PUT /api/v1/engines/:id":        {need: needAdmin, url: "/api/v1/engines/{engine}", body: `{"name":"fast","address":"tcp://fast.test:1234","enabled":false}`},
+	"DELETE /api/v1/engines/:id":     {need: needAdmin, url: "/api/v1/engines/{engine}", status: 204},
+	"POST /api/v1/engines/:id/check": {need: needAdmin, url: "/api/v1/engines/{engine}/check"},
 
 	"GET /api/v1/environments":                        {need: needPrincipal},
 	"POST /api/v1/environments":                       {need: needMaintainer, body: `{"team":"{team}","name":"prod","target_id":"{target}"}`, status: 201},

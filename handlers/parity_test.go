@@ -47,6 +47,14 @@ var twins = map[string]string{
 	"POST /teams/:team/settings":             "PATCH /api/v1/teams/:team",
 	"POST /teams/:team/tokens":               "POST /api/v1/tokens",
 
+	"POST /apps/:id/build-settings":             "PATCH /api/v1/apps/:id",
+	"POST /apps/:id/build-secrets":              "PUT /api/v1/apps/:id/build-secrets/:name",
+	"POST /apps/:id/build-secrets/:name/delete": "DELETE /api/v1/apps/:id/build-secrets/:name",
+	"POST /admin/engines":                       "POST /api/v1/engines",
+	"POST /admin/engines/:id":                   "PUT /api/v1/engines/:id",
+	"POST /admin/engines/:id/check":             "POST /api/v1/engines/:id/check",
+	"POST /admin/engines/:id/delete":            "DELETE /api/v1/engines/:id",
+
 	"POST /admin/users":                           "POST /api/v1/users",
 	"POST /admin/users/:id/admin":                 "PATCH /api/v1/users/:id",
 	"POST /admin/users/:id/admin/revoke":          "PATCH /api/v1/users/:id",

@@ -34,6 +34,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/apps/:id/deployments", apps.Deployments)
 	g.GET("/apps/:id/settings", apps.Settings)
 	g.POST("/apps/:id/settings", apps.Update)
+	g.GET("/apps/:id/build-settings", apps.BuildSettings)
+	g.POST("/apps/:id/build-settings", apps.UpdateBuildSettings)
+	g.POST("/apps/:id/build-secrets", apps.SetBuildSecret)
+	g.POST("/apps/:id/build-secrets/:name/delete", apps.DeleteBuildSecret)
 	g.POST("/apps/:id/delete", apps.Delete)
 
 	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Events: s.Events, Streams: streams}
@@ -77,4 +81,13 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.GET("/admin/targets/:id", targets.Page)
 	admin.POST("/admin/targets/:id", targets.Update)
 	admin.POST("/admin/targets/:id/delete", targets.Delete)
+
+	engines := &web.Engines{Base: base, Engines: s.Engines}
+	admin.GET("/admin/engines", engines.List)
+	admin.GET("/admin/engines/new", engines.New)
+	admin.POST("/admin/engines", engines.Create)
+	admin.GET("/admin/engines/:id", engines.Page)
+	admin.POST("/admin/engines/:id", engines.Update)
+	admin.POST("/admin/engines/:id/check", engines.Check)
+	admin.POST("/admin/engines/:id/delete", engines.Delete)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"hash/fnv"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +18,11 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/builds"
+	"slipway.dev/services/builds/buildtest"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/idp"
 )
 
@@ -41,6 +45,7 @@ func newFull(t testing.TB) *full {
 	f.addImage()
 	f.addDeployments()
 	f.addSecrets()
+	f.addBuilding()
 	f.addPeople()
 	return f
 }
@@ -139,6 +144,23 @@ func (f *full) addSecrets() {
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID
+}
+
+// addBuilding makes a build secret, an engine and the Dockerfile of a build.
+func (f *full) addBuilding() {
+	f.t.Helper()
+	_, err := f.s.Builds.SetSecret(modelstest.As(f.t, f.db, f.Developer), f.App.ID, "npm", builds.SecretInput{Value: canary})
+	f.must(err)
+	c := buildtest.NewCertificates(f.t)
+	for name, pem := range map[string][]byte{"ca": c.CA, "cert": c.ClientCert, "key": c.ClientKey} {
+		f.places[name] = strings.ReplaceAll(string(pem), "\n", `\n`)
+		f.places[name+" form"] = url.QueryEscape(string(pem))
+	}
+	e, err := f.s.Engines.Create(modelstest.As(f.t, f.db, f.Admin), engines.Input{Name: "fast", Address: "tcp://fast.test:1234",
+		CA: string(c.CA) + canary, Cert: string(c.ClientCert), Key: string(c.ClientKey) + canary, Enabled: true})
+	f.must(err)
+	f.places["engine"] = e.ID
+	f.create(&models.BuildDockerfile{BuildID: f.Build.ID, Path: "Dockerfile", Text: "FROM scratch\n", Findings: []models.Finding{{Line: 1, Rule: "Rule", Message: "Think."}}})
 }
 
 // addPeople makes an invited person, a session, and tokens.

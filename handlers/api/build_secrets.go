@@ -33,12 +33,6 @@ func (a *API) buildSecrets() {
 	remove(a, "/apps/{id}/build-secrets/{name}", "delete-build-secret", "Delete a build secret", a.deleteBuildSecret)
 }
 
-// secretIn names a build secret of an app.
-type secretIn struct {
-	IDIn
-	Name string `path:"name" maxLength:"200"`
-}
-
 func (a *API) listBuildSecrets(ctx context.Context, in *IDIn) (*answer[List[BuildSecret]], error) {
 	all, err := a.Builds.Secrets(ctx, in.ID)
 	if err != nil {
@@ -48,14 +42,18 @@ func (a *API) listBuildSecrets(ctx context.Context, in *IDIn) (*answer[List[Buil
 }
 
 func (a *API) setBuildSecret(ctx context.Context, in *struct {
-	secretIn
+	IDIn
+	Name string `path:"name" maxLength:"200"`
 	Body builds.SecretInput
 }) (*answer[BuildSecret], error) {
 	s, err := a.Builds.SetSecret(ctx, in.ID, in.Name, in.Body)
 	return replyWith(s, buildSecretOf, err)
 }
 
-func (a *API) deleteBuildSecret(ctx context.Context, in *secretIn) error {
+func (a *API) deleteBuildSecret(ctx context.Context, in *struct {
+	IDIn
+	Name string `path:"name" maxLength:"200"`
+}) error {
 	return a.Builds.DeleteSecret(ctx, in.ID, in.Name)
 }
 

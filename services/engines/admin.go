@@ -283,6 +283,9 @@ func (s *Service) Check(ctx context.Context, id string) (*Engine, error) {
 	if err := s.check(ctx, row); err != nil {
 		return nil, err
 	}
+	if err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return changed(ctx, tx, row, "engine.check") }); err != nil {
+		return nil, err
+	}
 	return s.Get(ctx, id)
 }
 

@@ -52,6 +52,7 @@ func Tabs(current string) []layout.Tab {
 	return []layout.Tab{
 		{Label: "People", Href: "/admin/users", Current: current == "users"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
+		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}
 }

@@ -25,6 +25,7 @@ type PageView struct {
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
 	Deployed  []models.Deployment
+	File      *models.BuildDockerfile // nil: it was not read yet
 	BuildCurl components.CurlExample
 	LogCurl   components.CurlExample
 }
