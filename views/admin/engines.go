@@ -38,6 +38,11 @@ func (v EngineView) action() string {
 
 func (v EngineView) isNew() bool { return v.Engine.ID == "" }
 
+// wrongKeys tells whether something is wrong with the certificates that were sent.
+func (v EngineView) wrongKeys() bool {
+	return v.Form.Error("ca") != "" || v.Form.Error("cert") != "" || v.Form.Error("key") != ""
+}
+
 func (r EngineRow) state() string {
 	switch {
 	case !r.Engine.Enabled:

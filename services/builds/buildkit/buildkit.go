@@ -13,11 +13,15 @@ package buildkit
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	control "github.com/moby/buildkit/api/services/control"
 	bk "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
 	"slipway.dev/models"
 	"slipway.dev/services/builds"
 )
@@ -193,7 +197,7 @@ func (b *Builder) solve(ctx context.Context, r builds.Request, can builds.Capabi
 		return "", b.Engine.silent(err)
 	}
 	defer kit.Close()
-	options, err := b.options(r, can, file)
+	options, err := b.options(ctx, r, can, file)
 	if err != nil {
 		return "", err
 	}
@@ -209,6 +213,9 @@ func (b *Builder) solve(ctx context.Context, r builds.Request, can builds.Capabi
 	answer, err := kit.Solve(ctx, nil, options, updates)
 	<-done
 	steps.close(ctx.Err() != nil)
+	if len(r.Secrets) > 0 {
+		forgetHistory(ctx, kit, options.Ref)
+	}
 	if err == nil {
 		return answer.ExporterResponse["containerimage.digest"], nil
 	}
@@ -216,4 +223,19 @@ func (b *Builder) solve(ctx context.Context, r builds.Request, can builds.Capabi
 		return "", context.Cause(ctx)
 	}
 	return "", b.explain(err, steps, file, r)
+}
+
+// forgetHistory removes the engine's own record of the build. It holds the output of commands as they printed it,
+// without the masks that are laid over the log, so that a secret that a command prints would stay there.
+func forgetHistory(ctx context.Context, kit *bk.Client, ref string) {
+	within := forgetWithin
+	if ctx.Err() != nil {
+		within = endWithin
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	defer cancel()
+	_, err := kit.ControlClient().UpdateBuildHistory(ctx, &control.UpdateBuildHistoryRequest{Ref: ref, Delete: true})
+	if code := grpcerrors.Code(err); err != nil && code != codes.Unimplemented && code != codes.NotFound { // BuildKit before 0.11 keeps none
+		slog.WarnContext(ctx, "an engine keeps its record of a build that had secrets", "error", err)
+	}
 }

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 )
 
 // options turn the request into what BuildKit's Solve takes.
-func (b *Builder) options(r builds.Request, can builds.Capabilities, file *dockerfile) (bk.SolveOpt, error) {
+func (b *Builder) options(ctx context.Context, r builds.Request, can builds.Capabilities, file *dockerfile) (bk.SolveOpt, error) {
 	files, err := fsutil.NewFS(file.context)
 	if err != nil {
 		return bk.SolveOpt{}, err
@@ -25,11 +26,12 @@ func (b *Builder) options(r builds.Request, can builds.Capabilities, file *docke
 		return bk.SolveOpt{}, err
 	}
 	o := bk.SolveOpt{
+		Ref:           models.NewID(),
 		Frontend:      "dockerfile.v0",
 		FrontendAttrs: b.attributes(r, file),
 		LocalMounts:   map[string]fsutil.FS{"context": files, "dockerfile": folder},
 		SharedKey:     "slipway-" + r.CacheKey, // without it all builds would share what was sent
-		Session:       []session.Attachable{&credentials{image: r.Image}},
+		Session:       []session.Attachable{&credentials{image: r.Image, owner: models.PrincipalFrom(ctx)}},
 		Exports:       []bk.ExportEntry{b.export(r)},
 	}
 	cache(&o, r, can)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"slipway.dev/models"
 	"slipway.dev/services/builds"
 )
 
@@ -22,6 +23,7 @@ import (
 type credentials struct {
 	auth.UnimplementedAuthServer
 	image builds.Destination
+	owner *models.Principal // whom the build acts for
 }
 
 // Register makes the answers part of the build's session.
@@ -32,9 +34,9 @@ func (c *credentials) Credentials(ctx context.Context, r *auth.CredentialsReques
 	if r.Host != c.image.Host() {
 		return &auth.CredentialsResponse{}, nil
 	}
-	user, password, err := c.image.Credential(ctx)
+	user, password, err := c.image.Credential(models.WithPrincipal(ctx, c.owner))
 	if err != nil {
-		return nil, status.Error(codes.Unavailable, "there is no credential for the registry now")
+		return nil, status.Error(codes.Internal, "there is no credential for the registry now")
 	}
 	return &auth.CredentialsResponse{Username: user, Secret: password}, nil
 }
