@@ -77,7 +77,7 @@ func open(r builds.Request) (*dockerfile, error) {
 		return nil, err
 	}
 	f.lines = strings.Split(string(text), "\n")
-	if err := f.parse(text); err != nil {
+	if err := f.parse(text, r); err != nil {
 		return f, err
 	}
 	f.inspect(text, r)
@@ -165,14 +165,17 @@ func offer(root *os.Root) string {
 var parsePrefix = regexp.MustCompile(`^((dockerfile )?parse error( on)? line \d+: )+`)
 
 // parse checks the file's form and notes what the engine may not know.
-func (f *dockerfile) parse(text []byte) error {
+func (f *dockerfile) parse(text []byte, r builds.Request) error {
 	tree, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
 		return f.syntaxError(err)
 	}
-	stages, _, err := instructions.Parse(tree.AST, nil)
+	stages, meta, err := instructions.Parse(tree.AST, nil)
 	if err != nil {
 		return f.syntaxError(err)
+	}
+	if err := f.checkExpansion(meta, stages, r); err != nil {
+		return err
 	}
 	f.look(stages)
 	for _, node := range tree.AST.Children {

@@ -22,7 +22,7 @@ import (
 
 // maxInspected is the length from which a Dockerfile is built without checks:
 // what they take grows faster than the file.
-const maxInspected = 2000 // lines
+const maxInspected = 1000 // lines
 
 // unfounded are rules of the linter that need to know the base images, which are not fetched for it.
 var unfounded = []string{"UndefinedVar", "WorkdirRelativePath", "InvalidBaseImagePlatform"}

@@ -33,6 +33,7 @@ func settingsTests() []test {
 		{"an SSH key signs and can't be read or changed", sshMount},
 		{"what the engine can't do is said before the build", lacking},
 		{"Docker's own frontend is the built-in one unless it is allowed", ownFrontend},
+		{"variables that grow without end are refused", growing},
 		{"what is wrong with lines of the Dockerfile is said with the line", findings},
 		{"a cache in the registry may be missing", cacheMissing},
 	}
@@ -248,6 +249,21 @@ func ownFrontend(t *testing.T, k Kind) {
 		}
 		if w := strings.Join(seen.Warnings(), "\n"); !strings.Contains(w, name) {
 			t.Errorf("the warnings are %q", w)
+		}
+	}
+}
+
+func growing(t *testing.T, k Kind) {
+	ten := func(name string) string { return strings.Repeat("$"+name, 10) }
+	for what, lines := range map[string][]string{
+		"ARG":          {"ARG a=0123456789", "ARG b=" + ten("a"), "ARG c=" + ten("b"), "ARG d=" + ten("c"), "ARG e=" + ten("d"), "ARG f=" + ten("e"), "ARG g=" + ten("f"), "ARG h=" + ten("g")},
+		"ENV":          {"ENV a=0123456789", "ENV a=" + ten("a"), "ENV a=" + ten("a"), "ENV a=" + ten("a"), "ENV a=" + ten("a"), "ENV a=" + ten("a"), "ENV a=" + ten("a")},
+		"replacements": {"ENV a=" + strings.Repeat("a", 1000), "ENV b=${a//a/" + strings.Repeat("b", 1000) + "}", "ENV c=${b//b/" + strings.Repeat("c", 1000) + "}"},
+		"a long line":  {"ENV a=" + strings.Repeat("a", 60<<10), "RUN echo " + strings.Repeat("$a", 1000)},
+	} {
+		_, seen, err := Build(t, k.Builder, Request(t, Registry(t), Files{"Dockerfile": k.from(t, lines...)}))
+		if e := Failed(t, err, builds.ClassUser, "grow"); e.Line < 2 || len(seen.order) > 0 {
+			t.Errorf("%s: the failure is %+v", what, e.BuildError)
 		}
 	}
 }
