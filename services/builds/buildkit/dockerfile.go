@@ -304,11 +304,19 @@ func (f *dockerfile) at(name string) span {
 	return span{}
 }
 
-// base is where a FROM names the image.
+// base is where a FROM names the image, as written or with its arguments put in.
 func (f *dockerfile) base(ref string) (first span) {
-	for name, at := range f.bases {
+	note := func(name string, at span) {
 		if plain(name) == plain(ref) && (first.from == 0 || at.from < first.from) {
 			first = at
+		}
+	}
+	for name, at := range f.bases {
+		note(name, at)
+	}
+	for step, at := range f.spans {
+		if _, name, ok := strings.Cut(step, "] FROM "); ok {
+			note(name, at)
 		}
 	}
 	return first

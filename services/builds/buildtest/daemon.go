@@ -95,7 +95,7 @@ func (d *Daemon) start(t testing.TB) bool {
 		t.Fatal("SLIPWAY_TEST_BUILDKITD names no buildkitd: run the tests with make test, which builds one, or through .ci/with")
 	}
 	d.process = asRoot("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "--",
-		"env", "BUILDKIT_STEP_LOG_MAX_SIZE=-1", "BUILDKIT_STEP_LOG_MAX_SPEED=-1", program, "--config", config)
+		"env", "TMPDIR="+d.Root, "BUILDKIT_STEP_LOG_MAX_SIZE=-1", "BUILDKIT_STEP_LOG_MAX_SPEED=-1", program, "--config", config)
 	d.process.Stdout, d.process.Stderr = d.output, d.output
 	if err := d.process.Start(); err != nil {
 		t.Fatalf("starting buildkitd: %v", err)
