@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -284,5 +285,25 @@ func TestABuildTakesTheSettingsThatTheAppHadWhenItWasQueued(t *testing.T) {
 	}
 	if w := strings.Join(b.Warnings, "\n"); !strings.Contains(w, "NPM_TOKEN") || !strings.Contains(w, "looks like a secret") {
 		t.Errorf("the warnings are %q", w)
+	}
+}
+
+func TestACacheInsideOfTheImageIsFoundUnderTheNameOfTheCache(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	w.direct(func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
+		result, err := pushSomething(ctx, r, emit)
+		if err == nil {
+			result.InlineCache = true
+		}
+		return result, err
+	})
+	start(t, w.builds.Jobs)
+	b := w.wait(t, w.queueBuild(t, "main").ID, models.BuildSucceeded)
+	if m := manifest(t, b.ImageRepository+":buildcache"); m.digest != b.ImageDigest {
+		t.Errorf("buildcache is %s, the image %s", m.digest, b.ImageDigest)
+	}
+	if slices.Contains(b.ImageTags, "buildcache") {
+		t.Errorf("the image's tags are %v", b.ImageTags)
 	}
 }

@@ -169,3 +169,34 @@ func TestTheCacheInTheRegistryServesAnotherEngine(t *testing.T) {
 		t.Errorf("on an engine that knew nothing the step was %s", got)
 	}
 }
+
+func TestAnEngineThatKeepsNoCacheInARegistryPutsItIntoTheImage(t *testing.T) {
+	t.Parallel()
+	b := builder(t)
+	can, err := b.Capabilities(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request(t, buildtest.Registry(t), "RUN echo "+models.NewID())
+	r.Cache = builds.Cache{Ref: r.Image.Repository + ":buildcache", Write: true}
+	result, seen, err := buildtest.Build(t, b, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.InlineCache == can.RegistryCache {
+		t.Errorf("the result is %+v on an engine that says %+v", result, can)
+	}
+	if can.RegistryCache {
+		return // its cache is looked at with a buildkitd
+	}
+	if config, err := buildtest.Image(t, r, result.Digest).RawConfigFile(); err != nil || !strings.Contains(string(config), "moby.buildkit.cache") {
+		t.Errorf("the image's config holds no cache: %s, error %v", config, err)
+	}
+	if w := strings.Join(seen.Warnings(), "\n"); !strings.Contains(w, can.Engine) || !strings.Contains(w, "last stage") {
+		t.Errorf("the warnings are %q", w)
+	}
+	r.Cache.Write = false // as for code from outside
+	if result, _, err = buildtest.Build(t, b, r); err != nil || result.InlineCache {
+		t.Errorf("a build that writes no cache says %+v, error %v", result, err)
+	}
+}

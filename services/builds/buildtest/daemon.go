@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +27,7 @@ type Daemon struct {
 	Base    string // an image with a shell that it can fetch, for FROM
 	Certificates
 	process *exec.Cmd
+	pid     string // the file with its process id
 	output  *tail
 	once    sync.Once
 	ended   chan struct{}
@@ -94,7 +94,9 @@ func (d *Daemon) start(t testing.TB) bool {
 	if program == "" {
 		t.Fatal("SLIPWAY_TEST_BUILDKITD names no buildkitd: run the tests with make test, which builds one, or through .ci/with")
 	}
-	d.process = asRoot("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "--",
+	d.pid = filepath.Join(t.TempDir(), "pid")
+	// Its process id is not that of sudo, which would leave it running.
+	d.process = asRoot("sh", "-c", `echo $$ >"$0" && exec "$@"`, d.pid, "unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "--",
 		"env", "TMPDIR="+d.Root, "BUILDKIT_STEP_LOG_MAX_SIZE=-1", "BUILDKIT_STEP_LOG_MAX_SPEED=-1", program, "--config", config)
 	d.process.Stdout, d.process.Stderr = d.output, d.output
 	if err := d.process.Start(); err != nil {
@@ -158,7 +160,9 @@ func (d *Daemon) configure(t testing.TB) string {
 // Kill ends the daemon at once, as a machine that loses its power does.
 func (d *Daemon) Kill() {
 	d.once.Do(func() {
-		_ = asRoot("kill", "-KILL", strconv.Itoa(d.process.Process.Pid)).Run() // it may have ended by itself
+		if id, err := os.ReadFile(d.pid); err == nil {
+			_ = asRoot("kill", "-KILL", "--", strings.TrimSpace(string(id))).Run() // it may have ended by itself
+		}
 		<-d.ended
 	})
 }
