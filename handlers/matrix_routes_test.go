@@ -48,12 +48,12 @@ var apiRoutes = map[string]entry{
 	"PUT /api/v1/apps/:id/build-secrets/:name":    {need: needDeveloper, url: "/api/v1/apps/{app}/build-secrets/npm", body: `{"value":"another one"}`},
 	"DELETE /api/v1/apps/:id/build-secrets/:name": {need: needDeveloper, url: "/api/v1/apps/{app}/build-secrets/npm", status: 204},
 
-	"GET /api/v1/builds":                {need: needPrincipal},
-	"GET /api/v1/builds/:id":            {need: needViewer, url: "/api/v1/builds/{build}"},
-	"GET /api/v1/builds/:id/dockerfile": {need: needViewer, url: "/api/v1/builds/{build}/dockerfile"},
-	"GET /api/v1/builds/:id/logs":       {need: needViewer, url: "/api/v1/builds/{build}/logs"},
-	"POST /api/v1/builds/:id/cancel":    {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
-	"POST /api/v1/builds/:id/retry":     {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
+	"GET /api/v1/builds":              {need: needPrincipal},
+	"GET /api/v1/builds/:id":          {need: needViewer, url: "/api/v1/builds/{build}"},
+	"GET /api/v1/builds/:id/findings": {need: needViewer, url: "/api/v1/builds/{build}/findings"},
+	"GET /api/v1/builds/:id/logs":     {need: needViewer, url: "/api/v1/builds/{build}/logs"},
+	"POST /api/v1/builds/:id/cancel":  {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
+	"POST /api/v1/builds/:id/retry":   {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
 
 	"GET /api/v1/image-repositories": {need: needPrincipal},
 	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},

@@ -19,8 +19,8 @@ type BuildSecret struct {
 	UpdatedAt   time.Time              `json:"updated_at"`
 }
 
-// BuildDockerfile is the Dockerfile that a build was made of.
-type BuildDockerfile struct {
+// BuildFindings is the Dockerfile that a build was made of, with what its checks say.
+type BuildFindings struct {
 	Path     string           `json:"path"`
 	Text     string           `json:"text"`
 	Findings []models.Finding `json:"findings" nullable:"false" doc:"What the checks say about its lines."`
@@ -62,10 +62,10 @@ func buildSecretOf(s *models.BuildSecret) BuildSecret {
 		UpdatedBy: s.UpdatedBy, UpdatedAt: s.UpdatedAt.UTC()}
 }
 
-func (a *API) buildDockerfile(ctx context.Context, in *IDIn) (*answer[BuildDockerfile], error) {
-	f, err := a.Builds.Dockerfile(ctx, in.ID)
+func (a *API) buildFindings(ctx context.Context, in *IDIn) (*answer[BuildFindings], error) {
+	f, err := a.Builds.Findings(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return reply(BuildDockerfile{f.Path, f.Text, append([]models.Finding{}, f.Findings...)}), nil
+	return reply(BuildFindings{f.Path, f.Text, append([]models.Finding{}, f.Findings...)}), nil
 }

@@ -91,7 +91,7 @@ func (a *API) builds() {
 	get(a, "/builds/{id}", "get-build", "A build with its steps", a.getBuild)
 	post(a, "/builds/{id}/cancel", "cancel-build", "Cancel a build", a.cancelBuild, status(http.StatusAccepted), repeatable)
 	post(a, "/builds/{id}/retry", "retry-build", "Build the same commit again", a.retryBuild, status(http.StatusAccepted), repeatable)
-	get(a, "/builds/{id}/dockerfile", "get-build-dockerfile", "A build's Dockerfile and what its checks say", a.buildDockerfile)
+	get(a, "/builds/{id}/findings", "get-build-findings", "What the checks say about a build's Dockerfile", a.buildFindings)
 	get(a, "/builds/{id}/logs", "get-build-logs", "A build's log", a.buildLogs, logAnswer)
 }
 

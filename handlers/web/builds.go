@@ -84,7 +84,7 @@ func (h *Builds) Page(c echo.Context) error {
 	if v.Log, err = h.log(c, b); err != nil {
 		return err
 	}
-	if v.File, err = h.Builds.Dockerfile(ctx, b.ID); err != nil && !models.IsCode(err, models.NotFound) {
+	if v.File, err = h.Builds.Findings(ctx, b.ID); err != nil && !models.IsCode(err, models.NotFound) {
 		return err
 	}
 	return Render(c, http.StatusOK, views.Page(p, v))

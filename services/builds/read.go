@@ -119,9 +119,9 @@ func (s *Service) WriteLog(ctx context.Context, id string, to io.Writer) error {
 	return s.Logs.WriteText(ctx, id, to)
 }
 
-// Dockerfile returns the Dockerfile that the build was made of and what its checks say; the team's viewers may read it.
+// Findings returns the Dockerfile that the build was made of and what its checks say; the team's viewers may read it.
 // It is there once the build has read it.
-func (s *Service) Dockerfile(ctx context.Context, id string) (*models.BuildDockerfile, error) {
+func (s *Service) Findings(ctx context.Context, id string) (*models.BuildDockerfile, error) {
 	if _, err := s.build(ctx, id, models.RoleViewer); err != nil {
 		return nil, err
 	}

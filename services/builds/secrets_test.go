@@ -244,7 +244,7 @@ func TestASecretIsMaskedInEverythingThatABuildSays(t *testing.T) {
 		})
 		b := w.wait(t, w.queueBuild(t, "main").ID, models.BuildFailed)
 		said := []any{b, w.ended(t, b.ID)}
-		file, err := w.builds.Dockerfile(w.as(t, w.Viewer), b.ID)
+		file, err := w.builds.Findings(w.as(t, w.Viewer), b.ID)
 		if err != nil || len(file.Findings) != 1 || !strings.HasPrefix(file.Text, "FROM x\nRUN echo ") {
 			t.Errorf("the Dockerfile is %+v, error %v", file, err)
 		}

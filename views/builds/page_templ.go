@@ -114,7 +114,7 @@ func Page(p layout.Page, v PageView) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				if v.File != nil {
-					templ_7745c5c3_Err = dockerfile(v.Build, v.File).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = checked(v.Build, v.File).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}

@@ -8,21 +8,21 @@ import (
 	"slipway.dev/views/components"
 )
 
-// fileLine is a line of a build's Dockerfile with what the checks say about it.
-type fileLine struct {
+// checkedLine is a line of a build's Dockerfile with what the checks say about it.
+type checkedLine struct {
 	number   int
 	text     string
 	hit      bool // the build failed there
 	findings []models.Finding
 }
 
-// fileLines pairs the lines with their findings. Those about the whole file stand under the first line.
-func fileLines(f *models.BuildDockerfile, failure *models.BuildError) []fileLine {
-	var lines []fileLine
+// checkedLines pairs the lines with their findings. Those about the whole file stand under the first line.
+func checkedLines(f *models.BuildDockerfile, failure *models.BuildError) []checkedLine {
+	var lines []checkedLine
 	for i, text := range strings.Split(strings.TrimRight(f.Text, "\n"), "\n") {
 		n := i + 1
 		hit := failure != nil && failure.Line > 0 && n >= failure.Line && n <= max(failure.EndLine, failure.Line)
-		lines = append(lines, fileLine{number: n, text: strings.TrimRight(text, "\r"), hit: hit})
+		lines = append(lines, checkedLine{number: n, text: strings.TrimRight(text, "\r"), hit: hit})
 	}
 	for _, finding := range f.Findings {
 		at := min(max(finding.Line, 1), len(lines)) - 1
@@ -31,8 +31,8 @@ func fileLines(f *models.BuildDockerfile, failure *models.BuildError) []fileLine
 	return lines
 }
 
-// fileSummary says how much the checks found.
-func fileSummary(f *models.BuildDockerfile) string {
+// foundSummary says how much the checks found.
+func foundSummary(f *models.BuildDockerfile) string {
 	if len(f.Findings) == 0 {
 		return "the checks found nothing"
 	}
