@@ -75,7 +75,8 @@ type Build struct {
 	CommitSubject     string
 	CommitAuthor      string
 	NoCache           bool
-	Dockerfile        string // the app's settings, frozen when the build was queued
+	Builder           BuilderKind // this and what follows: the app's settings, frozen when the build was queued
+	Dockerfile        string
 	Context           string
 	TimeoutSeconds    int
 	RetryOf           *string
@@ -94,8 +95,9 @@ type Build struct {
 	Error             *BuildError `gorm:"serializer:json"`
 	Warnings          []string    `gorm:"serializer:json"`
 	CreatedAt         time.Time
-	App               *App        `gorm:"foreignKey:AppID"`
-	Steps             []BuildStep `gorm:"foreignKey:BuildID"`
+	App               *App         `gorm:"foreignKey:AppID"`
+	Steps             []BuildStep  `gorm:"foreignKey:BuildID"`
+	WorkflowRun       *WorkflowRun `gorm:"foreignKey:BuildID"` // where GitHub Actions carries it
 }
 
 // Move changes the state, or says why it can't.

@@ -43,6 +43,9 @@ var siblings = map[string][]string{
 	"services/images":  {"services/registry"},
 	"services/deploy":  {"services/git", "services/images", "services/registry", "services/builds", "services/deploy"},
 	"services/git":     {},
+	// a run's credential is one of the registry; workflows queue the builds of runs
+	"services/workload":  {"services/registry"},
+	"services/workflows": {"services/builds", "services/registry", "services/workload"},
 }
 
 type goPackage struct {

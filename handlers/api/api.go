@@ -109,7 +109,7 @@ func oneForm(ctx huma.Context, _ string, v any) (any, error) {
 	return p, nil
 }
 
-// Access tells who may call the route with echo's path: "token", "admin", or empty where no call declared it.
+// Access tells who may call the route with echo's path: "token", "admin", "run", or empty where no call declared it.
 func (a *API) Access(method, path string) string { return a.calls[method+" "+path].access }
 
 // only applies the middleware to the API's calls. A group's own would turn
@@ -133,7 +133,11 @@ func (a *API) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if models.PrincipalFrom(ctx) == nil {
 			return models.Errorf(models.Unauthorized, "Send a token as Authorization: Bearer TOKEN. You make one under Tokens in the portal.")
 		}
-		if a.Access(c.Request().Method, c.Path()) == accessAdmin {
+		access := a.Access(c.Request().Method, c.Path())
+		if (access == accessRun) != (models.PrincipalFrom(ctx).Kind == models.PrincipalWorkload) {
+			return models.Errorf(models.Denied, "This call is not for a credential of this kind: runs of CI systems say what they made, people and their tokens do the rest.")
+		}
+		if access == accessAdmin {
 			if err := models.AuthorizeAdmin(ctx); err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 const (
 	accessToken = "token" // whoever has a token or a session
 	accessAdmin = "admin" // site admins
+	accessRun   = "run"   // a run of a CI system that exchanged its token, and nobody else
 )
 
 // call is what the API knows about one of its routes besides its description.
@@ -26,6 +27,7 @@ type call struct {
 type option func(*call)
 
 func admin(c *call)      { c.access = accessAdmin }
+func run(c *call)        { c.access = accessRun }
 func repeatable(c *call) { c.repeatable = true }
 
 func status(code int) option { return func(c *call) { c.op.DefaultStatus = code } }
@@ -73,6 +75,9 @@ func register[I, O any](a *API, method, path, id, summary string, h func(context
 	op.Responses = map[string]*huma.Response{"default": a.problem()}
 	if c.access == accessAdmin {
 		op.Description = strings.TrimSpace(op.Description + "\n\nOnly for site admins.")
+	}
+	if c.access == accessRun {
+		op.Description = strings.TrimSpace(op.Description + "\n\nOnly for a run that exchanged its own token.")
 	}
 	if c.repeatable {
 		op.Parameters = append(op.Parameters, idempotencyHeader)
