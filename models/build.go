@@ -75,7 +75,7 @@ type Build struct {
 	CommitSubject     string
 	CommitAuthor      string
 	NoCache           bool
-	Builder           BuilderKind // this and what follows: the app's settings, frozen when the build was queued
+	Builder           BuilderKind `gorm:"default:buildkit"` // this and what follows: the app's settings, frozen when the build was queued
 	Dockerfile        string
 	Context           string
 	TimeoutSeconds    int

@@ -20,7 +20,8 @@ import (
 //
 // When ctx ends, Build returns within two seconds and leaves nothing behind
 // that runs. It may be called any number of times at once, and again for a
-// build that an earlier process died in.
+// build that an earlier process died in. Remote says what is different for
+// kinds that build on machines of somebody else.
 //
 // Failures that a person can do something about are an *Error; any other error
 // is Slipway's own fault.
@@ -70,7 +71,9 @@ type Event struct {
 
 // Result is the image that was pushed.
 type Result struct {
-	Digest string // of the manifest as the registry keeps it
+	Digest     string   // of the manifest as the registry keeps it
+	Repository string   // of a Remote: where the image is, such as ghcr.io/acme/checkout
+	Tags       []string // of a Remote: its names there
 }
 
 // The classes of failures.

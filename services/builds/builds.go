@@ -45,6 +45,7 @@ const sweepEvery = time.Minute
 // Register names the work on builds to the queue.
 func (s *Service) Register(q *jobs.Queue) {
 	jobs.Register(q, s.Work)
+	jobs.Register(q, s.Stop)
 	q.Every(sweepEvery, "clearing up after builds", s.Sweep)
 }
 

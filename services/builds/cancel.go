@@ -47,6 +47,9 @@ func (s *Service) cancelIdle(ctx context.Context, tx *gorm.DB, b *models.Build) 
 	if err := logs.End(tx, b.ID); err != nil {
 		return false, err
 	}
+	if err := s.stopElsewhere(ctx, tx, b); err != nil {
+		return false, err
+	}
 	return true, record(ctx, tx, b, b.App, "build.cancel")
 }
 

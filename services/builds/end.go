@@ -29,12 +29,16 @@ func (r *run) end(ctx, work context.Context, err error) error {
 		return r.finish(ctx, models.BuildSucceeded, nil)
 	case errors.Is(cause, jobs.ErrCanceled):
 		return r.finish(ctx, models.BuildCanceled, &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."})
-	case errors.Is(cause, errTimeout):
+	case errors.Is(cause, ErrTimeout):
 		return r.finish(ctx, models.BuildFailed, r.timedOut())
 	case cause != nil:
 		return r.release(ctx, cause)
 	}
-	return r.finish(ctx, models.BuildFailed, r.failure(ctx, err))
+	failure := r.failure(ctx, err)
+	if failure.Class == ClassCanceled { // by somebody where it ran
+		return r.finish(ctx, models.BuildCanceled, failure)
+	}
+	return r.finish(ctx, models.BuildFailed, failure)
 }
 
 // finish moves the build to its last state, with its steps, in one transaction, and then ends the log.
@@ -61,6 +65,11 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 		}
 		if err := r.rec.write(tx); err != nil {
 			return err
+		}
+		if failure != nil && (failure.Class == ClassCanceled || failure.Class == ClassTimeout) {
+			if err := r.stopElsewhere(ctx, tx, b); err != nil {
+				return err
+			}
 		}
 		return publish(tx, b, "build."+string(state))
 	})
@@ -94,14 +103,19 @@ func (r *run) lastLine() string {
 func (r *run) release(ctx context.Context, cause error) error {
 	b := r.build
 	r.rec.stop(ctx, models.StepCanceled)
-	r.log.Print("", "This worker stops; another one starts the build again.")
+	back := map[string]any{"state": models.BuildQueued, "worker": "", "attempt": gorm.Expr("attempt - 1")}
+	if _, elsewhere := r.builder.(Remote); elsewhere {
+		r.log.Print("", "This worker stops; another one follows the build.")
+	} else {
+		r.log.Print("", "This worker stops; another one starts the build again.")
+		back["started_at"] = nil
+	}
 	r.log.Leave(ctx)
 	if err := b.Move(models.BuildQueued); err != nil {
 		return err
 	}
 	err := r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
-			Updates(map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - 1"), "started_at": nil})
+		held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).Updates(back)
 		if held.Error != nil || held.RowsAffected == 0 {
 			return held.Error
 		}

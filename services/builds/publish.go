@@ -169,6 +169,36 @@ type published struct {
 	size   int64
 }
 
+// copyTags gives the manifest that is there more names.
+func copyTags(ctx context.Context, to Destination, digest string, tags []string) (published, error) {
+	repo, options, err := to.Open(ctx)
+	if err != nil {
+		return published{}, err
+	}
+	puller, err := remote.NewPuller(options...)
+	if err != nil {
+		return published{}, err
+	}
+	have, err := puller.Get(ctx, repo.Digest(digest))
+	if err != nil {
+		return published{}, err
+	}
+	m := &manifest{raw: have.Manifest, kind: have.MediaType}
+	if sized, err := withAnnotations(have.Manifest, have.MediaType, nil); err == nil {
+		m.size = sized.size
+	}
+	pusher, err := remote.NewPusher(options...)
+	if err != nil {
+		return published{}, err
+	}
+	for _, tag := range tags {
+		if err := pusher.Put(ctx, repo.Tag(tag), m); err != nil {
+			return published{}, err
+		}
+	}
+	return m.published()
+}
+
 // annotate writes the manifest anew with the annotations, as an OCI one, under the tags.
 func annotate(ctx context.Context, to Destination, digest string, annotations map[string]string, tags []string) (published, error) {
 	repo, options, err := to.Open(ctx)

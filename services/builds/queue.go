@@ -8,7 +8,6 @@ import (
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/git"
-	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
 
@@ -70,7 +69,7 @@ func (s *Service) Retry(ctx context.Context, id string) (*models.Build, error) {
 func newBuild(ctx context.Context, app *models.App) *models.Build {
 	b := &models.Build{
 		ID: models.NewID(), TeamID: app.TeamID, AppID: app.ID, App: app, State: models.BuildQueued, Trigger: models.TriggerManual,
-		Dockerfile: app.Dockerfile, Context: app.Context, TimeoutSeconds: app.BuildTimeout,
+		Builder: app.Builder, Dockerfile: app.Dockerfile, Context: app.Context, TimeoutSeconds: app.BuildTimeout,
 	}
 	if b.TimeoutSeconds <= 0 {
 		b.TimeoutSeconds = defaultTimeout
@@ -83,6 +82,16 @@ func newBuild(ctx context.Context, app *models.App) *models.Build {
 
 // insert gives the build its number and commits it with its log, audit entry, event and job.
 func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string) error {
+	return s.insertWith(ctx, b, app, action, func(tx *gorm.DB, b *models.Build) error {
+		if r, ok := s.remote(b.Builder); ok {
+			return r.Prepare(ctx, tx, b)
+		}
+		return nil
+	})
+}
+
+// insertWith is insert, with what else has to be remembered of the build.
+func (s *Service) insertWith(ctx context.Context, b *models.Build, app *models.App, action string, write func(tx *gorm.DB, b *models.Build) error) error {
 	b.QueuedAt = s.DB.NowFunc()
 	b.CreatedAt = b.QueuedAt
 	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -90,7 +99,10 @@ func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, 
 		if b.Number, err = nextNumber(tx, app.ID); err != nil {
 			return err
 		}
-		if err := tx.Omit("App", "Steps").Create(b).Error; err != nil {
+		if err := tx.Omit("App", "Steps", "WorkflowRun").Create(b).Error; err != nil {
+			return err
+		}
+		if err := write(tx, b); err != nil {
 			return err
 		}
 		if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {
@@ -99,7 +111,7 @@ func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, 
 		if err := record(ctx, tx, b, app, action); err != nil {
 			return err
 		}
-		return s.Jobs.Insert(ctx, tx, jobs.QueueBuilds, Args{b.ID})
+		return s.Jobs.Insert(ctx, tx, s.queueOf(b), Args{b.ID})
 	})
 	if err != nil {
 		return fmt.Errorf("queueing a build of %s: %w", app.Name, models.FromDB(err, "build"))

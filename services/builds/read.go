@@ -74,6 +74,16 @@ func (s *Service) Get(ctx context.Context, id string) (*models.Build, error) {
 	if err := s.DB.WithContext(ctx).Where("build_id = ?", id).Order("seq").Find(&b.Steps).Error; err != nil {
 		return nil, fmt.Errorf("reading the steps of a build: %w", err)
 	}
+	if b.Builder != models.BuilderActions {
+		return b, nil
+	}
+	var runs []models.WorkflowRun
+	if err := s.DB.WithContext(ctx).Where("build_id = ?", id).Find(&runs).Error; err != nil {
+		return nil, fmt.Errorf("reading the run of a build: %w", err)
+	}
+	if len(runs) > 0 {
+		b.WorkflowRun = &runs[0]
+	}
 	return b, nil
 }
 

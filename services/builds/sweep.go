@@ -13,7 +13,6 @@ import (
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
 
@@ -57,10 +56,10 @@ func (s *Service) sweepFolders(ctx context.Context) error {
 
 // requeueLost queues the builds again that nobody carries and no job will.
 func (s *Service) requeueLost(ctx context.Context) error {
-	var open []string
+	var open []models.Build
 	db := s.DB.WithContext(ctx)
-	err := db.Model(&models.Build{}).Where("state IN ? AND queued_at < ?",
-		[]models.BuildState{models.BuildQueued, models.BuildRunning}, s.DB.NowFunc().Add(-time.Minute)).Pluck("id", &open).Error
+	err := db.Select("id", "builder").Where("state IN ? AND queued_at < ?",
+		[]models.BuildState{models.BuildQueued, models.BuildRunning}, s.DB.NowFunc().Add(-time.Minute)).Find(&open).Error
 	if err != nil || len(open) == 0 {
 		return err
 	}
@@ -76,11 +75,11 @@ func (s *Service) requeueLost(ctx context.Context) error {
 		}
 		carried[args.BuildID] = true
 	}
-	for _, id := range open {
-		if carried[id] {
+	for _, b := range open {
+		if carried[b.ID] {
 			continue
 		}
-		if err := db.Transaction(func(tx *gorm.DB) error { return s.Jobs.Insert(ctx, tx, jobs.QueueBuilds, Args{id}) }); err != nil {
+		if err := db.Transaction(func(tx *gorm.DB) error { return s.Jobs.Insert(ctx, tx, s.queueOf(&b), Args{b.ID}) }); err != nil {
 			return err
 		}
 	}

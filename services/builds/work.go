@@ -24,8 +24,6 @@ const (
 	outputLines = 30 // of the failed step, kept with the build
 )
 
-var errTimeout = errors.New("the build's time is over")
-
 // The ids of the steps that are Slipway's own.
 const (
 	StepCheckout = "checkout"
@@ -45,7 +43,7 @@ func (s *Service) Work(ctx context.Context, args Args) error {
 	}
 	work, done := s.Jobs.Watch(ctx, &models.Build{}, b.ID)
 	defer done()
-	work, cancel := context.WithTimeoutCause(work, time.Duration(b.TimeoutSeconds)*time.Second, errTimeout)
+	work, cancel := context.WithTimeoutCause(work, s.timeLeft(b), ErrTimeout)
 	defer cancel()
 	return r.end(ctx, work, r.run(work))
 }
@@ -69,7 +67,7 @@ func (s *Service) begin(ctx context.Context, id string) (*models.Build, error) {
 		if !ok {
 			return jobs.Later(busyPause)
 		}
-		return s.start(tx, &b)
+		return s.start(ctx, tx, &b)
 	})
 	if err != nil {
 		return nil, err
@@ -81,16 +79,23 @@ func (s *Service) begin(ctx context.Context, id string) (*models.Build, error) {
 }
 
 // start moves a claimed build on: to running, or to its end where it must not run any more.
-func (s *Service) start(tx *gorm.DB, b *models.Build) error {
+func (s *Service) start(ctx context.Context, tx *gorm.DB, b *models.Build) error {
 	b.Attempt++
-	now := s.DB.NowFunc()
+	now, most := s.DB.NowFunc(), maxAttempts
+	_, elsewhere := s.remote(b.Builder)
+	if elsewhere {
+		most = maxFollows
+	}
 	switch {
 	case b.CancelRequestedAt != nil:
 		b.Error = &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."}
+		if err := s.stopElsewhere(ctx, tx, b); err != nil {
+			return err
+		}
 		return s.endUnstarted(tx, b, models.BuildCanceled, now)
-	case b.Attempt > maxAttempts:
+	case b.Attempt > most:
 		b.Error = &models.BuildError{Class: ClassInfrastructure, Message: fmt.Sprintf(
-			"Worker lost: the build was begun %d times, and each time its worker stopped before the end. Look at the workers' logs, then retry the build.", maxAttempts)}
+			"Worker lost: the build was begun %d times, and each time its worker stopped before the end. Look at the workers' logs, then retry the build.", most)}
 		return s.endUnstarted(tx, b, models.BuildFailed, now)
 	}
 	if b.State != models.BuildRunning {
@@ -98,7 +103,9 @@ func (s *Service) start(tx *gorm.DB, b *models.Build) error {
 			return err
 		}
 	}
-	b.StartedAt = &now
+	if b.StartedAt == nil || !elsewhere {
+		b.StartedAt = &now
+	}
 	if err := tx.Where("build_id = ?", b.ID).Delete(&models.BuildStep{}).Error; err != nil {
 		return err
 	}
@@ -137,22 +144,36 @@ type run struct {
 }
 
 func (s *Service) prepare(ctx context.Context, b *models.Build) (*run, error) {
-	r := &run{Service: s, build: b, mask: &logs.Masker{}, builder: s.Builders[b.App.Builder]}
+	r := &run{Service: s, build: b, mask: &logs.Masker{}, builder: s.Builders[b.Builder]}
 	r.dir = filepath.Join(s.Dir, fmt.Sprintf("%s.%d", b.ID, b.Attempt))
 	var err error
 	if r.log, err = s.Logs.Open(ctx, b.ID, logs.KindBuild, r.mask); err != nil {
 		return nil, err
 	}
 	if b.Attempt > 1 {
-		r.log.Print("", "The worker of this build is gone; another one starts it again (attempt %d of %d).", b.Attempt, maxAttempts)
+		r.log.Print("", "%s", takenOver(r.builder, b.Attempt))
 	}
 	r.rec = newRecorder(s, b, r.log, r.mask)
 	return r, nil
 }
 
+func takenOver(builder Builder, attempt int) string {
+	if _, elsewhere := builder.(Remote); elsewhere {
+		return "The worker that followed this build is gone; another one goes on."
+	}
+	return fmt.Sprintf("The worker of this build is gone; another one starts it again (attempt %d of %d).", attempt, maxAttempts)
+}
+
 // run is the build as a sentence.
 func (r *run) run(ctx context.Context) error {
 	defer r.clear(ctx)
+	if _, elsewhere := r.builder.(Remote); elsewhere {
+		made, err := r.builder.Build(ctx, Request{BuildID: r.build.ID, Image: r.destination()}, r.rec.emit)
+		if err != nil {
+			return err
+		}
+		return r.place(ctx, made)
+	}
 	if err := r.checkOut(ctx); err != nil {
 		return err
 	}
@@ -197,7 +218,7 @@ func (r *run) source() string { return filepath.Join(r.dir, "source") }
 func (r *run) make(ctx context.Context) (digest string, err error) {
 	b := r.build
 	if r.builder == nil {
-		return "", Failure(ClassInfrastructure, fmt.Sprintf("This server has no builder %q. Choose another one in the app's settings.", b.App.Builder), nil)
+		return "", Failure(ClassInfrastructure, fmt.Sprintf("This server has no builder %q. Choose another one in the app's settings.", b.Builder), nil)
 	}
 	made, err := r.builder.Build(ctx, Request{
 		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,

@@ -35,7 +35,11 @@ const (
 	QueueDefault     = river.QueueDefault
 	QueueBuilds      = "builds"
 	QueueDeployments = "deployments"
+	QueueFollows     = "follows" // builds that run elsewhere and are only looked at from here
 )
+
+// maxFollows is how many builds elsewhere one worker looks at: each is a call now and then.
+const maxFollows = 64
 
 // Config says how this process takes jobs.
 type Config struct {
@@ -104,6 +108,7 @@ func New(db *models.Database, cfg Config) (*Queue, error) {
 			QueueDefault:     {MaxWorkers: max(cfg.Others, 1)},
 			QueueBuilds:      {MaxWorkers: max(cfg.Builds, 1)},
 			QueueDeployments: {MaxWorkers: max(cfg.Deployments, 1)},
+			QueueFollows:     {MaxWorkers: maxFollows},
 		},
 		Workers:           q.workers,
 		JobTimeout:        -1, // the work sets its own limits, and a dead worker is noticed here

@@ -1,0 +1,141 @@
+package builds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"slipway.dev/models"
+	"slipway.dev/services/jobs"
+)
+
+// Remote is a Builder whose builds run on machines of somebody else, such as a
+// forge's. It knows the source by the build's id, so its requests have no files
+// (Dir and Scratch are empty), and it may push somewhere else than the request
+// says.
+//
+// What it began goes on when ctx ends: the process that followed it may only
+// be stopping. Build called again for the same build follows what is there and
+// begins nothing twice; Stop ends it.
+type Remote interface {
+	Builder
+	// Prepare writes, as part of the transaction that queues the build, what the
+	// kind has to remember of it. It fails with an error for people where the app
+	// lacks what every build of it needs.
+	Prepare(ctx context.Context, tx *gorm.DB, b *models.Build) error
+	// Stop ends what runs for the build. It is no error where nothing does; any
+	// error has it called again later.
+	Stop(ctx context.Context, buildID string) error
+}
+
+// maxFollows is how many workers may begin to follow one build that runs elsewhere.
+const maxFollows = 20
+
+// ErrTimeout is the cause with which the context of a build ends whose time is over.
+var ErrTimeout = errors.New("the build's time is over")
+
+func (s *Service) remote(kind models.BuilderKind) (Remote, bool) {
+	r, ok := s.Builders[kind].(Remote)
+	return r, ok
+}
+
+// queueOf is the queue for the build's job: to follow a build elsewhere takes
+// no place from the builds on this machine.
+func (s *Service) queueOf(b *models.Build) string {
+	if _, ok := s.remote(b.Builder); ok {
+		return jobs.QueueFollows
+	}
+	return jobs.QueueBuilds
+}
+
+// StopArgs is the job that ends what still runs elsewhere for a build that is over.
+type StopArgs struct {
+	BuildID string `json:"build_id"`
+}
+
+// Kind names the job.
+func (StopArgs) Kind() string { return "build-stop" }
+
+// stopElsewhere has, in tx, what runs for the build elsewhere ended.
+func (s *Service) stopElsewhere(ctx context.Context, tx *gorm.DB, b *models.Build) error {
+	if _, ok := s.remote(b.Builder); !ok {
+		return nil
+	}
+	return s.Jobs.Insert(ctx, tx, jobs.QueueDefault, StopArgs{b.ID})
+}
+
+// Stop ends what runs elsewhere for a build that is over.
+func (s *Service) Stop(ctx context.Context, args StopArgs) error {
+	var b models.Build
+	err := s.DB.WithContext(ctx).Where("id = ?", args.BuildID).Take(&b).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return nil // deleted with its app
+	}
+	if err != nil {
+		return fmt.Errorf("reading a build to stop: %w", err)
+	}
+	r, ok := s.remote(b.Builder)
+	if !ok {
+		return nil
+	}
+	return r.Stop(ctx, b.ID)
+}
+
+// timeLeft is how long the build may still run. One that runs elsewhere has
+// one start, whoever follows it.
+func (s *Service) timeLeft(b *models.Build) time.Duration {
+	limit := time.Duration(b.TimeoutSeconds) * time.Second
+	if _, ok := s.remote(b.Builder); ok {
+		return max(limit-s.DB.NowFunc().Sub(*b.StartedAt), time.Second)
+	}
+	return limit
+}
+
+// RunInput is a run that began elsewhere by itself, and what it builds.
+type RunInput struct {
+	App           *models.App // with team and repository
+	Builder       models.BuilderKind
+	Ref           string
+	RefKind       string // branch, tag or commit
+	Commit        string
+	CommitSubject string
+	CommitAuthor  string
+	Actor         string // who started it, for people
+}
+
+// Adopt makes a build of a run that began elsewhere, so that it is followed
+// like any other. Write remembers the run in the same transaction; where it
+// fails there is no build. Only Slipway itself and runs may adopt.
+func (s *Service) Adopt(ctx context.Context, in RunInput, write func(tx *gorm.DB, b *models.Build) error) (*models.Build, error) {
+	if p := models.PrincipalFrom(ctx); p == nil || p.Kind != models.PrincipalSystem && p.Kind != models.PrincipalWorkload {
+		return nil, models.Errorf(models.Denied, "Only a run can say that it runs.")
+	}
+	b := newBuild(ctx, in.App)
+	b.Builder, b.Trigger = in.Builder, models.TriggerForge
+	b.Ref, b.RefKind, b.Commit, b.CommitSubject, b.CommitAuthor = in.Ref, in.RefKind, in.Commit, in.CommitSubject, in.CommitAuthor
+	b.CreatedBy, b.CreatedByName = "", in.Actor
+	return b, s.insertWith(ctx, b, in.App, "build.adopt", write)
+}
+
+// place records the image of a build that ran elsewhere. In the portal's own
+// registry the image gets the build's name too; what others keep is believed.
+func (r *run) place(ctx context.Context, made *Result) error {
+	b, to := r.build, r.destination()
+	b.ImageRepository, b.ImageDigest, b.ImageTags = made.Repository, made.Digest, made.Tags
+	if made.Repository != to.Repository {
+		return nil
+	}
+	return r.step(StepPush, "Look for the image in the registry", func() error {
+		ctx, cancel := context.WithTimeout(ctx, registryWithin)
+		defer cancel()
+		image, err := copyTags(ctx, to, made.Digest, []string{numberTag(b)})
+		if err != nil {
+			return to.Explain(err)
+		}
+		b.ImageTags, b.ImageSize = append(made.Tags, numberTag(b)), image.size
+		r.log.Print(StepPush, "%s@%s", to.Repository, image.digest)
+		return nil
+	})
+}
