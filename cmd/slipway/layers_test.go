@@ -38,6 +38,7 @@ var layers = []layer{
 // siblings says which service may import which other one that is not a leaf.
 var siblings = map[string][]string{
 	"services/catalog": {"services/git"},
+	"services/forges":  {"services/git"},
 	"services/auth":    {"services/idp"},
 	"services/builds":  {"services/git", "services/registry", "services/builds"},
 	"services/images":  {"services/registry"},

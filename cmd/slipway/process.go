@@ -25,6 +25,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
@@ -64,6 +65,7 @@ type process struct {
 	images   *images.Service
 	builds   *builds.Service
 	deploy   *deploy.Service
+	forges   *forges.Service
 	proxy    *proxy.Service // nil in a process that only works
 	keys     *idempotency.Service
 
@@ -121,6 +123,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 
 func (p *process) openServices() error {
 	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external}
 	p.openAuth()
 	p.registry = &registry.Service{
 		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
@@ -200,7 +203,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }
