@@ -32,6 +32,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 	"slipway.dev/static"
 )
@@ -116,7 +117,8 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
 		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
-		Accounts: accounts, Registry: store,
+		Schedules: &schedules.Service{DB: db, Builds: runs},
+		Accounts:  accounts, Registry: store,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }

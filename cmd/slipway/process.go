@@ -34,6 +34,7 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 )
 
@@ -57,15 +58,16 @@ type process struct {
 	git    *git.Service
 	logs   *logs.Service
 
-	accounts *idp.Provider // nil where the embedded provider is off
-	auth     *auth.Service
-	catalog  *catalog.Service
-	registry *registry.Service
-	images   *images.Service
-	builds   *builds.Service
-	deploy   *deploy.Service
-	proxy    *proxy.Service // nil in a process that only works
-	keys     *idempotency.Service
+	accounts  *idp.Provider // nil where the embedded provider is off
+	auth      *auth.Service
+	catalog   *catalog.Service
+	registry  *registry.Service
+	images    *images.Service
+	builds    *builds.Service
+	schedules *schedules.Service
+	deploy    *deploy.Service
+	proxy     *proxy.Service // nil in a process that only works
+	keys      *idempotency.Service
 
 	working    bool // takes jobs
 	cancel     context.CancelFunc
@@ -160,6 +162,7 @@ func (p *process) openBuilds() error {
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
+	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
 	return nil
 }
 
@@ -181,6 +184,7 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.schedules.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
@@ -200,7 +204,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Schedules: p.schedules,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

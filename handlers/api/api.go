@@ -18,6 +18,7 @@ import (
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 )
 
 // Prefix is the path under which all calls are.
@@ -35,6 +36,7 @@ type Services struct {
 	Builds      *builds.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
+	Schedules   *schedules.Service
 }
 
 // API is the calls and their description.
@@ -56,6 +58,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.repositories()
 	a.apps()
 	a.builds()
+	a.schedules()
 	a.images()
 	a.targets()
 	a.environments()

@@ -25,6 +25,9 @@ type QueueInput struct {
 	Ref     string
 	NoCache bool
 	Trigger models.BuildTrigger // empty: manual
+	// Within, where set, takes part in the transaction that queues the build, which knows its commit by then. An
+	// error of it queues nothing and is returned.
+	Within func(tx *gorm.DB, b *models.Build) error
 }
 
 // Queue queues a build of the app at the commit that the ref names now; the
@@ -44,7 +47,7 @@ func (s *Service) Queue(ctx context.Context, in QueueInput) (*models.Build, erro
 	}
 	b.Ref, b.RefKind, b.NoCache = at.Ref, string(at.Kind), in.NoCache
 	b.Commit, b.CommitSubject, b.CommitAuthor = at.Commit.ID, at.Commit.Subject, at.Commit.Author
-	return b, s.insert(ctx, b, app, "build.queue")
+	return b, s.insert(ctx, b, app, "build.queue", in.Within)
 }
 
 // Retry queues a build of the same commit as an ended one, with the app's
@@ -64,7 +67,7 @@ func (s *Service) Retry(ctx context.Context, id string) (*models.Build, error) {
 	b := newBuild(ctx, app)
 	b.Ref, b.RefKind, b.NoCache, b.RetryOf = old.Ref, old.RefKind, old.NoCache, &old.ID
 	b.Commit, b.CommitSubject, b.CommitAuthor = old.Commit, old.CommitSubject, old.CommitAuthor
-	return b, s.insert(ctx, b, app, "build.retry")
+	return b, s.insert(ctx, b, app, "build.retry", nil)
 }
 
 func newBuild(ctx context.Context, app *models.App) *models.Build {
@@ -81,11 +84,17 @@ func newBuild(ctx context.Context, app *models.App) *models.Build {
 	return b
 }
 
-// insert gives the build its number and commits it with its log, audit entry, event and job.
-func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string) error {
+// insert gives the build its number and commits it with its log, audit entry, event and job, and with what the caller
+// adds.
+func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string, within func(tx *gorm.DB, b *models.Build) error) error {
 	b.QueuedAt = s.DB.NowFunc()
 	b.CreatedAt = b.QueuedAt
 	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if within != nil {
+			if err := within(tx, b); err != nil {
+				return err
+			}
+		}
 		var err error
 		if b.Number, err = nextNumber(tx, app.ID); err != nil {
 			return err
