@@ -16,6 +16,14 @@ var portalRoutes = map[string]entry{
 	"POST /repositories/:id/apps":   {need: needDeveloper, url: "/repositories/{repository}/apps", body: "pick=0&name-0=other&dockerfile-0=Dockerfile", status: 303},
 	"POST /repositories/:id/delete": {need: needMaintainer, url: "/repositories/{empty repository}/delete", body: "confirm=empty", status: 303},
 
+	"GET /teams/:team/connections":     {need: needMaintainer, url: "/teams/{team}/connections"},
+	"GET /teams/:team/connections/new": {need: needMaintainer, url: "/teams/{team}/connections/new?kind=github"},
+	"POST /teams/:team/connections":    {need: needMaintainer, url: "/teams/{team}/connections", body: "kind=gitea&base_url=https%3A%2F%2Fgitea.example.test&credential=none", status: 201},
+	"GET /connections/:id":             {need: needMaintainer, url: "/connections/{connection}"},
+	"POST /connections/:id":            {need: needMaintainer, url: "/connections/{connection}", body: "name=other&base_url=https%3A%2F%2Fgithub.com&credential=token", status: 303},
+	"POST /connections/:id/secret":     {need: needMaintainer, url: "/connections/{connection}/secret", status: 201},
+	"POST /connections/:id/delete":     {need: needMaintainer, url: "/connections/{connection}/delete", status: 303},
+
 	"GET /apps":                 {need: needPrincipal},
 	"GET /apps/:id":             {need: needViewer, url: "/apps/{app}"},
 	"GET /apps/:id/builds":      {need: needViewer, url: "/apps/{app}/builds"},

@@ -34,6 +34,14 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/repositories/:id/refs":    {need: needViewer, url: "/api/v1/repositories/{repository}/refs"},
 	"GET /api/v1/repositories/:id/commits": {need: needViewer, url: "/api/v1/repositories/{repository}/commits?to=0123456789abcdef0123456789abcdef01234567", status: 503},
 
+	"GET /api/v1/connections":             {need: needPrincipal},
+	"POST /api/v1/connections":            {need: needMaintainer, body: `{"team":"{team}","kind":"generic","name":"fresh"}`, status: 201},
+	"GET /api/v1/connections/kinds":       {need: needPrincipal},
+	"GET /api/v1/connections/:id":         {need: needMaintainer, url: "/api/v1/connections/{connection}"},
+	"PATCH /api/v1/connections/:id":       {need: needMaintainer, url: "/api/v1/connections/{connection}", body: `{"name":"other"}`},
+	"DELETE /api/v1/connections/:id":      {need: needMaintainer, url: "/api/v1/connections/{connection}", status: 204},
+	"POST /api/v1/connections/:id/secret": {need: needMaintainer, url: "/api/v1/connections/{connection}/secret"},
+
 	"GET /api/v1/apps":             {need: needPrincipal},
 	"POST /api/v1/apps":            {need: needDeveloper, body: `{"repository_id":"{repository}","name":"till"}`, status: 201},
 	"GET /api/v1/apps/:id":         {need: needViewer, url: "/api/v1/apps/{app}"},

@@ -14,6 +14,11 @@ var twins = map[string]string{
 	"POST /repositories/:id/apps":   "POST /api/v1/apps",
 	"POST /repositories/:id/delete": "DELETE /api/v1/repositories/:id",
 
+	"POST /teams/:team/connections": "POST /api/v1/connections",
+	"POST /connections/:id":         "PATCH /api/v1/connections/:id",
+	"POST /connections/:id/secret":  "POST /api/v1/connections/:id/secret",
+	"POST /connections/:id/delete":  "DELETE /api/v1/connections/:id",
+
 	"POST /apps/:id/settings": "PATCH /api/v1/apps/:id",
 	"POST /apps/:id/delete":   "DELETE /api/v1/apps/:id",
 	"POST /apps/:id/builds":   "POST /api/v1/apps/:id/builds",

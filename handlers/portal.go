@@ -16,7 +16,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/search", search.Page)
 
-	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds}
+	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds, Forges: s.Forges}
 	g.GET("/repositories", repositories.List)
 	g.GET("/repositories/new", repositories.New)
 	g.POST("/repositories", repositories.Create)

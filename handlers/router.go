@@ -21,6 +21,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
@@ -41,6 +42,7 @@ type Services struct {
 	Builds      *builds.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
+	Forges      *forges.Service
 	Schedules   *schedules.Service
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
@@ -202,7 +204,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Schedules: s.Schedules,
+		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

@@ -19,6 +19,7 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
 )
 
@@ -140,6 +141,10 @@ func (f *full) addSecrets() {
 		Credential: catalog.Credential{User: "bot", Token: canary}})
 	f.must(err)
 	f.places["private repository"] = r.ID
+	c, _, err := f.s.Forges.Create(maintainer, forges.NewConnection{Team: "payments", Kind: models.ForgeGitHub, Credential: models.ConnectionToken,
+		Settings: map[string]string{forges.FieldToken: canary}})
+	f.must(err)
+	f.places["connection"] = c.ID
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID

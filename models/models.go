@@ -15,7 +15,7 @@ func All() []any {
 		&User{}, &Team{}, &Member{},
 		&Session{}, &Token{}, &Setting{}, &SigningKey{},
 		&Account{}, &Invite{}, &Authorization{},
-		&Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
+		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
 		&Build{}, &BuildStep{}, &Schedule{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},

@@ -35,6 +35,8 @@ type Repository struct {
 	CredentialSecret    []byte // encrypted token or private key
 	CredentialPublic    string // the deploy key's public half
 	HostKey             string // the ssh host key pinned at first contact
+	ConnectionID        *string
+	ExternalID          string // the repository's id at its connection's forge; empty: not known yet
 	State               RepositoryState
 	Error               string // why the last fetch failed, for people
 	FetchedAt           *time.Time
@@ -42,6 +44,7 @@ type Repository struct {
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 	Team                *Team                `gorm:"foreignKey:TeamID"`
+	Connection          *Connection          `gorm:"foreignKey:ConnectionID"`
 	Refs                []Ref                `gorm:"foreignKey:RepositoryID"`
 	DetectedDockerfiles []DetectedDockerfile `gorm:"foreignKey:RepositoryID"`
 }

@@ -7,6 +7,7 @@ import (
 	"slipway.dev/views/account"
 	"slipway.dev/views/admin"
 	"slipway.dev/views/components"
+	"slipway.dev/views/connections"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/signin"
 	"slipway.dev/views/teams"
@@ -50,6 +51,20 @@ func peopleSamples() []sample {
 	}, insideSamples()...)
 }
 
+var (
+	connection = models.Connection{ID: "c1", TeamID: "t1", Kind: models.ForgeGitHub, Name: "github.com", BaseURL: "https://github.com", Credential: models.ConnectionApp, Settings: map[string]string{"app_id": "123456"}, CreatedAt: now.AddDate(0, 0, -9)}
+	forge      = connections.Kind{
+		Name: models.ForgeGitHub, Title: "GitHub", Help: "github.com, or GitHub Enterprise at an address of its own", BaseURL: "https://github.com",
+		Steps: []string{"Open the repository's Settings → Webhooks → Add webhook.", "Paste the address as Payload URL and the secret as Secret, and choose the content type application/json."},
+		Credentials: []connections.Credential{
+			{Kind: models.ConnectionNone, Title: "None", Help: "Slipway receives webhooks and sends nothing back"},
+			{Kind: models.ConnectionToken, Title: "Token", Help: "an access token", Fields: []connections.Field{{Name: "token", Label: "Access token", Help: "Fine-grained.", Secret: true}}},
+			{Kind: models.ConnectionApp, Title: "GitHub App", Help: "an app of your organization", Fields: []connections.Field{{Name: "app_id", Label: "App ID"}, {Name: "private_key", Label: "Private key", Help: "Whole.", Secret: true, Long: true}}},
+		},
+	}
+	noToken = components.Form{Values: map[string][]string{"credential": {"token"}}, Err: models.InvalidField("token", "This is needed.").(*models.Error)}
+)
+
 func insideSamples() []sample {
 	sessions := []models.Session{
 		{ID: "s1", UserAgent: linux, IP: "198.51.100.7", CreatedAt: now.Add(-2 * time.Hour), LastSeenAt: now.Add(-time.Minute)},
@@ -91,6 +106,12 @@ func insideSamples() []sample {
 		{"team", teams.Members(header.Frame(testPage(""), "members"), teams.MembersView{Header: header, Members: members, Me: "u1", Query: "a", Found: []models.User{{ID: "u9", Name: "Aiko Tan", Email: "aiko@acme.example", Issuer: corp}}, Curl: curl})},
 		{"team-viewer", teams.Members(teams.Header{Team: *payments}.Frame(testPage(""), "members"), teams.MembersView{Header: teams.Header{Team: *payments}, Members: members})},
 		{"team-tokens", teams.Tokens(header.Frame(testPage(""), "tokens"), teams.TokensView{Header: header, Tokens: teamTokens})},
+		{"team-connections", connections.List(header.Frame(testPage(""), "connections"), connections.ListView{Header: header, Connections: []models.Connection{connection, {ID: "c2", Kind: models.ForgeGeneric, Name: "deploy script", Credential: models.ConnectionNone, CreatedAt: now}}, Kinds: []connections.Kind{forge}, Curl: curl})},
+		{"team-connections-empty", connections.List(header.Frame(testPage(""), "connections"), connections.ListView{Header: header, Curl: curl})},
+		{"connection-kinds", connections.New(testPage("New connection"), connections.NewView{Header: header, Kinds: []connections.Kind{forge, {Name: models.ForgeGitea, Title: "Gitea or Forgejo", Help: "a Gitea, a Forgejo, Codeberg"}}})},
+		{"connection-new", connections.New(testPage("Connect GitHub"), connections.NewView{Header: header, Kind: &forge, Form: noToken, Curl: curl})},
+		{"connection", connections.Page(testPage("github.com"), connections.PageView{Team: *payments, Connection: connection, Kind: forge, HookURL: "https://slipway.acme.example/hooks/c1", Repositories: []models.Repository{*shop}, Curl: curl, SecretCurl: curl})},
+		{"connection-made", connections.Page(testPage("github.com"), connections.PageView{Team: *payments, Connection: connection, Kind: forge, HookURL: "https://slipway.acme.example/hooks/c1", Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Curl: curl, SecretCurl: curl})},
 		{"team-audit", teams.Audit(header.Frame(testPage(""), "audit"), teams.AuditView{Header: header, Entries: entries})},
 		{"team-settings", teams.Settings(header.Frame(testPage(""), "settings"), teams.SettingsView{Header: header, Curl: curl})},
 		{"admin-users", admin.Users(adminPage("users"), admin.UsersView{Users: []models.User{mira, jonas, ana}, CanInvite: true, Next: "/admin/users?cursor=x", Curl: curl})},

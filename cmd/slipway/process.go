@@ -25,6 +25,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
@@ -58,16 +59,18 @@ type process struct {
 	git    *git.Service
 	logs   *logs.Service
 
-	accounts  *idp.Provider // nil where the embedded provider is off
-	auth      *auth.Service
-	catalog   *catalog.Service
-	registry  *registry.Service
-	images    *images.Service
-	builds    *builds.Service
+	accounts *idp.Provider // nil where the embedded provider is off
+	auth     *auth.Service
+	catalog  *catalog.Service
+	registry *registry.Service
+	images   *images.Service
+	builds   *builds.Service
+	deploy   *deploy.Service
+	forges   *forges.Service
+	proxy    *proxy.Service // nil in a process that only works
+	keys     *idempotency.Service
+
 	schedules *schedules.Service
-	deploy    *deploy.Service
-	proxy     *proxy.Service // nil in a process that only works
-	keys      *idempotency.Service
 
 	working    bool // takes jobs
 	cancel     context.CancelFunc
@@ -123,6 +126,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 
 func (p *process) openServices() error {
 	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external}
 	p.openAuth()
 	p.registry = &registry.Service{
 		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
@@ -204,7 +208,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
@@ -36,6 +37,7 @@ type Services struct {
 	Builds      *builds.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
+	Forges      *forges.Service
 	Schedules   *schedules.Service
 }
 
@@ -56,6 +58,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.me()
 	a.teams()
 	a.repositories()
+	a.connections()
 	a.apps()
 	a.builds()
 	a.schedules()

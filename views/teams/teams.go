@@ -70,6 +70,7 @@ func (h Header) tabs(current string) []layout.Tab {
 	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}}
 	if h.CanEdit {
 		list = append(list,
+			layout.Tab{Label: "Connections", Href: at + "/connections", Current: current == "connections"},
 			layout.Tab{Label: "Tokens", Href: at + "/tokens", Current: current == "tokens"},
 			layout.Tab{Label: "Audit", Href: at + "/audit", Current: current == "audit"},
 			layout.Tab{Label: "Settings", Href: at + "/settings", Current: current == "settings"})
