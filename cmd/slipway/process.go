@@ -126,7 +126,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 
 func (p *process) openServices() error {
 	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
-	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
 	p.openAuth()
 	p.registry = &registry.Service{
 		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
