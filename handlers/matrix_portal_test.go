@@ -33,6 +33,14 @@ var portalRoutes = map[string]entry{
 	"POST /apps/:id/settings":   {need: needDeveloper, url: "/apps/{app}/settings", body: "name=checkout&dockerfile=Dockerfile&context=.&port=8080&health=tcp&build_timeout=600", status: 303},
 	"POST /apps/:id/delete":     {need: needMaintainer, url: "/apps/{app}/delete", body: "confirm=checkout", status: 409},
 
+	"GET /apps/:id/schedules":    {need: needViewer, url: "/apps/{app}/schedules"},
+	"POST /apps/:id/schedules":   {need: needDeveloper, url: "/apps/{app}/schedules", body: "cron=0+2+*+*+*&time_zone=Europe%2FBerlin", status: 303},
+	"GET /schedules/:id":         {need: needDeveloper, url: "/schedules/{schedule}"},
+	"POST /schedules/:id":        {need: needDeveloper, url: "/schedules/{schedule}", body: "cron=0+3+*+*+*&time_zone=UTC", status: 303},
+	"POST /schedules/:id/pause":  {need: needDeveloper, url: "/schedules/{schedule}/pause", status: 303},
+	"POST /schedules/:id/resume": {need: needDeveloper, url: "/schedules/{schedule}/resume", status: 303},
+	"POST /schedules/:id/delete": {need: needDeveloper, url: "/schedules/{schedule}/delete", status: 303},
+
 	"GET /builds":              {need: needPrincipal},
 	"GET /apps/:id/builds/new": {need: needDeveloper, url: "/apps/{app}/builds/new"},
 	"POST /apps/:id/builds":    {need: needDeveloper, url: "/apps/{app}/builds", body: "ref=main", status: 303},

@@ -51,6 +51,12 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/apps/:id/builds": {need: needDeveloper, url: "/api/v1/apps/{app}/builds", body: `{"ref":"main"}`, status: 202},
 	"GET /api/v1/apps/:id/images":  {need: needViewer, url: "/api/v1/apps/{app}/images"},
 
+	"GET /api/v1/apps/:id/schedules":  {need: needViewer, url: "/api/v1/apps/{app}/schedules"},
+	"POST /api/v1/apps/:id/schedules": {need: needDeveloper, url: "/api/v1/apps/{app}/schedules", body: `{"cron":"0 2 * * *"}`, status: 201},
+	"GET /api/v1/schedules/:id":       {need: needViewer, url: "/api/v1/schedules/{schedule}"},
+	"PATCH /api/v1/schedules/:id":     {need: needDeveloper, url: "/api/v1/schedules/{schedule}", body: `{"enabled":true}`},
+	"DELETE /api/v1/schedules/:id":    {need: needDeveloper, url: "/api/v1/schedules/{schedule}", status: 204},
+
 	"GET /api/v1/builds":             {need: needPrincipal},
 	"GET /api/v1/builds/:id":         {need: needViewer, url: "/api/v1/builds/{build}"},
 	"GET /api/v1/builds/:id/logs":    {need: needViewer, url: "/api/v1/builds/{build}/logs"},

@@ -23,6 +23,12 @@ var twins = map[string]string{
 	"POST /apps/:id/delete":   "DELETE /api/v1/apps/:id",
 	"POST /apps/:id/builds":   "POST /api/v1/apps/:id/builds",
 
+	"POST /apps/:id/schedules":   "POST /api/v1/apps/:id/schedules",
+	"POST /schedules/:id":        "PATCH /api/v1/schedules/:id",
+	"POST /schedules/:id/pause":  "PATCH /api/v1/schedules/:id",
+	"POST /schedules/:id/resume": "PATCH /api/v1/schedules/:id",
+	"POST /schedules/:id/delete": "DELETE /api/v1/schedules/:id",
+
 	"POST /builds/:id/cancel": "POST /api/v1/builds/:id/cancel",
 	"POST /builds/:id/retry":  "POST /api/v1/builds/:id/retry",
 

@@ -36,6 +36,15 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/apps/:id/settings", apps.Update)
 	g.POST("/apps/:id/delete", apps.Delete)
 
+	schedules := &web.Schedules{Apps: apps, Schedules: s.Schedules}
+	g.GET("/apps/:id/schedules", schedules.List)
+	g.POST("/apps/:id/schedules", schedules.Create)
+	g.GET("/schedules/:id", schedules.Edit)
+	g.POST("/schedules/:id", schedules.Update)
+	g.POST("/schedules/:id/pause", schedules.Pause)
+	g.POST("/schedules/:id/resume", schedules.Resume)
+	g.POST("/schedules/:id/delete", schedules.Delete)
+
 	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Events: s.Events, Streams: streams}
 	g.GET("/builds", builds.List)
 	g.GET("/apps/:id/builds/new", builds.New)

@@ -27,6 +27,7 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/static"
 )
 
@@ -42,6 +43,7 @@ type Services struct {
 	Images      *images.Service
 	Deploy      *deploy.Service
 	Forges      *forges.Service
+	Schedules   *schedules.Service
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
@@ -202,7 +204,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges,
+		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

@@ -33,6 +33,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 	"slipway.dev/static"
 )
@@ -117,8 +118,9 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
 		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
-		Forges:   &forges.Service{DB: db.DB, Box: box, ExternalURL: url},
-		Accounts: accounts, Registry: store,
+		Forges:    &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: (&outbound.Guard{}).HTTPClient()},
+		Schedules: &schedules.Service{DB: db, Builds: runs},
+		Accounts:  accounts, Registry: store,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }

@@ -64,6 +64,10 @@ func (f *full) addSources() {
 		CredentialKind: models.CredentialNone, State: models.RepositoryReady, CreatedAt: now, UpdatedAt: now}
 	f.create(empty)
 	f.places["empty repository"] = empty.ID
+	next := now.Add(time.Hour)
+	nightly := &models.Schedule{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Cron: "0 2 * * *", TimeZone: "UTC", Enabled: true, NextAt: &next, CreatedAt: now, UpdatedAt: now}
+	f.create(nightly)
+	f.places["schedule"] = nightly.ID
 }
 
 // addImage pushes an image as a build would, and records the build.

@@ -199,6 +199,19 @@ func images(b models.Build) []models.Image {
 	}
 }
 
+func sampleSchedules() []apps.Schedule {
+	berlin := time.FixedZone("CET", 3600)
+	first := time.Date(2026, 11, 26, 2, 0, 0, 0, berlin)
+	at := now.Add(-9 * time.Hour)
+	return []apps.Schedule{
+		{Schedule: models.Schedule{ID: "s1", AppID: "a1", Cron: "0 2 * * 1-5", TimeZone: "Europe/Berlin", Enabled: true, OnlyNew: true, NextAt: &first, LastAt: &at, LastOutcome: models.ScheduleQueued, LastBuildID: "b1"},
+			Coming: []time.Time{first, first.AddDate(0, 0, 1), first.AddDate(0, 0, 4)}},
+		{Schedule: models.Schedule{ID: "s2", AppID: "a1", Cron: "0 4 * * SUN", TimeZone: "Europe/Berlin", Ref: "release/2.4", NoCache: true, Enabled: true, NextAt: &first, LastAt: &at, LastOutcome: models.ScheduleFailed,
+			Error: "The repository has no branch, tag or commit release/2.4."}, Coming: []time.Time{first.AddDate(0, 0, 3), first.AddDate(0, 0, 10), first.AddDate(0, 0, 17)}},
+		{Schedule: models.Schedule{ID: "s3", AppID: "a1", Cron: "@hourly", TimeZone: "UTC"}},
+	}
+}
+
 // samples are the pages of this folder, filled and empty.
 func samples() []sample {
 	list := sampleBuilds()
@@ -237,6 +250,9 @@ func samples() []sample {
 		{"app-builds", apps.Builds(appPage("builds"), apps.BuildsView{Header: header(), List: builds.ListView{Builds: list, App: &checkout, Filters: filters, Next: "/apps/a1/builds?cursor=x"}})},
 		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Images: images(list[1])})},
 		{"app-deployments", apps.Deployments(appPage("deployments"), apps.DeploymentsView{Header: header(), Deployments: []models.Deployment{*stages()[1].Latest, *stages()[0].Serving, *stages()[2].Serving}})},
+		{"app-schedules", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Schedules: sampleSchedules(), Curl: appPage("").Curl("POST", "/api/v1/apps/a1/schedules", `{"cron": "0 2 * * 1-5"}`)})},
+		{"app-schedules-empty", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Form: components.Form{Values: map[string][]string{"cron": {"* * * * *"}}, Err: models.InvalidField("cron", "Leave at least 5 minutes between two turns, such as */5 * * * *.").(*models.Error)}})},
+		{"schedule", apps.EditSchedule(testPage("Schedule of checkout-api"), apps.ScheduleView{Header: header(), Schedule: sampleSchedules()[0]})},
 		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header()})},
 		{"builds", builds.List(buildsPage, builds.ListView{Builds: list, ShowApp: true, Filters: filters, Next: "/builds?cursor=x"})},
 		{"builds-empty", builds.List(buildsPage, builds.ListView{Filters: filters})},

@@ -47,6 +47,8 @@ var siblings = map[string][]string{
 	// a run's credential is one of the registry; workflows queue the builds of runs
 	"services/workload":  {"services/registry"},
 	"services/workflows": {"services/builds", "services/registry", "services/workload"},
+
+	"services/schedules": {"services/builds", "services/git"},
 }
 
 type goPackage struct {

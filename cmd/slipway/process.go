@@ -35,6 +35,7 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 )
 
@@ -68,6 +69,8 @@ type process struct {
 	forges   *forges.Service
 	proxy    *proxy.Service // nil in a process that only works
 	keys     *idempotency.Service
+
+	schedules *schedules.Service
 
 	working    bool // takes jobs
 	cancel     context.CancelFunc
@@ -123,7 +126,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 
 func (p *process) openServices() error {
 	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
-	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
 	p.openAuth()
 	p.registry = &registry.Service{
 		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
@@ -163,6 +166,7 @@ func (p *process) openBuilds() error {
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
+	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
 	return nil
 }
 
@@ -184,6 +188,7 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.schedules.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
@@ -203,7 +208,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

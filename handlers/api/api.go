@@ -19,6 +19,7 @@ import (
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 )
 
 // Prefix is the path under which all calls are.
@@ -37,6 +38,7 @@ type Services struct {
 	Images      *images.Service
 	Deploy      *deploy.Service
 	Forges      *forges.Service
+	Schedules   *schedules.Service
 }
 
 // API is the calls and their description.
@@ -59,6 +61,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.connections()
 	a.apps()
 	a.builds()
+	a.schedules()
 	a.images()
 	a.targets()
 	a.environments()

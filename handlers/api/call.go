@@ -96,7 +96,7 @@ func register[I, O any](a *API, method, path, id, summary string, h func(context
 // of something else, the part that has a noun of its own.
 func nounOf(path, id string) string {
 	noun, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	for _, other := range []string{"builds", "images", "deployments"} {
+	for _, other := range []string{"builds", "schedules", "images", "deployments"} {
 		if strings.HasSuffix(path, "}/"+other) {
 			return other
 		}

@@ -24,6 +24,9 @@ type QueueInput struct {
 	Ref     string
 	NoCache bool
 	Trigger models.BuildTrigger // empty: manual
+	// Within, where set, takes part in the transaction that queues the build, which knows its commit by then. An
+	// error of it queues nothing and is returned.
+	Within func(tx *gorm.DB, b *models.Build) error
 }
 
 // Queue queues a build of the app at the commit that the ref names now; the
@@ -43,7 +46,7 @@ func (s *Service) Queue(ctx context.Context, in QueueInput) (*models.Build, erro
 	}
 	b.Ref, b.RefKind, b.NoCache = at.Ref, string(at.Kind), in.NoCache
 	b.Commit, b.CommitSubject, b.CommitAuthor = at.Commit.ID, at.Commit.Subject, at.Commit.Author
-	return b, s.insert(ctx, b, app, "build.queue")
+	return b, s.insert(ctx, b, app, "build.queue", in.Within)
 }
 
 // Retry queues a build of the same commit as an ended one, with the app's
@@ -63,7 +66,7 @@ func (s *Service) Retry(ctx context.Context, id string) (*models.Build, error) {
 	b := newBuild(ctx, app)
 	b.Ref, b.RefKind, b.NoCache, b.RetryOf = old.Ref, old.RefKind, old.NoCache, &old.ID
 	b.Commit, b.CommitSubject, b.CommitAuthor = old.Commit, old.CommitSubject, old.CommitAuthor
-	return b, s.insert(ctx, b, app, "build.retry")
+	return b, s.insert(ctx, b, app, "build.retry", nil)
 }
 
 func newBuild(ctx context.Context, app *models.App) *models.Build {
@@ -80,9 +83,10 @@ func newBuild(ctx context.Context, app *models.App) *models.Build {
 	return b
 }
 
-// insert gives the build its number and commits it with its log, audit entry, event and job.
-func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string) error {
-	return s.insertWith(ctx, b, app, action, func(tx *gorm.DB, b *models.Build) error {
+// insert gives the build its number and commits it with its log, audit entry, event and job, and with what the caller
+// adds.
+func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string, within func(tx *gorm.DB, b *models.Build) error) error {
+	return s.insertWith(ctx, b, app, action, within, func(tx *gorm.DB, b *models.Build) error {
 		if r, ok := s.remote(b.Builder); ok {
 			return r.Prepare(ctx, tx, b)
 		}
@@ -90,11 +94,16 @@ func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, 
 	})
 }
 
-// insertWith is insert, with what else has to be remembered of the build.
-func (s *Service) insertWith(ctx context.Context, b *models.Build, app *models.App, action string, write func(tx *gorm.DB, b *models.Build) error) error {
+// insertWith is insert with what follows once the build's row is there.
+func (s *Service) insertWith(ctx context.Context, b *models.Build, app *models.App, action string, within, after func(tx *gorm.DB, b *models.Build) error) error {
 	b.QueuedAt = s.DB.NowFunc()
 	b.CreatedAt = b.QueuedAt
 	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if within != nil {
+			if err := within(tx, b); err != nil {
+				return err
+			}
+		}
 		var err error
 		if b.Number, err = nextNumber(tx, app.ID); err != nil {
 			return err
@@ -102,7 +111,7 @@ func (s *Service) insertWith(ctx context.Context, b *models.Build, app *models.A
 		if err := tx.Omit("App", "Steps", "WorkflowRun").Create(b).Error; err != nil {
 			return err
 		}
-		if err := write(tx, b); err != nil {
+		if err := after(tx, b); err != nil {
 			return err
 		}
 		if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {

@@ -116,7 +116,7 @@ func (s *Service) Adopt(ctx context.Context, in RunInput, write func(tx *gorm.DB
 	b.Builder, b.Trigger = in.Builder, models.TriggerForge
 	b.Ref, b.RefKind, b.Commit, b.CommitSubject, b.CommitAuthor = in.Ref, in.RefKind, in.Commit, in.CommitSubject, in.CommitAuthor
 	b.CreatedBy, b.CreatedByName = "", in.Actor
-	return b, s.insertWith(ctx, b, in.App, "build.adopt", write)
+	return b, s.insertWith(ctx, b, in.App, "build.adopt", nil, write)
 }
 
 // place records the image of a build that ran elsewhere. In the portal's own

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -18,7 +20,18 @@ import (
 type Service struct {
 	DB          *gorm.DB
 	Box         *secrets.Box
-	ExternalURL string // where forges reach the portal, without a slash at its end
+	ExternalURL string           // where forges reach the portal, without a slash at its end
+	Client      *http.Client     // of the outbound guard, for calls of forges' APIs
+	Now         func() time.Time // nil: the database's clock
+
+	tokens installations
+}
+
+func (s *Service) now() time.Time {
+	if s.Now != nil {
+		return s.Now().UTC().Truncate(time.Microsecond)
+	}
+	return s.DB.NowFunc()
 }
 
 // HookPath is the path of the portal below which every connection has the address that its forge sends webhooks to.

@@ -3,6 +3,7 @@ package forges_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/forges"
+	"slipway.dev/services/outbound"
 	"slipway.dev/services/secrets"
 )
 
@@ -27,7 +29,8 @@ func newWorld(t *testing.T, db *models.Database) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{World: modelstest.Seed(t, db), db: db, forges: &forges.Service{DB: db.DB, Box: box, ExternalURL: "https://slipway.example.test"}}
+	guard := &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	w := &world{World: modelstest.Seed(t, db), db: db, forges: &forges.Service{DB: db.DB, Box: box, ExternalURL: "https://slipway.example.test", Client: guard.HTTPClient()}}
 	w.as = map[string]context.Context{"nobody": t.Context(), "system": models.WithPrincipal(t.Context(), models.System("test"))}
 	for name, u := range map[string]*models.User{"admin": w.Admin, "maintainer": w.Maintainer, "developer": w.Developer, "viewer": w.Viewer, "stranger": w.Stranger} {
 		w.as[name] = modelstest.As(t, db, u)

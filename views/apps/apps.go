@@ -93,7 +93,7 @@ type SettingsView struct {
 // URL is the app's page.
 func URL(a models.App) string { return "/apps/" + a.ID }
 
-// Tabs are the views of an app; current is one of overview, builds, images, deployments, settings.
+// Tabs are the views of an app; current is one of overview, builds, images, deployments, schedules, settings.
 func Tabs(h Header, current string) []layout.Tab {
 	base := URL(h.App)
 	tabs := []layout.Tab{
@@ -101,6 +101,7 @@ func Tabs(h Header, current string) []layout.Tab {
 		{Label: "Builds", Href: base + "/builds", Current: current == "builds", Count: count(h.App.BuildCount)},
 		{Label: "Images", Href: base + "/images", Current: current == "images"},
 		{Label: "Deployments", Href: base + "/deployments", Current: current == "deployments", Count: count(h.App.DeploymentCount)},
+		{Label: "Schedules", Href: base + "/schedules", Current: current == "schedules"},
 	}
 	if h.CanEdit {
 		tabs = append(tabs, layout.Tab{Label: "Settings", Href: base + "/settings", Current: current == "settings"})

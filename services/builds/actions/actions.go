@@ -73,7 +73,7 @@ func (b *Builder) Prepare(ctx context.Context, tx *gorm.DB, build *models.Build)
 	if err != nil {
 		return fmt.Errorf("reading a workflow: %w", err)
 	}
-	if build.App.Repository == nil || !b.hasConnection(build.App.Repository) {
+	if build.App.Repository == nil || build.App.Repository.ConnectionID == nil {
 		return models.Errorf(models.Conflict, "Slipway can't start the workflow of %s: its repository has no connection with GitHub. Choose one in the repository's settings, or start the workflow at GitHub; its builds appear here.", build.App.Name)
 	}
 	return tx.Create(&models.WorkflowRun{BuildID: build.ID, AppID: build.AppID, Repository: w.Repository, GitHubID: w.GitHubID, Path: w.Path, RunAttempt: 1, CreatedAt: tx.NowFunc()}).Error
@@ -82,6 +82,9 @@ func (b *Builder) Prepare(ctx context.Context, tx *gorm.DB, build *models.Build)
 // Stop cancels the build's run. Canceling one that has ended is no error.
 func (b *Builder) Stop(ctx context.Context, buildID string) error {
 	f, err := b.open(ctx, buildID, func(builds.Event) {})
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return nil // deleted with its app
+	}
 	if err != nil {
 		return err
 	}

@@ -167,9 +167,3 @@ func (f *following) look(ctx context.Context) error {
 	}
 	return f.reload(ctx)
 }
-
-// hasConnection tells whether the repository is read over a connection with its forge.
-func (b *Builder) hasConnection(r *models.Repository) bool {
-	_, err := b.GitHub(context.Background(), r)
-	return err == nil
-}

@@ -99,7 +99,7 @@ func (f *following) showStep(job *github.WorkflowJob, s *github.TaskStep) {
 	case s.GetStatus() == "in_progress":
 		f.change(id, name, job.GetName(), models.StepRunning, began, "")
 	case s.GetStatus() == "completed":
-		if f.steps[id] == "" {
+		if f.steps[id] == "" || f.steps[id] == models.StepPending {
 			f.change(id, name, job.GetName(), models.StepRunning, began, "")
 		}
 		if f.steps[id] == models.StepRunning {

@@ -45,8 +45,8 @@ func (f *following) takeLogs(ctx context.Context) error {
 
 func (f *following) takeLog(ctx context.Context, job *github.WorkflowJob) error {
 	var body io.ReadCloser
-	err := f.ask(ctx, func(ctx context.Context) (err error) {
-		body, err = f.download(ctx, job.GetID())
+	err := f.ask(ctx, func(call context.Context) (err error) {
+		body, err = f.download(call, ctx, job.GetID())
 		return err
 	})
 	if cause := context.Cause(ctx); cause != nil {
@@ -69,16 +69,17 @@ func (f *following) takeLog(ctx context.Context, job *github.WorkflowJob) error 
 	return nil
 }
 
-// download asks where the log is and reads it there, without a credential.
-func (f *following) download(ctx context.Context, job int64) (io.ReadCloser, error) {
-	at, res, err := f.client.Actions.GetWorkflowJobLogs(ctx, f.owner, f.name, job, 1)
+// download asks where the log is, within the call, and opens it there without a
+// credential, to be read as long as the work lasts.
+func (f *following) download(call, work context.Context, job int64) (io.ReadCloser, error) {
+	at, res, err := f.client.Actions.GetWorkflowJobLogs(call, f.owner, f.name, job, 1)
 	if err != nil {
 		if res != nil && res.StatusCode < 500 {
 			return nil, models.Errorf(models.NotFound, "There is no log of the job.")
 		}
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*callWithin)
+	ctx, cancel := context.WithTimeout(work, 5*callWithin)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		cancel()
