@@ -28,6 +28,8 @@ import (
 	"slipway.dev/services/limits"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 	"slipway.dev/static"
 )
 
@@ -44,6 +46,8 @@ type Services struct {
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Schedules   *schedules.Service
+	Workloads   *workload.Service  // exchanges of CI runs' tokens
+	Workflows   *workflows.Service // GitHub Actions as a builder
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
@@ -103,6 +107,7 @@ func newSite(s Services, o Options) (*site, error) {
 	numbers := newMetrics(o, s.Builds.Jobs)
 	h := &site{services: s, routes: r, apps: "." + o.AppsDomain, own: hostOf(o.ExternalURL)}
 	r.system(&system{checks: o.Ready, metrics: numbers})
+	r.exchange(&exchange{workloads: s.Workloads})
 	r.live(&live{events: s.Events, streams: streams})
 	h.api = r.programs(s, o, streams)
 	r.pages(s, base, h.api)
@@ -204,7 +209,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules,
+		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

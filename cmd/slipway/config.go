@@ -48,6 +48,9 @@ type settings struct {
 	OIDCDomains      []string `name:"oidc-domains" help:"Let only people in from the external issuer whose verified e-mail address is in one of these domains. Set it for issuers that anyone can join."`
 	OIDCIssuers      issuers  `name:"oidc-issuers" secret:"" help:"More external issuers: a list of {id, name, issuer, client_id, client_secret, scopes, domains} in the YAML file, or as JSON."`
 
+	ActionsIssuers []string      `name:"actions-issuers" default:"https://token.actions.githubusercontent.com" help:"Issuers of OpenID Connect tokens of CI runs that may be exchanged for credentials of the registry. For GitHub Enterprise: https://HOST/_services/token."`
+	ActionsPoll    time.Duration `name:"actions-poll" default:"5s" help:"How often a run in GitHub Actions is looked at."`
+
 	DockerHost string `default:"unix:///var/run/docker.sock" help:"The local Docker Engine, for builds and as the first deployment target."`
 
 	Builds          int           `default:"2" help:"Builds that a worker runs at once."`
@@ -100,7 +103,7 @@ func (s *settings) resolve() error {
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkActions(), s.checkNumbers())
 }
 
 func (s *settings) checkListen() error {
@@ -163,6 +166,23 @@ func (s *settings) checkIssuers() error {
 	}
 	if len(s.OIDCIssuers) == 0 && !s.IDP {
 		faults = append(faults, errors.New("idp: without the embedded provider nobody could sign in; set oidc-issuer too"))
+	}
+	return errors.Join(faults...)
+}
+
+func (s *settings) checkActions() error {
+	var faults []error
+	for _, at := range s.ActionsIssuers {
+		u, err := url.Parse(at)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.User != nil {
+			faults = append(faults, fmt.Errorf("actions-issuers: %q is not the URL of an issuer, such as https://token.actions.githubusercontent.com", at))
+		}
+	}
+	if len(s.ActionsIssuers) == 0 {
+		faults = append(faults, errors.New("actions-issuers: name at least one, such as https://token.actions.githubusercontent.com"))
+	}
+	if s.ActionsPoll < 50*time.Millisecond || s.ActionsPoll > 10*time.Minute {
+		faults = append(faults, fmt.Errorf("actions-poll: %s is not between 50ms and 10m", s.ActionsPoll))
 	}
 	return errors.Join(faults...)
 }

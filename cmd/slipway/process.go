@@ -37,6 +37,8 @@ import (
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 )
 
 const (
@@ -59,16 +61,18 @@ type process struct {
 	git    *git.Service
 	logs   *logs.Service
 
-	accounts *idp.Provider // nil where the embedded provider is off
-	auth     *auth.Service
-	catalog  *catalog.Service
-	registry *registry.Service
-	images   *images.Service
-	builds   *builds.Service
-	deploy   *deploy.Service
-	forges   *forges.Service
-	proxy    *proxy.Service // nil in a process that only works
-	keys     *idempotency.Service
+	accounts  *idp.Provider // nil where the embedded provider is off
+	auth      *auth.Service
+	catalog   *catalog.Service
+	registry  *registry.Service
+	images    *images.Service
+	builds    *builds.Service
+	deploy    *deploy.Service
+	workloads *workload.Service
+	workflows *workflows.Service
+	forges    *forges.Service
+	proxy     *proxy.Service // nil in a process that only works
+	keys      *idempotency.Service
 
 	schedules *schedules.Service
 
@@ -135,6 +139,7 @@ func (p *process) openServices() error {
 		},
 		Reload: p.auth.Reload,
 	}
+	p.openWorkloads()
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
@@ -166,6 +171,7 @@ func (p *process) openBuilds() error {
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
+	p.openWorkflows()
 	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
 	return nil
 }
@@ -198,6 +204,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
 		p.queue.Every(time.Hour, "replacing old signing keys", p.accounts.RotateOld)
@@ -209,6 +216,7 @@ func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Workloads: p.workloads, Workflows: p.workflows,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 )
 
 // Prefix is the path under which all calls are.
@@ -39,6 +41,8 @@ type Services struct {
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Schedules   *schedules.Service
+	Workloads   *workload.Service
+	Workflows   *workflows.Service
 }
 
 // API is the calls and their description.
@@ -62,6 +66,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.apps()
 	a.builds()
 	a.schedules()
+	a.workflows()
 	a.images()
 	a.targets()
 	a.environments()

@@ -23,6 +23,8 @@ type Build struct {
 	Commit        string              `json:"commit"`
 	CommitSubject string              `json:"commit_subject"`
 	CommitAuthor  string              `json:"commit_author"`
+	Builder       models.BuilderKind  `json:"builder" enum:"buildkit,github-actions" doc:"What runs it."`
+	Run           *Run                `json:"run,omitempty" doc:"The run in GitHub Actions that carries it; absent in lists."`
 	Dockerfile    string              `json:"dockerfile"`
 	Context       string              `json:"context"`
 	NoCache       bool                `json:"no_cache"`
@@ -35,6 +37,14 @@ type Build struct {
 	Error         *models.BuildError  `json:"error" doc:"Why it failed, with evidence."`
 	Warnings      []string            `json:"warnings,omitempty"`
 	CreatedAt     time.Time           `json:"created_at"`
+}
+
+// Run is a run in GitHub Actions.
+type Run struct {
+	Repository string `json:"repository"`
+	ID         int64  `json:"id" doc:"0 until GitHub has said which it is."`
+	Attempt    int64  `json:"attempt"`
+	URL        string `json:"url"`
 }
 
 // BuiltImage is what a build pushed.
@@ -152,12 +162,15 @@ func (a *API) retryBuild(ctx context.Context, in *IDIn) (*answer[Build], error) 
 func buildOf(b *models.Build) Build {
 	out := Build{
 		ID: b.ID, Number: b.Number, AppID: b.AppID, State: b.State, Ref: b.Ref, RefKind: b.RefKind, Commit: b.Commit,
-		CommitSubject: b.CommitSubject, CommitAuthor: b.CommitAuthor, Dockerfile: b.Dockerfile, Context: b.Context, NoCache: b.NoCache,
+		CommitSubject: b.CommitSubject, CommitAuthor: b.CommitAuthor, Builder: b.Builder, Dockerfile: b.Dockerfile, Context: b.Context, NoCache: b.NoCache,
 		RetryOf: b.RetryOf, Trigger: b.Trigger, CreatedBy: b.CreatedByName, Steps: sliceOf(b.Steps, stepOf), Timings: timingsOf(b.QueuedAt, b.StartedAt, b.FinishedAt),
 		Error: b.Error, Warnings: b.Warnings, CreatedAt: b.CreatedAt.UTC(),
 	}
 	if b.App != nil {
 		out.App, out.Team = b.App.Name, slugOf(b.App.Team)
+	}
+	if r := b.WorkflowRun; r != nil {
+		out.Run = &Run{r.Repository, r.RunID, r.RunAttempt, r.URL}
 	}
 	if b.ImageDigest != "" {
 		out.Image = &BuiltImage{b.ImageRepository, b.ImageDigest, append([]string{}, b.ImageTags...), b.ImageSize}

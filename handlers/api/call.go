@@ -102,6 +102,8 @@ func nounOf(path, id string) string {
 		}
 	}
 	switch {
+	case noun == "workflow-runs", strings.Contains(path, "}/workflow"), strings.HasSuffix(path, "}/exchanges"):
+		return "workflows"
 	case noun == "image-repositories":
 		return "images"
 	case id == "plan-deployment":

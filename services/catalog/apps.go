@@ -28,7 +28,7 @@ type NewApp struct {
 	Name         string             `json:"name,omitempty" form:"name" doc:"A DNS label: it becomes part of image names and addresses. Empty: as proposed."`
 	Dockerfile   string             `json:"dockerfile,omitempty" form:"dockerfile" doc:"Path from the top of the repository; Dockerfile where empty."`
 	Context      string             `json:"context,omitempty" form:"context" doc:"Folder that the build gets; as proposed, or the Dockerfile's own, where empty."`
-	Builder      models.BuilderKind `json:"builder,omitempty" form:"builder" doc:"buildkit, which is the default."`
+	Builder      models.BuilderKind `json:"builder,omitempty" form:"builder" enum:"buildkit,github-actions" doc:"buildkit, which is the default, or github-actions."`
 	Port         int                `json:"port,omitempty" form:"port" doc:"What the container listens on. 0: as proposed, or what the image exposes."`
 	Health       models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image" doc:"Empty: http where there is a health_path, tcp otherwise."`
 	HealthPath   string             `json:"health_path,omitempty" form:"health_path" doc:"Path that answers 2xx or 3xx when the app is well."`
@@ -37,13 +37,14 @@ type NewApp struct {
 
 // UpdateApp is what may change of an app; what is absent stays as it is.
 type UpdateApp struct {
-	Name         *string            `json:"name,omitempty" form:"name" doc:"Only while the app has no builds: images carry the name."`
-	Dockerfile   *string            `json:"dockerfile,omitempty" form:"dockerfile"`
-	Context      *string            `json:"context,omitempty" form:"context"`
-	Port         *int               `json:"port,omitempty" form:"port"`
-	Health       *models.HealthKind `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
-	HealthPath   *string            `json:"health_path,omitempty" form:"health_path"`
-	BuildTimeout *int               `json:"build_timeout,omitempty" form:"build_timeout"`
+	Name         *string             `json:"name,omitempty" form:"name" doc:"Only while the app has no builds: images carry the name."`
+	Dockerfile   *string             `json:"dockerfile,omitempty" form:"dockerfile"`
+	Context      *string             `json:"context,omitempty" form:"context"`
+	Builder      *models.BuilderKind `json:"builder,omitempty" form:"builder" enum:"buildkit,github-actions" doc:"What runs the builds from now on."`
+	Port         *int                `json:"port,omitempty" form:"port"`
+	Health       *models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
+	HealthPath   *string             `json:"health_path,omitempty" form:"health_path"`
+	BuildTimeout *int                `json:"build_timeout,omitempty" form:"build_timeout"`
 }
 
 // AppFilter narrows the list of apps.
@@ -219,8 +220,8 @@ func checkApp(app *models.App) error {
 	if !validPath(app.Context) {
 		wrong.add("context", "Use the path of a folder in the repository, such as services/api, or . for all of it.")
 	}
-	if app.Builder != models.BuilderBuildKit {
-		wrong.add("builder", "There is no builder %q. Use %s.", app.Builder, models.BuilderBuildKit)
+	if app.Builder != models.BuilderBuildKit && app.Builder != models.BuilderActions {
+		wrong.add("builder", "There is no builder %q. Use %s or %s.", app.Builder, models.BuilderBuildKit, models.BuilderActions)
 	}
 	if app.Port < 0 || app.Port > 65535 {
 		wrong.add("port", "A port is a number from 1 to 65535, or 0 for what the image exposes.")
@@ -269,7 +270,7 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 		return nil, err
 	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "port", "health", "health_path", "build_timeout").Updates(app).Error
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
 	if err != nil {
@@ -286,6 +287,9 @@ func (in UpdateApp) apply(app *models.App) {
 	}
 	if in.Context != nil {
 		app.Context = cleanPath(*in.Context, ".")
+	}
+	if in.Builder != nil {
+		app.Builder = *in.Builder
 	}
 	if in.Port != nil {
 		app.Port = *in.Port
@@ -363,5 +367,5 @@ func (s *Service) unload(ctx context.Context, tx *gorm.DB, app *models.App) erro
 
 func appChange(app *models.App, action string) change {
 	return change{team: app.TeamID, action: action, subject: "app:" + app.ID, parent: "team:" + app.TeamID, name: app.Name,
-		detail: map[string]string{"repository": app.RepositoryID, "dockerfile": app.Dockerfile, "context": app.Context}}
+		detail: map[string]string{"repository": app.RepositoryID, "dockerfile": app.Dockerfile, "context": app.Context, "builder": string(app.Builder)}}
 }

@@ -22,6 +22,13 @@ func (g *GitHub) source(w http.ResponseWriter, r *http.Request, parts []string) 
 			return
 		}
 		answer(w, r, http.StatusOK, reference(branch))
+	case strings.HasPrefix(at, "git/refs/heads/") && r.Method == http.MethodPatch:
+		branch := strings.TrimPrefix(at, "git/refs/heads/")
+		g.files[branch] = map[string]string{}
+		for path, text := range g.files["main"] {
+			g.files[branch][path] = text
+		}
+		answer(w, r, http.StatusOK, reference(branch))
 	case at == "git/refs" && r.Method == http.MethodPost:
 		g.branch(w, r)
 	case at == "pulls" && r.Method == http.MethodPost:
