@@ -33,6 +33,11 @@ var portalRoutes = map[string]entry{
 	"POST /apps/:id/settings":   {need: needDeveloper, url: "/apps/{app}/settings", body: "name=checkout&dockerfile=Dockerfile&context=.&port=8080&health=tcp&build_timeout=600", status: 303},
 	"POST /apps/:id/delete":     {need: needMaintainer, url: "/apps/{app}/delete", body: "confirm=checkout", status: 409},
 
+	"GET /apps/:id/actions":               {need: needViewer, url: "/apps/{app}/actions"},
+	"POST /apps/:id/actions":              {need: needMaintainer, url: "/apps/{app}/actions", body: "repository=acme%2Fshop&repository_id=43&path=.github%2Fworkflows%2Fx.yml&destination=portal&cache=actions", status: 303},
+	"POST /apps/:id/actions/pull-request": {need: needDeveloper, url: "/apps/{app}/actions/pull-request", status: 409},
+	"POST /apps/:id/actions/delete":       {need: needMaintainer, url: "/apps/{app}/actions/delete", status: 303},
+
 	"GET /apps/:id/schedules":    {need: needViewer, url: "/apps/{app}/schedules"},
 	"POST /apps/:id/schedules":   {need: needDeveloper, url: "/apps/{app}/schedules", body: "cron=0+2+*+*+*&time_zone=Europe%2FBerlin", status: 303},
 	"GET /schedules/:id":         {need: needDeveloper, url: "/schedules/{schedule}"},

@@ -6,6 +6,7 @@ var systemRoutes = map[string]entry{
 	"GET /readyz":           {need: needNothing},
 	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403}},
 	"GET /assets/*":         {need: needNothing, url: "/assets/none.css", status: 404},
+	"POST /oauth/token":     {need: needNothing, body: "grant_type=password", status: 400},
 	"GET /api/openapi.json": {need: needPrincipal},
 	"GET /api/docs":         {need: needPrincipal},
 	"GET /api/docs/:noun":   {need: needPrincipal, url: "/api/docs/builds"},
@@ -56,6 +57,15 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/schedules/:id":       {need: needViewer, url: "/api/v1/schedules/{schedule}"},
 	"PATCH /api/v1/schedules/:id":     {need: needDeveloper, url: "/api/v1/schedules/{schedule}", body: `{"enabled":true}`},
 	"DELETE /api/v1/schedules/:id":    {need: needDeveloper, url: "/api/v1/schedules/{schedule}", status: 204},
+
+	"GET /api/v1/apps/:id/workflow":               {need: needViewer, url: "/api/v1/apps/{app}/workflow"},
+	"PUT /api/v1/apps/:id/workflow":               {need: needMaintainer, url: "/api/v1/apps/{app}/workflow", body: `{"repository":"acme/shop","repository_id":43}`},
+	"DELETE /api/v1/apps/:id/workflow":            {need: needMaintainer, url: "/api/v1/apps/{app}/workflow", status: 204},
+	"GET /api/v1/apps/:id/workflow/comparison":    {need: needViewer, url: "/api/v1/apps/{app}/workflow/comparison", status: 409},
+	"POST /api/v1/apps/:id/workflow/pull-request": {need: needDeveloper, url: "/api/v1/apps/{app}/workflow/pull-request", status: 409},
+	"GET /api/v1/apps/:id/exchanges":              {need: needViewer, url: "/api/v1/apps/{app}/exchanges"},
+	// for runs alone: a person is told so, whoever it is
+	"POST /api/v1/workflow-runs": {need: needNothing, body: `{}`, status: 403, want: map[who]int{nobody: 401}},
 
 	"GET /api/v1/builds":             {need: needPrincipal},
 	"GET /api/v1/builds/:id":         {need: needViewer, url: "/api/v1/builds/{build}"},

@@ -36,6 +36,12 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/apps/:id/settings", apps.Update)
 	g.POST("/apps/:id/delete", apps.Delete)
 
+	runs := &web.Actions{Apps: apps, Workflows: s.Workflows, Workloads: s.Workloads}
+	g.GET("/apps/:id/actions", runs.Page)
+	g.POST("/apps/:id/actions", runs.Save)
+	g.POST("/apps/:id/actions/pull-request", runs.Propose)
+	g.POST("/apps/:id/actions/delete", runs.Delete)
+
 	schedules := &web.Schedules{Apps: apps, Schedules: s.Schedules}
 	g.GET("/apps/:id/schedules", schedules.List)
 	g.POST("/apps/:id/schedules", schedules.Create)

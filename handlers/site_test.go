@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"github.com/google/go-github/v88/github"
 	"io"
 	"iter"
 	"net"
@@ -35,6 +36,8 @@ import (
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 	"slipway.dev/static"
 )
 
@@ -112,6 +115,12 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
 	runs.Register(queue)
+	const issuer = "https://issuer.example.test"
+	trusts := &workload.Service{DB: db, External: url, Issuers: []string{issuer}, Registry: store}
+	people.Workload, people.ReloadWorkload = store.Workload, trusts.Reload
+	noGitHub := func(context.Context, *models.Repository) (*github.Client, error) {
+		return nil, models.Errorf(models.Conflict, "The tests reach no GitHub.")
+	}
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
@@ -120,7 +129,8 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
 		Forges:    &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: (&outbound.Guard{}).HTTPClient()},
 		Schedules: &schedules.Service{DB: db, Builds: runs},
-		Accounts:  accounts, Registry: store,
+		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
+		Accounts: accounts, Registry: store,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }

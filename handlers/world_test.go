@@ -68,6 +68,10 @@ func (f *full) addSources() {
 	nightly := &models.Schedule{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Cron: "0 2 * * *", TimeZone: "UTC", Enabled: true, NextAt: &next, CreatedAt: now, UpdatedAt: now}
 	f.create(nightly)
 	f.places["schedule"] = nightly.ID
+	f.create(&models.Workflow{AppID: f.App.ID, TeamID: f.Team.ID, Issuer: "https://issuer.example.test", Repository: "acme/shop", GitHubID: 42, Path: ".github/workflows/slipway-checkout.yml",
+		Destination: models.DestinationPortal, Cache: models.CacheActions, CreatedAt: now, UpdatedAt: now})
+	f.create(&models.Exchange{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Issuer: "https://issuer.example.test", Repository: "evil/shop", GitHubID: 43, RunID: 7, Event: "push",
+		Reason: "The run is of another repository.", CreatedAt: now})
 }
 
 // addImage pushes an image as a build would, and records the build.

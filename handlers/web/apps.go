@@ -238,8 +238,13 @@ func appUpdate(c echo.Context) (catalog.UpdateApp, error) {
 		return catalog.UpdateApp{}, err
 	}
 	health := models.HealthKind(c.FormValue("health"))
+	var builder *models.BuilderKind
+	if kind := models.BuilderKind(c.FormValue("builder")); kind != "" {
+		builder = &kind
+	}
 	return catalog.UpdateApp{
-		Name: text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
+		Builder: builder,
+		Name:    text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
 		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout,
 	}, nil
 }

@@ -103,6 +103,9 @@ func Tabs(h Header, current string) []layout.Tab {
 		{Label: "Deployments", Href: base + "/deployments", Current: current == "deployments", Count: count(h.App.DeploymentCount)},
 		{Label: "Schedules", Href: base + "/schedules", Current: current == "schedules"},
 	}
+	if h.CanEdit || h.App.Builder == models.BuilderActions {
+		tabs = append(tabs, layout.Tab{Label: "Actions", Href: base + "/actions", Current: current == "actions"})
+	}
 	if h.CanEdit {
 		tabs = append(tabs, layout.Tab{Label: "Settings", Href: base + "/settings", Current: current == "settings"})
 	}
