@@ -62,7 +62,7 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 		if err := r.rec.write(tx); err != nil {
 			return err
 		}
-		return publish(tx, b, "build."+string(state))
+		return r.publish(tx, b, "build."+string(state))
 	})
 	if errors.Is(err, jobs.ErrTaken) {
 		r.log.Leave(ctx)
@@ -108,7 +108,7 @@ func (r *run) release(ctx context.Context, cause error) error {
 		if err := endSteps(tx, b.ID, r.DB.NowFunc()); err != nil {
 			return err
 		}
-		return publish(tx, b, "build.queued")
+		return r.publish(tx, b, "build.queued")
 	})
 	if err != nil {
 		return fmt.Errorf("giving build %s back to the queue, because %w: %w", b.ID, cause, err)

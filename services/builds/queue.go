@@ -105,7 +105,7 @@ func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, 
 		if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {
 			return err
 		}
-		if err := record(ctx, tx, b, app, action); err != nil {
+		if err := s.record(ctx, tx, b, app, action); err != nil {
 			return err
 		}
 		return s.Jobs.Insert(ctx, tx, jobs.QueueBuilds, Args{b.ID})

@@ -105,6 +105,19 @@ func (f *Forge) Break(with http.HandlerFunc) {
 	f.down = with
 }
 
+// Echo lets every request but those for an App's token fail with what is made of the credential that it carries, as a hostile
+// forge would.
+func (f *Forge) Echo(with func(secret string) http.HandlerFunc) {
+	f.Break(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/access_tokens") {
+			f.routes.ServeHTTP(w, r)
+			return
+		}
+		_, secret, _ := strings.Cut(credentialOf(r), " ")
+		with(secret)(w, r)
+	})
+}
+
 // Repair ends what Break and Fail began.
 func (f *Forge) Repair() {
 	f.mu.Lock()
