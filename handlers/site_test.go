@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -112,7 +114,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
 	runs.Register(queue)
-	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: (&outbound.Guard{}).HTTPClient()}
+	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: noWhere.HTTPClient()}
 	runs.Changed = connections.BuildChanged
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
@@ -126,6 +128,11 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }
+
+// noWhere is a way out that leads nowhere: the tests reach no forge.
+var noWhere = &outbound.Guard{Lookup: func(context.Context, string) ([]netip.Addr, error) {
+	return nil, errors.New("the tests reach no forge")
+}}
 
 func runEvents(t testing.TB, db *models.Database) *events.Service {
 	s := &events.Service{DB: db.DB}

@@ -84,17 +84,32 @@ func cut(text string, limit int) string {
 	return text
 }
 
+// Told is what a forge was told of a build, or is to be told.
+type Told struct {
+	models.ForgeReport
+	Forge string // what people call the forge
+	Word  string // the forge's word for the build's state
+}
+
 // Report returns what the forge was told of the build; the team's viewers may ask. ok is false where there is nothing
 // to tell: the repository has no connection with a credential, or a newer build of the commit speaks for it.
-func (s *Service) Report(ctx context.Context, b *models.Build) (report models.ForgeReport, ok bool, err error) {
+func (s *Service) Report(ctx context.Context, b *models.Build) (told Told, ok bool, err error) {
 	if err := models.Authorize(ctx, b.TeamID, models.RoleViewer, "build"); err != nil {
-		return report, false, err
+		return told, false, err
 	}
-	err = s.DB.WithContext(ctx).Where("build_id = ?", b.ID).Take(&report).Error
+	err = s.DB.WithContext(ctx).Where("build_id = ?", b.ID).Take(&told.ForgeReport).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return report, false, nil
+		return told, false, nil
 	}
-	return report, err == nil, err
+	if err != nil {
+		return told, false, fmt.Errorf("reading what the forge was told of build %s: %w", b.ID, err)
+	}
+	var c models.Connection
+	if err := s.DB.WithContext(ctx).Omit("secrets", "webhook_secret").Where("id = ?", told.ConnectionID).Take(&c).Error; err != nil {
+		return told, false, models.FromDB(err, "connection")
+	}
+	told.Forge, told.Word = forgeName(&c), word(c.Kind, told.State)
+	return told, true, nil
 }
 
 // Trouble returns the newest report of the connection that could not be sent, where the last one that was tried is such;

@@ -84,7 +84,7 @@ func (w *world) send(t *testing.T) {
 	w.must(t, w.forges.SendDue(t.Context()))
 }
 
-func (w *world) report(t *testing.T, b *models.Build) models.ForgeReport {
+func (w *world) report(t *testing.T, b *models.Build) forges.Told {
 	t.Helper()
 	r, ok, err := w.forges.Report(w.as["viewer"], b)
 	if err != nil || !ok {
