@@ -142,7 +142,7 @@ func (f *Forge) Statuses() []Status {
 // Await waits until the condition holds for the statuses that the forge took, and returns them.
 func (f *Forge) Await(t testing.TB, condition func([]Status) bool) []Status {
 	t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(2 * time.Minute)
 	for {
 		f.mu.Lock()
 		told, changed := slices.Clone(f.told), f.changed
