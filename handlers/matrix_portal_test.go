@@ -22,6 +22,7 @@ var portalRoutes = map[string]entry{
 	"GET /connections/:id":             {need: needMaintainer, url: "/connections/{connection}"},
 	"POST /connections/:id":            {need: needMaintainer, url: "/connections/{connection}", body: "name=other&base_url=https%3A%2F%2Fgithub.com&credential=token", status: 303},
 	"POST /connections/:id/secret":     {need: needMaintainer, url: "/connections/{connection}/secret", status: 201},
+	"POST /connections/:id/check":      {need: needMaintainer, url: "/connections/{connection}/check"},
 	"POST /connections/:id/delete":     {need: needMaintainer, url: "/connections/{connection}/delete", status: 303},
 
 	"GET /apps":                 {need: needPrincipal},

@@ -41,6 +41,7 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/connections/:id":         {need: needMaintainer, url: "/api/v1/connections/{connection}"},
 	"PATCH /api/v1/connections/:id":       {need: needMaintainer, url: "/api/v1/connections/{connection}", body: `{"name":"other"}`},
 	"DELETE /api/v1/connections/:id":      {need: needMaintainer, url: "/api/v1/connections/{connection}", status: 204},
+	"POST /api/v1/connections/:id/check":  {need: needMaintainer, url: "/api/v1/connections/{connection}/check"},
 	"POST /api/v1/connections/:id/secret": {need: needMaintainer, url: "/api/v1/connections/{connection}/secret"},
 
 	"GET /api/v1/apps":             {need: needPrincipal},

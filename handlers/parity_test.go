@@ -17,6 +17,7 @@ var twins = map[string]string{
 	"POST /teams/:team/connections": "POST /api/v1/connections",
 	"POST /connections/:id":         "PATCH /api/v1/connections/:id",
 	"POST /connections/:id/secret":  "POST /api/v1/connections/:id/secret",
+	"POST /connections/:id/check":   "POST /api/v1/connections/:id/check",
 	"POST /connections/:id/delete":  "DELETE /api/v1/connections/:id",
 
 	"POST /apps/:id/settings": "PATCH /api/v1/apps/:id",

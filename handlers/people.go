@@ -53,6 +53,7 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.GET("/connections/:id", connections.Page)
 	signedIn.POST("/connections/:id", connections.Update)
 	signedIn.POST("/connections/:id/secret", connections.RotateSecret)
+	signedIn.POST("/connections/:id/check", connections.Check)
 	signedIn.POST("/connections/:id/delete", connections.Delete)
 	signedIn.GET("/teams/:team/audit", teams.AuditLog)
 	signedIn.GET("/teams/:team/settings", teams.Settings)

@@ -51,7 +51,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/schedules/:id/resume", schedules.Resume)
 	g.POST("/schedules/:id/delete", schedules.Delete)
 
-	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Events: s.Events, Streams: streams}
+	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Forges: s.Forges, Events: s.Events, Streams: streams}
 	g.GET("/builds", builds.List)
 	g.GET("/apps/:id/builds/new", builds.New)
 	g.POST("/apps/:id/builds", builds.Queue)

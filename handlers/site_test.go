@@ -4,18 +4,20 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"github.com/google/go-github/v88/github"
+	"errors"
 	"io"
 	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-github/v88/github"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/audit"
@@ -121,19 +123,26 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	noGitHub := func(context.Context, *models.Repository) (*github.Client, error) {
 		return nil, models.Errorf(models.Conflict, "The tests reach no GitHub.")
 	}
+	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: noWhere.HTTPClient()}
+	runs.Changed = connections.BuildChanged
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
 		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
-		Forges:    &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: (&outbound.Guard{}).HTTPClient()},
+		Forges:    connections,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
 		Accounts: accounts, Registry: store,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }
+
+// noWhere is a way out that leads nowhere: the tests reach no forge.
+var noWhere = &outbound.Guard{Lookup: func(context.Context, string) ([]netip.Addr, error) {
+	return nil, errors.New("the tests reach no forge")
+}}
 
 func runEvents(t testing.TB, db *models.Database) *events.Service {
 	s := &events.Service{DB: db.DB}

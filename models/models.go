@@ -16,7 +16,7 @@ func All() []any {
 		&Session{}, &Token{}, &Setting{}, &SigningKey{},
 		&Account{}, &Invite{}, &Authorization{},
 		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
-		&Build{}, &BuildStep{}, &Schedule{},
+		&Build{}, &BuildStep{}, &Schedule{}, &ForgeReport{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},

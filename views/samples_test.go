@@ -167,11 +167,22 @@ func buildSample(name string, b models.Build, reason string) sample {
 	p.State, p.Nav, p.Meta = string(b.State), "builds", builds.Meta(b)
 	p.Crumbs = []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: "checkout-api", Href: "/apps/a1"}, {Label: "Builds", Href: "/apps/a1/builds"}}
 	return sample{name, builds.Page(p, builds.PageView{
-		Build: b, Reason: reason, CanBuild: true,
+		Build: b, Reason: reason, CanBuild: true, Told: sampleTold(b),
 		Log:       components.LogView{ID: "log", Title: "Log", Lines: logLines(), Raw: "/builds/b/log.txt", Running: !b.State.Ended(), Waiting: "The log appears as soon as the build starts."},
 		LogCurl:   p.Curl("GET", "/api/v1/builds/b/logs", "").For("Read the log"),
 		BuildCurl: p.Curl("POST", "/api/v1/apps/a1/builds", `{"ref": "main"}`).For("Build"),
 	})}
+}
+
+func sampleTold(b models.Build) *builds.Told {
+	t := &builds.Told{Forge: "GitHub", Word: "success", ForgeReport: models.ForgeReport{Sent: "success"}}
+	switch b.State {
+	case models.BuildFailed:
+		t.Error = "GitHub does not accept the credential: it is wrong, was revoked or has expired. Give another one in the connection's settings."
+	case models.BuildQueued:
+		return nil
+	}
+	return t
 }
 
 func appPage(tab string) layout.Page {

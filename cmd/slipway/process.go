@@ -170,6 +170,7 @@ func (p *process) openBuilds() error {
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
+		Changed:   p.forges.BuildChanged,
 	}
 	p.openWorkflows()
 	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
@@ -195,6 +196,7 @@ func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
 	p.schedules.Register(p.queue)
+	p.forges.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)

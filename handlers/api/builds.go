@@ -36,6 +36,7 @@ type Build struct {
 	Timings       Timings             `json:"timings"`
 	Error         *models.BuildError  `json:"error" doc:"Why it failed, with evidence."`
 	Warnings      []string            `json:"warnings,omitempty"`
+	ForgeStatus   *ForgeStatus        `json:"forge_status,omitempty" doc:"What the forge was told of it; absent in lists, and where no forge is told."`
 	CreatedAt     time.Time           `json:"created_at"`
 }
 
@@ -45,6 +46,16 @@ type Run struct {
 	ID         int64  `json:"id" doc:"0 until GitHub has said which it is."`
 	Attempt    int64  `json:"attempt"`
 	URL        string `json:"url"`
+}
+
+// ForgeStatus is what a forge was told of a build, as a commit status.
+type ForgeStatus struct {
+	Forge  string     `json:"forge" example:"GitHub"`
+	Want   string     `json:"want" doc:"What it is to be told, in its own word." example:"success"`
+	Sent   string     `json:"sent" doc:"What it was told last of this build; empty: nothing yet."`
+	SentAt *time.Time `json:"sent_at"`
+	NextAt *time.Time `json:"next_at" doc:"When it is tried next; null where it knows, or was given up."`
+	Error  string     `json:"error,omitempty" doc:"Why it could not be told, and what to do."`
 }
 
 // BuiltImage is what a build pushed.
@@ -145,6 +156,13 @@ func (a *API) getBuild(ctx context.Context, in *IDIn) (*answer[Build], error) {
 	out.WaitingFor, err = a.Builds.WhyWaiting(ctx, b)
 	if err != nil {
 		return nil, err
+	}
+	told, ok, err := a.Forges.Report(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		out.ForgeStatus = &ForgeStatus{told.Forge, told.Word, told.Sent, utc(told.SentAt), utc(told.NextAt), told.Error}
 	}
 	return reply(out), nil
 }

@@ -68,6 +68,23 @@ func (a *API) connections() {
 	remove(a, "/connections/{id}", "delete-connection", "Delete a connection; its repositories stay without one", a.deleteConnection)
 	post(a, "/connections/{id}/secret", "rotate-connection-secret", "Give the webhooks a new secret", a.rotateConnectionSecret,
 		about("The answer holds it, once. What is signed with the old one is refused from then on."))
+	post(a, "/connections/{id}/check", "check-connection", "Find out what the connection's credential may do", a.checkConnection,
+		about("Slipway asks the forge whether it accepts the credential and what it may do. Nothing is changed there. A forge that does not answer is a finding too."))
+}
+
+// Finding is one thing that a check of a connection looked at.
+type Finding struct {
+	Name    string         `json:"name" example:"Commit statuses"`
+	Verdict forges.Verdict `json:"verdict" enum:"pass,fail,unknown"`
+	Text    string         `json:"text" doc:"What that means, or what to do."`
+}
+
+func (a *API) checkConnection(ctx context.Context, in *IDIn) (*answer[List[Finding]], error) {
+	found, err := a.Forges.Check(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return whole(found, func(f *forges.Finding) Finding { return Finding{f.Name, f.Verdict, f.Text} }), nil
 }
 
 func (a *API) listConnections(ctx context.Context, in *struct {

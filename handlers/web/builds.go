@@ -13,6 +13,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	views "slipway.dev/views/builds"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
@@ -24,6 +25,7 @@ type Builds struct {
 	Catalog *catalog.Service
 	Builds  *builds.Service
 	Deploy  *deploy.Service
+	Forges  *forges.Service
 	Events  *events.Service
 	Streams *sse.Streams
 }
@@ -80,6 +82,11 @@ func (h *Builds) Page(c echo.Context) error {
 	}
 	if v.Deployed, err = h.deployed(ctx, b); err != nil {
 		return err
+	}
+	if told, ok, err := h.Forges.Report(ctx, b); err != nil {
+		return err
+	} else if ok {
+		v.Told = &views.Told{ForgeReport: told.ForgeReport, Forge: told.Forge, Word: told.Word}
 	}
 	if v.Log, err = h.log(c, b); err != nil {
 		return err

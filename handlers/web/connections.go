@@ -126,6 +126,12 @@ func (h *Connections) show(c echo.Context, status int, id string, v connections.
 	v.Connection, v.Team, v.Kind, v.HookURL = *connection, *connection.Team, forgeKind(kind), h.Forges.HookURL(connection)
 	p := h.page(c, layout.Page{Title: connection.Name, Nav: "teams", Crumbs: connections.Crumbs(v.Team)})
 	v.Curl = p.Curl("PATCH", "/api/v1/connections/"+id, `{"name": "forge"}`).For("Change it")
+	v.CheckCurl = p.Curl("POST", "/api/v1/connections/"+id+"/check", "").For("Check it")
+	trouble, _, err := h.Forges.Trouble(ctx, id)
+	if err != nil {
+		return err
+	}
+	v.Trouble = trouble.Error
 	v.SecretCurl = p.Curl("POST", "/api/v1/connections/"+id+"/secret", "").For("Make a new secret")
 	return Render(c, status, connections.Page(p, v))
 }
@@ -160,6 +166,19 @@ func (h *Connections) RotateSecret(c echo.Context) error {
 		return err
 	}
 	return h.show(c, http.StatusCreated, made.ID, connections.PageView{Secret: secret})
+}
+
+// Check asks the forge what the connection's credential may do.
+func (h *Connections) Check(c echo.Context) error {
+	found, err := h.Forges.Check(c.Request().Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	v := connections.PageView{}
+	for _, f := range found {
+		v.Findings = append(v.Findings, connections.Finding{Name: f.Name, Verdict: string(f.Verdict), Text: f.Text})
+	}
+	return h.show(c, http.StatusOK, c.Param("id"), v)
 }
 
 // Delete deletes the connection.

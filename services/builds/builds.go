@@ -38,6 +38,8 @@ type Service struct {
 	// PlainHTTP says that the registry speaks HTTP although it is on another
 	// machine; on this one HTTP is tried by itself.
 	PlainHTTP bool
+	// Changed, where set, takes part in every transaction that moves a build to another state.
+	Changed func(tx *gorm.DB, b *models.Build) error
 }
 
 const sweepEvery = time.Minute
@@ -60,16 +62,25 @@ func (Args) Kind() string { return "build" }
 // Topic is the event topic of a build.
 func Topic(id string) string { return "build:" + id }
 
-// publish says in tx that the build changed.
-func publish(tx *gorm.DB, b *models.Build, kind string) error {
-	return events.Publish(tx, models.Event{
+// publish says in tx that the build's state changed, to pages and to whoever else has to know.
+func (s *Service) publish(tx *gorm.DB, b *models.Build, kind string) error {
+	if s.Changed != nil {
+		if err := s.Changed(tx, b); err != nil {
+			return err
+		}
+	}
+	return events.Publish(tx, event(b, kind))
+}
+
+func event(b *models.Build, kind string) models.Event {
+	return models.Event{
 		TeamID: b.TeamID, Kind: kind, Topic: Topic(b.ID), Parent: "app:" + b.AppID,
 		Data: map[string]string{"state": string(b.State), "number": b.Title()},
-	})
+	}
 }
 
 // record writes the audit entry of what a person did to the build, and the event, in tx.
-func record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string) error {
+func (s *Service) record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string) error {
 	err := audit.Record(ctx, tx, audit.Entry{
 		TeamID: b.TeamID, Action: action, Subject: Topic(b.ID), Name: app.Name + " " + b.Title(),
 		Detail: map[string]string{"ref": b.Ref, "commit": b.Commit},
@@ -77,5 +88,5 @@ func record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, 
 	if err != nil {
 		return err
 	}
-	return publish(tx, b, "build."+string(b.State))
+	return s.publish(tx, b, "build."+string(b.State))
 }

@@ -50,7 +50,7 @@ func (s *Service) cancelIdle(ctx context.Context, tx *gorm.DB, b *models.Build) 
 	if err := s.stopElsewhere(ctx, tx, b); err != nil {
 		return false, err
 	}
-	return true, record(ctx, tx, b, b.App, "build.cancel")
+	return true, s.record(ctx, tx, b, b.App, "build.cancel")
 }
 
 // endSteps closes the steps that a worker which is gone left open.
@@ -81,7 +81,7 @@ func (s *Service) cancelRunning(ctx context.Context, tx *gorm.DB, b *models.Buil
 	if err := tx.Model(&models.Build{}).Where("id = ?", b.ID).Update("cancel_requested_at", at).Error; err != nil {
 		return err
 	}
-	return record(ctx, tx, b, b.App, "build.cancel")
+	return s.record(ctx, tx, b, b.App, "build.cancel")
 }
 
 func canceledBy(ctx context.Context) string {

@@ -71,7 +71,7 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 				return err
 			}
 		}
-		return publish(tx, b, "build."+string(state))
+		return r.publish(tx, b, "build."+string(state))
 	})
 	if errors.Is(err, jobs.ErrTaken) {
 		r.log.Leave(ctx)
@@ -122,7 +122,7 @@ func (r *run) release(ctx context.Context, cause error) error {
 		if err := endSteps(tx, b.ID, r.DB.NowFunc()); err != nil {
 			return err
 		}
-		return publish(tx, b, "build.queued")
+		return r.publish(tx, b, "build.queued")
 	})
 	if err != nil {
 		return fmt.Errorf("giving build %s back to the queue, because %w: %w", b.ID, cause, err)

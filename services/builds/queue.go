@@ -117,7 +117,7 @@ func (s *Service) insertWith(ctx context.Context, b *models.Build, app *models.A
 		if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {
 			return err
 		}
-		if err := record(ctx, tx, b, app, action); err != nil {
+		if err := s.record(ctx, tx, b, app, action); err != nil {
 			return err
 		}
 		return s.Jobs.Insert(ctx, tx, s.queueOf(b), Args{b.ID})

@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/models"
+	"slipway.dev/services/events"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
@@ -264,7 +265,7 @@ func (r *recorder) tell(tx *gorm.DB) error {
 		return nil
 	}
 	r.untold, r.told = false, time.Now()
-	return publish(tx, r.b, "build.step")
+	return events.Publish(tx, event(r.b, "build.step"))
 }
 
 // stop ends the regular writes and gives steps that are still open an end.

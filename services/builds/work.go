@@ -112,7 +112,7 @@ func (s *Service) start(ctx context.Context, tx *gorm.DB, b *models.Build) error
 	if err := s.Jobs.Held(tx.Model(&models.Build{}), b.ID).Select("State", "StartedAt").Updates(b).Error; err != nil {
 		return err
 	}
-	return publish(tx, b, "build.running")
+	return s.publish(tx, b, "build.running")
 }
 
 func (s *Service) endUnstarted(tx *gorm.DB, b *models.Build, state models.BuildState, now time.Time) error {
@@ -129,7 +129,7 @@ func (s *Service) endUnstarted(tx *gorm.DB, b *models.Build, state models.BuildS
 	if err := logs.End(tx, b.ID); err != nil {
 		return err
 	}
-	return publish(tx, b, "build."+string(b.State))
+	return s.publish(tx, b, "build."+string(b.State))
 }
 
 // run is one attempt at a build by this worker.

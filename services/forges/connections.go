@@ -164,7 +164,10 @@ func (s *Service) Update(ctx context.Context, id string, in UpdateConnection) (*
 		return nil, err
 	}
 	err = s.commit(ctx, c, "connection.update", func(tx *gorm.DB) error {
-		return named(tx.Select("name", "base_url", "credential", "settings", "secrets", "updated_at").Updates(c).Error, c.Name)
+		if err := tx.Select("name", "base_url", "credential", "settings", "secrets", "updated_at").Updates(c).Error; err != nil {
+			return named(err, c.Name)
+		}
+		return s.retry(tx, c.ID)
 	})
 	if err != nil {
 		return nil, err

@@ -101,6 +101,13 @@ func (i *installations) forget(key string) {
 	delete(i.tokens, key)
 }
 
+// forgetToken has a new token made for the connection's app, because its last one was not accepted.
+func (s *Service) forgetToken(o Opened) {
+	if api, err := apiURL(&o.Connection); err == nil && o.Credential == models.ConnectionApp {
+		s.tokens.forget(installationKey(api, o))
+	}
+}
+
 // installationKey names the token of an installation; another private key has a token of its own.
 func installationKey(api *url.URL, o Opened) string {
 	sum := sha256.Sum256([]byte(o.PrivateKey))

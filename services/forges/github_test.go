@@ -21,7 +21,7 @@ const commit = "0123456789abcdef0123456789abcdef01234567"
 // app connects the team with the GitHub as a GitHub App.
 func (w *world) app(t *testing.T, g *forgetest.GitHub) *models.Connection {
 	t.Helper()
-	c, _ := w.connect(t, forges.NewConnection{Kind: models.ForgeGitHub, BaseURL: g.URL, Credential: models.ConnectionApp,
+	c, _ := w.connect(t, forges.NewConnection{Name: "app", Kind: models.ForgeGitHub, BaseURL: g.URL, Credential: models.ConnectionApp,
 		Settings: map[string]string{"app_id": g.AppID, "installation_id": g.InstallationID, "private_key": g.PrivateKey}})
 	return c
 }

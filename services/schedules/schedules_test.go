@@ -54,7 +54,9 @@ func (w *world) worker() *schedules.Service {
 	w.t.Cleanup(func() { _ = proxy.Close() })
 	b := &builds.Service{
 		DB: w.db, Jobs: q, Git: &git.Service{Dir: filepath.Join(w.t.TempDir(), "git"), Guard: guard, Proxy: proxy},
-		Remote: func(_ context.Context, r *models.Repository) (git.Remote, error) { return git.Remote{URL: r.CloneURL}, nil },
+		Remote: func(_ context.Context, r *models.Repository) (git.Remote, error) {
+			return git.Remote{URL: r.CloneURL}, nil
+		},
 	}
 	b.Register(q)
 	s := &schedules.Service{DB: w.db, Builds: b, Now: w.now}

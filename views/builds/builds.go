@@ -25,8 +25,29 @@ type PageView struct {
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
 	Deployed  []models.Deployment
+	Told      *Told // nil: no forge is told
 	BuildCurl components.CurlExample
 	LogCurl   components.CurlExample
+}
+
+// Told is what a forge was told of the build, or is to be told.
+type Told struct {
+	models.ForgeReport
+	Forge string // what people call the forge
+	Word  string // the forge's word for the build's state
+}
+
+// words say how far the forge knows of the build.
+func (t Told) words() string {
+	switch {
+	case t.GivenUp():
+		return t.Forge + " can't be told: " + t.Error
+	case t.Error != "":
+		return t.Forge + " is told “" + t.Word + "” as soon as it can be: " + t.Error
+	case t.NextAt != nil:
+		return t.Forge + " is being told: " + t.Word
+	}
+	return t.Forge + " told: " + t.Sent
 }
 
 // NewView is the form that starts a build.

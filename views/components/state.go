@@ -21,6 +21,9 @@ var looks = map[string]look{
 	"superseded":  {"cancel", "Superseded", "idle"},
 	"deploying":   {"run", "Deploying", "run"},
 	"canceling":   {"run", "Canceling", "warn"},
+	// checks
+	"passed":  {"ok", "Passed", "ok"},
+	"missing": {"fail", "Missing", "bad"},
 	// repositories and targets
 	"fetching":    {"run", "Fetching", "run"},
 	"ready":       {"ok", "Ready", "ok"},

@@ -35,9 +35,23 @@ type PageView struct {
 	HookURL      string
 	Secret       string // the new secret of its webhooks, this once
 	Repositories []models.Repository
+	Trouble      string    // why the forge could not be told of the last build, and what to do
+	Findings     []Finding // of a check that was just made
 	Form         components.Form
 	Curl         components.CurlExample
 	SecretCurl   components.CurlExample
+	CheckCurl    components.CurlExample
+}
+
+// Finding is one thing that a check of the connection looked at.
+type Finding struct{ Name, Verdict, Text string }
+
+// calls tells whether Slipway calls the forge, so that there is something to check.
+func (v PageView) calls() bool { return v.Connection.Credential != models.ConnectionNone }
+
+// state is the state whose icon, word and colour the finding has.
+func (f Finding) state() string {
+	return map[string]string{"pass": "passed", "fail": "missing"}[f.Verdict]
 }
 
 // Kind is a kind of forge.
@@ -87,6 +101,14 @@ func credentialWord(c models.ConnectionCredential) string {
 		return "calls it as a GitHub App"
 	}
 	return "only listens"
+}
+
+// credentialSentence is credentialWord as a sentence.
+func credentialSentence(c models.ConnectionCredential) string {
+	if c == models.ConnectionApp {
+		return "Slipway calls it as a GitHub App."
+	}
+	return "Slipway calls it with a token."
 }
 
 // options are the credentials to choose from.

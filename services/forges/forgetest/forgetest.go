@@ -105,6 +105,19 @@ func (f *Forge) Break(with http.HandlerFunc) {
 	f.down = with
 }
 
+// Echo lets every request but those for an App's token fail with what is made of the credential that it carries, as a hostile
+// forge would.
+func (f *Forge) Echo(with func(secret string) http.HandlerFunc) {
+	f.Break(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/access_tokens") {
+			f.routes.ServeHTTP(w, r)
+			return
+		}
+		_, secret, _ := strings.Cut(credentialOf(r), " ")
+		with(secret)(w, r)
+	})
+}
+
 // Repair ends what Break and Fail began.
 func (f *Forge) Repair() {
 	f.mu.Lock()
@@ -129,7 +142,7 @@ func (f *Forge) Statuses() []Status {
 // Await waits until the condition holds for the statuses that the forge took, and returns them.
 func (f *Forge) Await(t testing.TB, condition func([]Status) bool) []Status {
 	t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(2 * time.Minute)
 	for {
 		f.mu.Lock()
 		told, changed := slices.Clone(f.told), f.changed

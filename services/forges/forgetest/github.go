@@ -229,3 +229,10 @@ func (g *GitHub) Lifetime(d time.Duration) {
 	defer g.mu.Unlock()
 	g.lifetime = d
 }
+
+// Renew lets the forge take another token.
+func (g *GitHub) Renew(token string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.Token = token
+}
