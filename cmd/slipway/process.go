@@ -27,6 +27,7 @@ import (
 	"slipway.dev/services/events"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
@@ -66,6 +67,7 @@ type process struct {
 	builds   *builds.Service
 	deploy   *deploy.Service
 	forges   *forges.Service
+	hooks    *hooks.Service
 	proxy    *proxy.Service // nil in a process that only works
 	keys     *idempotency.Service
 
@@ -163,6 +165,7 @@ func (p *process) openBuilds() error {
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
 	}
+	p.hooks = &hooks.Service{DB: p.db, Jobs: p.queue, Forges: p.forges, Builds: p.builds, Git: p.git, Remote: p.catalog.Remote, Refresh: p.catalog.Refresh}
 	return nil
 }
 
@@ -184,6 +187,7 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
@@ -203,7 +207,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges,
+		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
 	"slipway.dev/services/forges"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
@@ -37,6 +38,7 @@ type Services struct {
 	Images      *images.Service
 	Deploy      *deploy.Service
 	Forges      *forges.Service
+	Hooks       *hooks.Service
 }
 
 // API is the calls and their description.
@@ -57,6 +59,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.teams()
 	a.repositories()
 	a.connections()
+	a.deliveries()
 	a.apps()
 	a.builds()
 	a.images()
