@@ -25,6 +25,10 @@ var portalRoutes = map[string]entry{
 	"POST /connections/:id/check":      {need: needMaintainer, url: "/connections/{connection}/check"},
 	"POST /connections/:id/delete":     {need: needMaintainer, url: "/connections/{connection}/delete", status: 303},
 
+	"GET /teams/:team/deliveries":    {need: needViewer, url: "/teams/{team}/deliveries"},
+	"GET /deliveries/:id":            {need: needViewer, url: "/deliveries/{delivery}"},
+	"POST /deliveries/:id/redeliver": {need: needDeveloper, url: "/deliveries/{delivery}/redeliver", status: 303},
+
 	"GET /apps":                 {need: needPrincipal},
 	"GET /apps/:id":             {need: needViewer, url: "/apps/{app}"},
 	"GET /apps/:id/builds":      {need: needViewer, url: "/apps/{app}/builds"},
@@ -32,6 +36,7 @@ var portalRoutes = map[string]entry{
 	"GET /apps/:id/deployments": {need: needViewer, url: "/apps/{app}/deployments"},
 	"GET /apps/:id/settings":    {need: needDeveloper, url: "/apps/{app}/settings"},
 	"POST /apps/:id/settings":   {need: needDeveloper, url: "/apps/{app}/settings", body: "name=checkout&dockerfile=Dockerfile&context=.&port=8080&health=tcp&build_timeout=600", status: 303},
+	"POST /apps/:id/triggers":   {need: needDeveloper, url: "/apps/{app}/triggers", body: "push=true&branches=main%0D%0Arelease%2F*&pull_requests=same", status: 303},
 	"POST /apps/:id/delete":     {need: needMaintainer, url: "/apps/{app}/delete", body: "confirm=checkout", status: 409},
 
 	"GET /apps/:id/actions":               {need: needViewer, url: "/apps/{app}/actions"},
@@ -54,6 +59,7 @@ var portalRoutes = map[string]entry{
 	"GET /builds/:id/log":      {need: needViewer, url: "/builds/{ended build}/log"},
 	"GET /builds/:id/log.txt":  {need: needViewer, url: "/builds/{build}/log.txt"},
 	"POST /builds/:id/cancel":  {need: needDeveloper, url: "/builds/{build}/cancel", status: 303},
+	"POST /builds/:id/approve": {need: needDeveloper, url: "/builds/{waiting build}/approve", status: 303},
 	"POST /builds/:id/retry":   {need: needDeveloper, url: "/builds/{ended build}/retry", status: 303},
 
 	"GET /environments":                                 {need: needPrincipal},

@@ -2,6 +2,7 @@ package handlers
 
 // systemRoutes are the routes for those who run Slipway, and the files of pages.
 var systemRoutes = map[string]entry{
+	"POST /hooks/:id":       {need: needNothing, url: "/hooks/{connection}", body: "ref=refs/heads/main", status: 401},
 	"GET /healthz":          {need: needNothing},
 	"GET /readyz":           {need: needNothing},
 	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403}},
@@ -44,6 +45,10 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/connections/:id/check":  {need: needMaintainer, url: "/api/v1/connections/{connection}/check"},
 	"POST /api/v1/connections/:id/secret": {need: needMaintainer, url: "/api/v1/connections/{connection}/secret"},
 
+	"GET /api/v1/deliveries":                {need: needPrincipal},
+	"GET /api/v1/deliveries/:id":            {need: needViewer, url: "/api/v1/deliveries/{delivery}"},
+	"POST /api/v1/deliveries/:id/redeliver": {need: needDeveloper, url: "/api/v1/deliveries/{delivery}/redeliver", status: 202},
+
 	"GET /api/v1/apps":             {need: needPrincipal},
 	"POST /api/v1/apps":            {need: needDeveloper, body: `{"repository_id":"{repository}","name":"till"}`, status: 201},
 	"GET /api/v1/apps/:id":         {need: needViewer, url: "/api/v1/apps/{app}"},
@@ -68,11 +73,12 @@ var apiRoutes = map[string]entry{
 	// for runs alone: a person is told so, whoever it is
 	"POST /api/v1/workflow-runs": {need: needNothing, body: `{}`, status: 403, want: map[who]int{nobody: 401}},
 
-	"GET /api/v1/builds":             {need: needPrincipal},
-	"GET /api/v1/builds/:id":         {need: needViewer, url: "/api/v1/builds/{build}"},
-	"GET /api/v1/builds/:id/logs":    {need: needViewer, url: "/api/v1/builds/{build}/logs"},
-	"POST /api/v1/builds/:id/cancel": {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
-	"POST /api/v1/builds/:id/retry":  {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
+	"GET /api/v1/builds":              {need: needPrincipal},
+	"GET /api/v1/builds/:id":          {need: needViewer, url: "/api/v1/builds/{build}"},
+	"GET /api/v1/builds/:id/logs":     {need: needViewer, url: "/api/v1/builds/{build}/logs"},
+	"POST /api/v1/builds/:id/cancel":  {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
+	"POST /api/v1/builds/:id/approve": {need: needDeveloper, url: "/api/v1/builds/{waiting build}/approve", status: 202},
+	"POST /api/v1/builds/:id/retry":   {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
 
 	"GET /api/v1/image-repositories": {need: needPrincipal},
 	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},

@@ -55,6 +55,10 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.POST("/connections/:id/secret", connections.RotateSecret)
 	signedIn.POST("/connections/:id/check", connections.Check)
 	signedIn.POST("/connections/:id/delete", connections.Delete)
+	deliveries := &web.Deliveries{Base: base, Catalog: s.Catalog, Hooks: s.Hooks}
+	signedIn.GET("/teams/:team/deliveries", deliveries.List)
+	signedIn.GET("/deliveries/:id", deliveries.Page)
+	signedIn.POST("/deliveries/:id/redeliver", deliveries.Redeliver)
 	signedIn.GET("/teams/:team/audit", teams.AuditLog)
 	signedIn.GET("/teams/:team/settings", teams.Settings)
 	signedIn.POST("/teams/:team/settings", teams.Update)

@@ -34,6 +34,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/apps/:id/deployments", apps.Deployments)
 	g.GET("/apps/:id/settings", apps.Settings)
 	g.POST("/apps/:id/settings", apps.Update)
+	g.POST("/apps/:id/triggers", apps.UpdateTriggers)
 	g.POST("/apps/:id/delete", apps.Delete)
 
 	runs := &web.Actions{Apps: apps, Workflows: s.Workflows, Workloads: s.Workloads}
@@ -59,6 +60,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/builds/:id/log", builds.Log)
 	g.GET("/builds/:id/log.txt", builds.RawLog)
 	g.POST("/builds/:id/cancel", builds.Cancel)
+	g.POST("/builds/:id/approve", builds.Approve)
 	g.POST("/builds/:id/retry", builds.Retry)
 
 	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}

@@ -29,6 +29,7 @@ import (
 	"slipway.dev/services/events"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
@@ -125,13 +126,15 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	}
 	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: noWhere.HTTPClient()}
 	runs.Changed = connections.BuildChanged
+	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
+	deliveries.Register(queue)
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
 		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
-		Forges:    connections,
+		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
 		Accounts: accounts, Registry: store,

@@ -1,8 +1,11 @@
 package handlers
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -149,9 +152,29 @@ func (f *full) addSecrets() {
 		Settings: map[string]string{forges.FieldToken: canary}})
 	f.must(err)
 	f.places["connection"] = c.ID
+	f.addDelivery(c.ID)
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID
+}
+
+// addDelivery makes a webhook that arrived, and a build of a fork's pull request that waits for approval.
+func (f *full) addDelivery(connection string) {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	var body bytes.Buffer
+	w := gzip.NewWriter(&body)
+	_, err := w.Write([]byte(`{"zen":"` + hostile + `"}`))
+	f.must(errors.Join(err, w.Close()))
+	waiting := &models.Build{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Number: 3, State: models.BuildWaiting, Ref: "refs/pull/7/head", RefKind: models.RefPullRequest, Untrusted: true,
+		Commit: f.Build.Commit, Dockerfile: "Dockerfile", Context: ".", TimeoutSeconds: 60, QueuedAt: now, CreatedAt: now, Trigger: models.TriggerPullRequest,
+		PullRequest: models.PullRequest{Number: 7, Title: hostile, URL: "javascript:alert(1)//", Source: hostile, Fork: true}, CreatedByName: hostile}
+	d := &models.Delivery{ID: models.NewID(), TeamID: f.Team.ID, ConnectionID: connection, ExternalID: "1", Fingerprint: "1", Event: hostile, Headers: map[string]string{hostile: hostile}, Body: body.Bytes(),
+		State: models.DeliveryHandled, Summary: hostile, CreatedAt: now, HandledAt: &now}
+	f.create(waiting, &models.LogStream{ID: waiting.ID, Kind: "build"}, d,
+		&models.DeliveryOutcome{DeliveryID: d.ID, Seq: 1, Kind: models.OutcomeWaiting, RepositoryID: f.Repository.ID, Repository: hostile, AppID: f.App.ID, App: hostile, BuildID: waiting.ID, Message: hostile})
+	f.must(f.db.Model(f.App).Update("build_count", 3).Error)
+	f.places["delivery"], f.places["waiting build"] = d.ID, waiting.ID
 }
 
 // addPeople makes an invited person, a session, and tokens.

@@ -11,6 +11,7 @@ type BuildState string
 
 // The states of a build.
 const (
+	BuildWaiting   BuildState = "waiting" // for somebody to approve its commit
 	BuildQueued    BuildState = "queued"
 	BuildRunning   BuildState = "running"
 	BuildSucceeded BuildState = "succeeded"
@@ -19,6 +20,7 @@ const (
 )
 
 var buildMoves = map[BuildState][]BuildState{
+	BuildWaiting: {BuildQueued, BuildCanceled},
 	BuildQueued:  {BuildRunning, BuildCanceled, BuildFailed},
 	BuildRunning: {BuildSucceeded, BuildFailed, BuildCanceled, BuildQueued}, // back to the queue when its worker died
 }
@@ -28,6 +30,9 @@ func (s BuildState) Ended() bool { return len(buildMoves[s]) == 0 }
 
 // CanBecome tells whether a build may move from s to next.
 func (s BuildState) CanBecome(next BuildState) bool { return slices.Contains(buildMoves[s], next) }
+
+// RefPullRequest is the kind of a build's ref that names a pull request, such as refs/pull/7/head.
+const RefPullRequest = "pull_request"
 
 // BuildTrigger says what asked for a build.
 type BuildTrigger string
@@ -70,7 +75,7 @@ type Build struct {
 	Number            int64
 	State             BuildState
 	Ref               string // as asked: a branch, a tag or a commit
-	RefKind           string // branch, tag or commit
+	RefKind           string // branch, tag, commit or pull_request
 	Commit            string
 	CommitSubject     string
 	CommitAuthor      string
@@ -81,6 +86,12 @@ type Build struct {
 	TimeoutSeconds    int
 	RetryOf           *string
 	Trigger           BuildTrigger
+	DeliveryID        string      // the webhook that asked for it
+	PullRequest       PullRequest `gorm:"embedded;embeddedPrefix:pull_request_"`
+	Untrusted         bool        // code of strangers: it gets no secret and moves no tag but its own
+	ApprovedBy        string      // user id of who let the commit of a stranger be built
+	ApprovedByName    string
+	ApprovedAt        *time.Time
 	CreatedBy         string // user id, empty for tokens of a team
 	CreatedByName     string
 	QueuedAt          time.Time

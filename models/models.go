@@ -17,6 +17,7 @@ func All() []any {
 		&Account{}, &Invite{}, &Authorization{},
 		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
 		&Build{}, &BuildStep{}, &Schedule{}, &ForgeReport{},
+		&Delivery{}, &DeliveryOutcome{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},

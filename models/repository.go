@@ -110,6 +110,7 @@ type App struct {
 	BuildTimeout    int   // seconds
 	BuildCount      int64 // the number of the last build
 	DeploymentCount int64 // the number of the last deployment
+	Triggers        `gorm:"embedded;embeddedPrefix:trigger_"`
 	CreatedBy       string
 	CreatedAt       time.Time
 	UpdatedAt       time.Time

@@ -39,6 +39,7 @@ var layers = []layer{
 var siblings = map[string][]string{
 	"services/catalog": {"services/git"},
 	"services/forges":  {"services/git"},
+	"services/hooks":   {"services/git", "services/forges", "services/builds"},
 	"services/auth":    {"services/idp"},
 	"services/builds":  {"services/git", "services/registry", "services/builds"},
 	"services/images":  {"services/registry"},

@@ -27,6 +27,7 @@ import (
 	"slipway.dev/services/events"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
@@ -71,6 +72,7 @@ type process struct {
 	workloads *workload.Service
 	workflows *workflows.Service
 	forges    *forges.Service
+	hooks     *hooks.Service
 	proxy     *proxy.Service // nil in a process that only works
 	keys      *idempotency.Service
 
@@ -174,6 +176,7 @@ func (p *process) openBuilds() error {
 	}
 	p.openWorkflows()
 	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
+	p.hooks = &hooks.Service{DB: p.db, Jobs: p.queue, Forges: p.forges, Builds: p.builds, Git: p.git, Remote: p.catalog.Remote, Refresh: p.catalog.Refresh, Runs: p.workflows.Webhook, Elsewhere: p.workflows.Elsewhere}
 	return nil
 }
 
@@ -197,6 +200,7 @@ func (p *process) registerJobs() {
 	p.builds.Register(p.queue)
 	p.schedules.Register(p.queue)
 	p.forges.Register(p.queue)
+	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
@@ -218,7 +222,7 @@ func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
-		Workloads: p.workloads, Workflows: p.workflows,
+		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

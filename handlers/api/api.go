@@ -16,6 +16,7 @@ import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
 	"slipway.dev/services/forges"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
@@ -43,6 +44,7 @@ type Services struct {
 	Schedules   *schedules.Service
 	Workloads   *workload.Service
 	Workflows   *workflows.Service
+	Hooks       *hooks.Service
 }
 
 // API is the calls and their description.
@@ -63,6 +65,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.teams()
 	a.repositories()
 	a.connections()
+	a.deliveries()
 	a.apps()
 	a.builds()
 	a.schedules()

@@ -23,6 +23,7 @@ type App struct {
 	Health       models.HealthKind  `json:"health" enum:"http,tcp,image"`
 	HealthPath   string             `json:"health_path"`
 	BuildTimeout int                `json:"build_timeout" doc:"Seconds."`
+	Triggers     models.Triggers    `json:"triggers" doc:"What builds it by itself."`
 	Image        string             `json:"image" doc:"Where its builds push to." example:"localhost:8080/payments/checkout"`
 	CreatedAt    time.Time          `json:"created_at"`
 	UpdatedAt    time.Time          `json:"updated_at"`
@@ -76,6 +77,10 @@ func (a *API) appOf(app *models.App) App {
 		ID: app.ID, Team: slugOf(app.Team), TeamID: app.TeamID, RepositoryID: app.RepositoryID, Name: app.Name,
 		Dockerfile: app.Dockerfile, Context: app.Context, Builder: app.Builder, Port: app.Port, Health: app.Health, HealthPath: app.HealthPath,
 		BuildTimeout: app.BuildTimeout, CreatedAt: app.CreatedAt.UTC(), UpdatedAt: app.UpdatedAt.UTC(),
+	}
+	out.Triggers = app.Triggers
+	for _, list := range []*[]string{&out.Triggers.Branches, &out.Triggers.Tags, &out.Triggers.Paths} {
+		*list = append([]string{}, *list...)
 	}
 	if app.Team != nil {
 		out.Image = a.Registry.Host() + "/" + app.Team.Slug + "/" + app.Name

@@ -16,10 +16,10 @@ type Build struct {
 	AppID         string              `json:"app_id"`
 	App           string              `json:"app" doc:"The app's name."`
 	Team          string              `json:"team" doc:"The owner's slug."`
-	State         models.BuildState   `json:"state" enum:"queued,running,succeeded,failed,canceled"`
-	WaitingFor    string              `json:"waiting_for,omitempty" doc:"Why a queued build waits, and what would end it."`
-	Ref           string              `json:"ref" doc:"As asked: a branch, a tag or a commit."`
-	RefKind       string              `json:"ref_kind" enum:"branch,tag,commit"`
+	State         models.BuildState   `json:"state" enum:"waiting,queued,running,succeeded,failed,canceled" doc:"waiting: for somebody to approve its commit."`
+	WaitingFor    string              `json:"waiting_for,omitempty" doc:"Why it waits, and what would end it."`
+	Ref           string              `json:"ref" doc:"As asked: a branch, a tag or a commit; of a pull request, the ref of its head."`
+	RefKind       string              `json:"ref_kind" enum:"branch,tag,commit,pull_request"`
 	Commit        string              `json:"commit"`
 	CommitSubject string              `json:"commit_subject"`
 	CommitAuthor  string              `json:"commit_author"`
@@ -30,7 +30,12 @@ type Build struct {
 	NoCache       bool                `json:"no_cache"`
 	RetryOf       *string             `json:"retry_of,omitempty" doc:"The build that this one repeats."`
 	Trigger       models.BuildTrigger `json:"trigger" enum:"manual,push,pull_request,schedule,forge" doc:"What asked for it."`
-	CreatedBy     string              `json:"created_by" doc:"A name, for people."`
+	CreatedBy     string              `json:"created_by" doc:"A name, for people; of who pushed, where a webhook asked for it."`
+	PullRequest   *PullRequest        `json:"pull_request,omitempty" doc:"The pull or merge request that it is of."`
+	Untrusted     bool                `json:"untrusted" doc:"Code of strangers: it gets no secret and moves no tag of a branch."`
+	ApprovedBy    string              `json:"approved_by,omitempty" doc:"A name, for people."`
+	ApprovedAt    *time.Time          `json:"approved_at,omitempty"`
+	DeliveryID    string              `json:"delivery_id,omitempty" doc:"The webhook that asked for it."`
 	Image         *BuiltImage         `json:"image" doc:"Null before it is pushed."`
 	Steps         []BuildStep         `json:"steps" nullable:"false" doc:"Empty in lists."`
 	Timings       Timings             `json:"timings"`
@@ -66,6 +71,20 @@ type BuiltImage struct {
 	Size       int64    `json:"size" doc:"Compressed bytes."`
 }
 
+// PullRequest is what a build knows about its pull or merge request.
+type PullRequest struct {
+	Number int64  `json:"number"`
+	Title  string `json:"title"`
+	URL    string `json:"url,omitempty"`
+	Source string `json:"source" doc:"The branch that it comes from."`
+	Fork   bool   `json:"fork" doc:"That branch is in another repository."`
+}
+
+// ApproveBuild says which commit was looked at.
+type ApproveBuild struct {
+	Commit string `json:"commit,omitempty" maxLength:"64" doc:"Of the build that was looked at: where it is another one, nothing is approved."`
+}
+
 // BuildStep is one step of a build's timeline.
 type BuildStep struct {
 	ID         string           `json:"id"`
@@ -98,7 +117,7 @@ type NewBuild struct {
 // BuildsQuery narrows lists of builds.
 type BuildsQuery struct {
 	PageIn
-	State models.BuildState `query:"state" enum:"queued,running,succeeded,failed,canceled"`
+	State models.BuildState `query:"state" enum:"waiting,queued,running,succeeded,failed,canceled"`
 	Ref   string            `query:"ref" maxLength:"300"`
 }
 
@@ -109,6 +128,8 @@ func (a *API) builds() {
 	get(a, "/builds/{id}", "get-build", "A build with its steps", a.getBuild)
 	post(a, "/builds/{id}/cancel", "cancel-build", "Cancel a build", a.cancelBuild, status(http.StatusAccepted), repeatable)
 	post(a, "/builds/{id}/retry", "retry-build", "Build the same commit again", a.retryBuild, status(http.StatusAccepted), repeatable)
+	post(a, "/builds/{id}/approve", "approve-build", "Let a build of a fork's pull request run", a.approveBuild, status(http.StatusAccepted), repeatable,
+		about("For the commit of this build alone: a newer push to the pull request makes a build that waits again."))
 	get(a, "/builds/{id}/logs", "get-build-logs", "A build's log", a.buildLogs, logAnswer)
 }
 
@@ -177,12 +198,28 @@ func (a *API) retryBuild(ctx context.Context, in *IDIn) (*answer[Build], error) 
 	return replyWith(b, buildOf, err)
 }
 
+func (a *API) approveBuild(ctx context.Context, in *struct {
+	IDIn
+	Body *ApproveBuild
+}) (*answer[Build], error) {
+	commit := ""
+	if in.Body != nil {
+		commit = in.Body.Commit
+	}
+	b, err := a.Builds.Approve(ctx, in.ID, commit)
+	return replyWith(b, buildOf, err)
+}
+
 func buildOf(b *models.Build) Build {
 	out := Build{
 		ID: b.ID, Number: b.Number, AppID: b.AppID, State: b.State, Ref: b.Ref, RefKind: b.RefKind, Commit: b.Commit,
 		CommitSubject: b.CommitSubject, CommitAuthor: b.CommitAuthor, Builder: b.Builder, Dockerfile: b.Dockerfile, Context: b.Context, NoCache: b.NoCache,
 		RetryOf: b.RetryOf, Trigger: b.Trigger, CreatedBy: b.CreatedByName, Steps: sliceOf(b.Steps, stepOf), Timings: timingsOf(b.QueuedAt, b.StartedAt, b.FinishedAt),
 		Error: b.Error, Warnings: b.Warnings, CreatedAt: b.CreatedAt.UTC(),
+		Untrusted: b.Untrusted, ApprovedBy: b.ApprovedByName, ApprovedAt: utc(b.ApprovedAt), DeliveryID: b.DeliveryID,
+	}
+	if pr := b.PullRequest; pr.Number != 0 {
+		out.PullRequest = &PullRequest{pr.Number, pr.Title, pr.URL, pr.Source, pr.Fork}
 	}
 	if b.App != nil {
 		out.App, out.Team = b.App.Name, slugOf(b.App.Team)

@@ -15,7 +15,7 @@ import (
 
 // nouns are the groups of the description, in the order of the work.
 var nouns = []struct{ name, title string }{
-	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"},
+	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"},
 	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"tokens", "Tokens"}, {"users", "Users"},
 	{"audit", "Audit"}, {"events", "Events"},
 }

@@ -38,8 +38,8 @@ type Comparison struct {
 	Diff  string `json:"diff,omitempty" doc:"Unified, from the repository's file to Slipway's."`
 }
 
-// PullRequest is where a proposed file waits to be merged.
-type PullRequest struct {
+// ProposedWorkflow is where a proposed file waits to be merged.
+type ProposedWorkflow struct {
 	URL string `json:"url"`
 }
 
@@ -98,12 +98,12 @@ func (a *API) compareWorkflow(ctx context.Context, in *IDIn) (*answer[Comparison
 	return reply(Comparison{c.There, c.Same, c.Diff}), nil
 }
 
-func (a *API) proposeWorkflow(ctx context.Context, in *IDIn) (*answer[PullRequest], error) {
+func (a *API) proposeWorkflow(ctx context.Context, in *IDIn) (*answer[ProposedWorkflow], error) {
 	url, err := a.Workflows.Propose(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return reply(PullRequest{url}), nil
+	return reply(ProposedWorkflow{url}), nil
 }
 
 func (a *API) listExchanges(ctx context.Context, in *struct {

@@ -41,7 +41,7 @@ func buildPage(c echo.Context) models.Page {
 func stateLinks(c echo.Context, current models.BuildState) []components.FilterLink {
 	path := c.Request().URL.Path
 	links := []components.FilterLink{{Label: "All", Href: path, Current: current == ""}}
-	for _, s := range []models.BuildState{models.BuildRunning, models.BuildQueued, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled} {
+	for _, s := range []models.BuildState{models.BuildWaiting, models.BuildRunning, models.BuildQueued, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled} {
 		links = append(links, components.FilterLink{Label: components.Word(s), Href: path + "?state=" + string(s), Current: current == s})
 	}
 	return links
@@ -74,8 +74,9 @@ func (h *Builds) Page(c echo.Context) error {
 	p := h.page(c, buildFrame(b))
 	v := views.PageView{
 		Build: *b, CanBuild: models.PrincipalFrom(ctx).RoleIn(b.TeamID).AtLeast(models.RoleDeveloper),
-		BuildCurl: p.Curl("POST", "/api/v1/apps/"+b.AppID+"/builds", `{"ref": "`+b.Ref+`"}`).For("Build this"),
-		LogCurl:   p.Curl("GET", "/api/v1/builds/"+b.ID+"/logs", "").For("Read the log"),
+		BuildCurl:   p.Curl("POST", "/api/v1/apps/"+b.AppID+"/builds", `{"ref": "`+b.Ref+`"}`).For("Build this"),
+		ApproveCurl: p.Curl("POST", "/api/v1/builds/"+b.ID+"/approve", `{"commit": "`+b.Commit+`"}`).For("Approve this commit"),
+		LogCurl:     p.Curl("GET", "/api/v1/builds/"+b.ID+"/logs", "").For("Read the log"),
 	}
 	if v.Reason, err = h.Builds.WhyWaiting(ctx, b); err != nil {
 		return err
@@ -178,6 +179,16 @@ func (h *Builds) Cancel(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	return c.Redirect(http.StatusSeeOther, "/builds/"+b.ID)
+}
+
+// Approve lets the build of a fork's pull request run, of the commit that the reader has looked at.
+func (h *Builds) Approve(c echo.Context) error {
+	b, err := h.Builds.Approve(c.Request().Context(), c.Param("id"), c.FormValue("commit"))
+	if err != nil {
+		return err
+	}
+	notify(c, "Build "+b.Title()+" approved")
 	return c.Redirect(http.StatusSeeOther, "/builds/"+b.ID)
 }
 

@@ -34,7 +34,7 @@ func (s *Service) cancelIdle(ctx context.Context, tx *gorm.DB, b *models.Build) 
 	now := s.DB.NowFunc()
 	failure := &models.BuildError{Class: ClassCanceled, Message: canceledBy(ctx) + "."}
 	r := s.Jobs.Free(tx.Model(&models.Build{}), b.ID).
-		Where("state IN ?", []models.BuildState{models.BuildQueued, models.BuildRunning}).
+		Where("state IN ?", []models.BuildState{models.BuildWaiting, models.BuildQueued, models.BuildRunning}).
 		Select("State", "FinishedAt", "CancelRequestedAt", "Error").
 		Updates(models.Build{State: models.BuildCanceled, FinishedAt: &now, CancelRequestedAt: &now, Error: failure})
 	if r.Error != nil || r.RowsAffected == 0 {

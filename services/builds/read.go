@@ -46,9 +46,9 @@ func (s *Service) List(ctx context.Context, f Filter) (models.List[models.Build]
 
 func (s *Service) filter(q *gorm.DB, f Filter) (*gorm.DB, error) {
 	switch f.State {
-	case "", models.BuildQueued, models.BuildRunning, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled:
+	case "", models.BuildWaiting, models.BuildQueued, models.BuildRunning, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled:
 	default:
-		return nil, models.InvalidField("state", "%q is no state of a build: use queued, running, succeeded, failed or canceled.", f.State)
+		return nil, models.InvalidField("state", "%q is no state of a build: use waiting, queued, running, succeeded, failed or canceled.", f.State)
 	}
 	equals := map[string]string{"builds.app_id": f.AppID, "builds.state": string(f.State), "builds.ref": f.Ref}
 	for column, value := range equals {

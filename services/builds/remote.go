@@ -116,7 +116,13 @@ func (s *Service) Adopt(ctx context.Context, in RunInput, write func(tx *gorm.DB
 	b.Builder, b.Trigger = in.Builder, models.TriggerForge
 	b.Ref, b.RefKind, b.Commit, b.CommitSubject, b.CommitAuthor = in.Ref, in.RefKind, in.Commit, in.CommitSubject, in.CommitAuthor
 	b.CreatedBy, b.CreatedByName = "", in.Actor
-	return b, s.insertWith(ctx, b, in.App, "build.adopt", nil, write)
+	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		return s.insertWith(ctx, tx, b, in.App, "build.adopt", func() error { return write(tx, b) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("following a run of %s: %w", in.App.Name, models.FromDB(err, "build"))
+	}
+	return b, nil
 }
 
 // place records the image of a build that ran elsewhere. In the portal's own

@@ -10,6 +10,9 @@ import (
 // WhyWaiting says in one sentence what a queued build waits for and what would
 // end the wait. It is empty for any other build.
 func (s *Service) WhyWaiting(ctx context.Context, b *models.Build) (string, error) {
+	if b.State == models.BuildWaiting {
+		return waitingForApproval(b), nil
+	}
 	if b.State != models.BuildQueued {
 		return "", nil
 	}
@@ -37,6 +40,11 @@ func (s *Service) WhyWaiting(ctx context.Context, b *models.Build) (string, erro
 		return fmt.Sprintf("%s ahead of this one in the queue; a worker takes them in a moment.", are(ahead)), nil
 	}
 	return fmt.Sprintf("%s ahead of this one in the queue, and the workers are busy with %s. More workers would end the wait.", are(ahead), count(running, "build")), nil
+}
+
+func waitingForApproval(b *models.Build) string {
+	return fmt.Sprintf("Pull request #%d comes from a fork, so nothing of it runs before somebody of the team has looked at commit %s and approved it. The approval is for this commit alone.",
+		b.PullRequest.Number, short(b.Commit))
 }
 
 func count(n int64, noun string) string {

@@ -11,6 +11,7 @@ import (
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
+	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
@@ -66,6 +67,10 @@ func (s *Service) begin(ctx context.Context, id string) (*models.Build, error) {
 		}
 		if !ok {
 			return jobs.Later(busyPause)
+		}
+		// Whoever canceled the build between the look at it and the claim was first.
+		if err := tx.Model(&b).Select("state", "cancel_requested_at").Where("id = ?", id).Take(&b).Error; err != nil || b.State.Ended() {
+			return err
 		}
 		return s.start(ctx, tx, &b)
 	})
@@ -203,13 +208,32 @@ func (r *run) checkOut(ctx context.Context) error {
 			return told(err)
 		}
 		r.mask.Add(remote.Token, remote.PrivateKey)
-		if !r.Git.HasCommit(ctx, b.App.RepositoryID, b.Commit) {
-			if _, err := r.Git.Fetch(ctx, b.App.RepositoryID, remote); err != nil {
-				return told(err)
-			}
+		if err := r.fetchCommit(ctx, remote); err != nil {
+			return told(err)
 		}
 		return told(r.Git.Checkout(ctx, b.App.RepositoryID, b.Commit, r.source()))
 	})
+}
+
+// fetchCommit brings the build's commit into the mirror where it is not there yet. A pull request's is on no branch.
+func (r *run) fetchCommit(ctx context.Context, remote git.Remote) error {
+	b := r.build
+	if r.Git.HasCommit(ctx, b.App.RepositoryID, b.Commit) {
+		return nil
+	}
+	if b.RefKind == models.RefPullRequest {
+		return r.Git.FetchRef(ctx, b.App.RepositoryID, remote, b.Ref)
+	}
+	_, err := r.Git.Fetch(ctx, b.App.RepositoryID, remote)
+	return err
+}
+
+// cacheKey is whose cache mounts the build shares: strangers' code never writes what an app's own builds read.
+func cacheKey(b *models.Build) string {
+	if b.Untrusted {
+		return b.AppID + "/untrusted"
+	}
+	return b.AppID
 }
 
 func (r *run) source() string { return filepath.Join(r.dir, "source") }
@@ -222,7 +246,7 @@ func (r *run) make(ctx context.Context) (digest string, err error) {
 	}
 	made, err := r.builder.Build(ctx, Request{
 		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
-		CacheKey: b.AppID, NoCache: b.NoCache, Labels: r.annotations(), Image: r.destination(),
+		CacheKey: cacheKey(b), NoCache: b.NoCache, Labels: r.annotations(), Image: r.destination(),
 	}, r.rec.emit)
 	if err != nil {
 		return "", err

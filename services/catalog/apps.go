@@ -45,6 +45,7 @@ type UpdateApp struct {
 	Health       *models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
 	HealthPath   *string             `json:"health_path,omitempty" form:"health_path"`
 	BuildTimeout *int                `json:"build_timeout,omitempty" form:"build_timeout"`
+	Triggers     *UpdateTriggers     `json:"triggers,omitempty" doc:"What builds it by itself."`
 }
 
 // AppFilter narrows the list of apps.
@@ -156,7 +157,8 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	app := &models.App{ID: models.NewID(), TeamID: r.TeamID, RepositoryID: r.ID, Name: strings.TrimSpace(in.Name), Dockerfile: cleanPath(in.Dockerfile, "Dockerfile"),
-		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout}
+		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout,
+		Triggers: models.DefaultTriggers()}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		app.CreatedBy = p.UserID
 	}
@@ -230,6 +232,7 @@ func checkApp(app *models.App) error {
 		wrong.add("build_timeout", "A build may take %d to %d seconds.", minBuildTimeout, maxBuildTimeout)
 	}
 	checkHealth(app, wrong)
+	checkTriggers(&app.Triggers, wrong)
 	return wrong.err()
 }
 
@@ -270,7 +273,8 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 		return nil, err
 	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout").Updates(app).Error
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout",
+			"trigger_push", "trigger_branches", "trigger_tags", "trigger_paths", "trigger_skip_markers", "trigger_pull_requests").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
 	if err != nil {
@@ -300,6 +304,7 @@ func (in UpdateApp) apply(app *models.App) {
 	if in.BuildTimeout != nil {
 		app.BuildTimeout = *in.BuildTimeout
 	}
+	in.Triggers.apply(&app.Triggers)
 }
 
 // DeleteApp deletes an app with its builds, their logs and its deployments; maintainers of its team may. What runs of

@@ -82,3 +82,22 @@ func (s *Service) newHookSecret(c *models.Connection) string {
 	c.WebhookSecret = s.Box.Seal(hookPlace(c.ID), []byte(secret))
 	return secret
 }
+
+// HookSecret returns a connection and what its webhooks are signed with, for Slipway's own work: the principal must be
+// the system.
+func (s *Service) HookSecret(ctx context.Context, id string) (*models.Connection, string, error) {
+	if p := models.PrincipalFrom(ctx); p == nil || p.Kind != models.PrincipalSystem {
+		return nil, "", models.Errorf(models.Denied, "The secret of a connection's webhooks is for Slipway's own work only.")
+	}
+	var c models.Connection
+	if err := s.DB.WithContext(ctx).Where("id = ?", id).Take(&c).Error; err != nil {
+		return nil, "", models.FromDB(err, "connection")
+	}
+	secret, err := s.Box.Open(hookPlace(c.ID), c.WebhookSecret)
+	if err != nil {
+		return nil, "", &models.Error{Code: models.Unavailable, Err: err,
+			Message: "The secret of the connection's webhooks can't be decrypted. Make a new one on the connection's page."}
+	}
+	c.Secrets, c.WebhookSecret = nil, nil
+	return &c, string(secret), nil
+}

@@ -179,12 +179,17 @@ func (s *Service) pullAgain(ctx context.Context, v *visit, dir string, held *os.
 }
 
 func (s *Service) pull(ctx context.Context, v *visit, dir string, held *os.File) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go s.watchSize(ctx, dir, cancel)
 	c := v.command("fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
 		"--no-recurse-submodules", "--", v.address.String(), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 	c.dir, c.lock = dir, held
+	return s.limited(ctx, c, dir)
+}
+
+// limited runs a fetch into the mirror and stops it when the mirror is over its limit.
+func (s *Service) limited(ctx context.Context, c command, dir string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go s.watchSize(ctx, dir, cancel)
 	if _, err := s.run(ctx, c); err != nil {
 		return err
 	}

@@ -190,3 +190,25 @@ func clip(text string) string {
 	}
 	return text
 }
+
+// Elsewhere says why GitHub builds the app by itself, or not at all, when the
+// trigger fires; empty where Slipway has to ask for a build.
+func (s *Service) Elsewhere(ctx context.Context, app *models.App, trigger models.BuildTrigger) (string, error) {
+	if app.Builder != models.BuilderActions {
+		return "", nil
+	}
+	if trigger == models.TriggerPullRequest {
+		return "GitHub Actions builds it, which is not trusted with pull requests", nil
+	}
+	var found []models.Workflow
+	if err := s.DB.WithContext(ctx).Where("app_id = ?", app.ID).Limit(1).Find(&found).Error; err != nil {
+		return "", fmt.Errorf("reading a workflow: %w", err)
+	}
+	switch {
+	case len(found) == 0:
+		return "GitHub Actions builds it, and nobody has said by which workflow", nil
+	case found[0].OnPush:
+		return "its workflow runs on pushes by itself", nil
+	}
+	return "", nil
+}

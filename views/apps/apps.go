@@ -4,6 +4,7 @@ package apps
 
 import (
 	"fmt"
+	"strings"
 
 	"slipway.dev/models"
 	"slipway.dev/views/builds"
@@ -84,10 +85,31 @@ type DeploymentsView struct {
 // SettingsView is the form of an app's settings.
 type SettingsView struct {
 	Header
-	Form    components.Form
-	Delete  components.Form
-	Running []models.Deployment // what would be stopped by deleting the app
-	Curl    components.CurlExample
+	Form     components.Form
+	Triggers components.Form
+	Delete   components.Form
+	Running  []models.Deployment // what would be stopped by deleting the app
+	Curl     components.CurlExample
+
+	TriggersCurl components.CurlExample
+}
+
+// pullRequestOptions are what may build pull requests.
+var pullRequestOptions = []components.Option{
+	{Value: string(models.PullRequestsOff), Label: "Off", Sub: "pull requests build nothing"},
+	{Value: string(models.PullRequestsSame), Label: "This repository", Sub: "those of branches of the repository itself"},
+	{Value: string(models.PullRequestsForks), Label: "Forks too", Sub: "each commit of a fork's waits for approval and gets no secret"},
+}
+
+// lines are patterns as they stand in a field, one a line.
+func lines(patterns []string) string { return strings.Join(patterns, "\n") }
+
+// triggersHint says what makes pushes reach Slipway at all.
+func triggersHint(h Header) string {
+	if h.App.Repository != nil && h.App.Repository.ConnectionID == nil {
+		return "The repository has no connection to a forge yet, so nothing tells Slipway about pushes."
+	}
+	return "What the forge tells Slipway about builds this app by itself."
 }
 
 // URL is the app's page.

@@ -3,6 +3,8 @@
 package builds
 
 import (
+	"fmt"
+
 	"slipway.dev/models"
 	"slipway.dev/views/components"
 )
@@ -28,6 +30,8 @@ type PageView struct {
 	Told      *Told // nil: no forge is told
 	BuildCurl components.CurlExample
 	LogCurl   components.CurlExample
+
+	ApproveCurl components.CurlExample
 }
 
 // Told is what a forge was told of the build, or is to be told.
@@ -81,6 +85,21 @@ func Subject(b models.Build) string {
 		return b.CommitSubject
 	}
 	return "Build of " + b.Ref
+}
+
+// Origin says what asked for the build and who: "push by ada", "pull request #7 by bob"; of a click just the name.
+func Origin(b models.Build) string {
+	what := map[models.BuildTrigger]string{models.TriggerPush: "push", models.TriggerSchedule: "schedule", models.TriggerForge: "run at the forge"}[b.Trigger]
+	if b.PullRequest.Number != 0 {
+		what = fmt.Sprintf("pull request #%d", b.PullRequest.Number)
+	}
+	switch {
+	case what == "":
+		return b.CreatedByName
+	case b.CreatedByName == "":
+		return what
+	}
+	return what + " by " + b.CreatedByName
 }
 
 // sources pairs the lines of the Dockerfile that failed with their numbers.

@@ -15,7 +15,7 @@ var looks = map[string]look{
 	"cached":      {"cached", "Cached", "ok"},
 	"failed":      {"fail", "Failed", "bad"},
 	"canceled":    {"cancel", "Canceled", "idle"},
-	"waiting":     {"wait", "Waiting for approval", "warn"},
+	"waiting":     {"wait", "Needs approval", "warn"},
 	"rolled_back": {"rollback", "Rolled back", "idle"},
 	"skipped":     {"cancel", "Skipped", "idle"},
 	"superseded":  {"cancel", "Superseded", "idle"},
@@ -24,6 +24,10 @@ var looks = map[string]look{
 	// checks
 	"passed":  {"ok", "Passed", "ok"},
 	"missing": {"fail", "Missing", "bad"},
+	// webhooks
+	"received": {"queued", "Received", "warn"},
+	"handled":  {"ok", "Handled", "ok"},
+	"ignored":  {"cancel", "Ignored", "idle"},
 	// repositories and targets
 	"fetching":    {"run", "Fetching", "run"},
 	"ready":       {"ok", "Ready", "ok"},

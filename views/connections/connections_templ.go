@@ -1146,7 +1146,7 @@ func hook(v PageView) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = components.Card("webhook", "At the forge", nil).Render(templ.WithChildren(ctx, templ_7745c5c3_Var44), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Card("webhook", "At the forge", components.All("Deliveries", teams.URL(v.Team)+"/deliveries?connection="+v.Connection.ID)).Render(templ.WithChildren(ctx, templ_7745c5c3_Var44), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
