@@ -247,8 +247,9 @@ func Image(t testing.TB, r builds.Request, digest string) v1.Image {
 	return img
 }
 
-// Run runs the suite.
+// Run runs the suite for a kind that builds the files of a checkout.
 func Run(t *testing.T, kind func(t *testing.T) Kind) {
+	Shared(t, dockerfiles(kind))
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, k Kind)
