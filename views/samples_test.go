@@ -210,6 +210,28 @@ func images(b models.Build) []models.Image {
 	}
 }
 
+// sampleActions is an app that GitHub Actions builds; its last run was refused, and somebody changed the file.
+func sampleActions() apps.ActionsView {
+	h := header()
+	h.App.Builder = models.BuilderActions
+	run := func(id string, number int64, granted bool, reason string, ago time.Duration) models.Exchange {
+		return models.Exchange{ID: id, Granted: granted, Reason: reason, Repository: "acme/shop", GitHubID: 42, Ref: "refs/heads/main", Event: "push", Actor: "mira", RunID: number, CreatedAt: time.Now().Add(-ago)}
+	}
+	return apps.ActionsView{
+		Header: h, Saved: true, Connected: true, Image: "localhost:8080/payments/checkout-api", File: "name: \"Build checkout-api\"\non:\n  workflow_dispatch:\n",
+		Workflow: models.Workflow{Repository: "acme/shop", GitHubID: 42, Path: ".github/workflows/slipway-checkout-api.yml", Refs: []string{"main", "release/*"}, Destination: models.DestinationECR,
+			Image: "123456789012.dkr.ecr.eu-central-1.amazonaws.com/checkout", Cache: models.CacheActions, OnPush: true, PullURL: "https://github.com/acme/shop/pull/7"},
+		Logins: []apps.Login{{Destination: models.DestinationECR, Title: "For Amazon ECR", Fields: []components.Field{{Name: "role", Label: "IAM role", Value: "arn:aws:iam::123456789012:role/slipway", Mono: true, Optional: true}, {Name: "region", Label: "Region", Value: "eu-central-1", Mono: true, Optional: true}}}},
+		Exchanges: []models.Exchange{
+			run("x3", 7341, false, "The run is of refs/heads/feature/prices-with-a-very-long-name-that-does-not-end. Trusted are only: main, release/*.", 5*time.Minute),
+			run("x2", 7340, true, "", time.Hour), run("x1", 7339, true, "", 26*time.Hour),
+		},
+		Compared: &apps.Compared{There: true, Diff: "--- in the repository\n+++ by Slipway\n@@ -1,3 +1,3 @@\n name: \"Build checkout-api\"\n-runs-on: self-hosted\n+runs-on: ubuntu-latest\n"},
+		Curl:     appPage("").Curl("PUT", "/api/v1/apps/a1/workflow", `{"repository": "acme/shop", "on_push": true}`),
+		FileCurl: appPage("").Curl("POST", "/api/v1/apps/a1/workflow/pull-request", "").For("Open the pull request"),
+	}
+}
+
 func sampleSchedules() []apps.Schedule {
 	berlin := time.FixedZone("CET", 3600)
 	first := time.Date(2026, 11, 26, 2, 0, 0, 0, berlin)
@@ -264,6 +286,9 @@ func samples() []sample {
 		{"app-schedules", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Schedules: sampleSchedules(), Curl: appPage("").Curl("POST", "/api/v1/apps/a1/schedules", `{"cron": "0 2 * * 1-5"}`)})},
 		{"app-schedules-empty", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Form: components.Form{Values: map[string][]string{"cron": {"* * * * *"}}, Err: models.InvalidField("cron", "Leave at least 5 minutes between two turns, such as */5 * * * *.").(*models.Error)}})},
 		{"schedule", apps.EditSchedule(testPage("Schedule of checkout-api"), apps.ScheduleView{Header: header(), Schedule: sampleSchedules()[0]})},
+		{"app-actions", apps.Actions(appPage("actions"), sampleActions())},
+		{"app-actions-empty", apps.Actions(appPage("actions"), apps.ActionsView{Header: header(), Workflow: models.Workflow{Repository: "acme/shop", Path: ".github/workflows/slipway-checkout-api.yml", Destination: models.DestinationPortal, Cache: models.CacheActions, OnPush: true},
+			Logins: sampleActions().Logins, Form: components.Form{Err: models.InvalidField("repository_id", "Enter GitHub's number of the repository.").(*models.Error), Values: map[string][]string{"repository": {"acme/shop"}}}})},
 		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header()})},
 		{"builds", builds.List(buildsPage, builds.ListView{Builds: list, ShowApp: true, Filters: filters, Next: "/builds?cursor=x"})},
 		{"builds-empty", builds.List(buildsPage, builds.ListView{Filters: filters})},

@@ -120,9 +120,10 @@ func diffLines(diff string) (lines []diffLine) {
 	return lines
 }
 
+// granted is the state of an exchange.
 func granted(x models.Exchange) string {
 	if x.Granted {
-		return "succeeded"
+		return "granted"
 	}
-	return "failed"
+	return "refused"
 }

@@ -124,7 +124,7 @@ func Actions(p layout.Page, v ActionsView) templ.Component {
 					ctx = templ.InitializeContext(ctx)
 					return nil
 				})
-				templ_7745c5c3_Err = components.Empty("build", "Let GitHub Actions build this app", "Slipway writes a workflow for the repository. Its runs store no password: each proves which repository, branch and file it is of, and gets a credential for minutes. Save the settings below, merge the file, build.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var6), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = components.Empty("shield", "Let GitHub Actions build this app", "Slipway writes a workflow for the repository. Its runs store no password: each proves which repository, branch and file it is of, and gets a credential for minutes. Save the settings below, merge the file, build.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var6), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

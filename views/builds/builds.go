@@ -26,6 +26,7 @@ type PageView struct {
 	Reason    string       // why it waits, in one sentence
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
+	Elsewhere bool // the image is in another registry, which Slipway does not deploy from
 	Deployed  []models.Deployment
 	Told      *Told // nil: no forge is told
 	BuildCurl components.CurlExample

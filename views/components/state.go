@@ -28,6 +28,9 @@ var looks = map[string]look{
 	"received": {"queued", "Received", "warn"},
 	"handled":  {"ok", "Handled", "ok"},
 	"ignored":  {"cancel", "Ignored", "idle"},
+	// runs that ask for a credential
+	"granted": {"ok", "Granted", "ok"},
+	"refused": {"fail", "Refused", "bad"},
 	// repositories and targets
 	"fetching":    {"run", "Fetching", "run"},
 	"ready":       {"ok", "Ready", "ok"},
