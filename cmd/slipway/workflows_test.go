@@ -155,10 +155,10 @@ func TestGitHubActionsBuildsAnAppWithoutAStoredPassword(t *testing.T) {
 		maps.Copy(mine, settings)
 		p := slipwaytest.Start(t, mine)
 		p.Team(t, "acme")
-		connection := slipwaytest.Post[slipwaytest.Named](t, p.Client, "/api/v1/connections", map[string]any{
+		link := slipwaytest.Post[connection](t, p.Client, "/api/v1/connections", map[string]any{
 			"team": "acme", "kind": "github", "base_url": hub.URL, "credential": "token", "settings": map[string]string{"token": hub.Token}})
 		repository := p.Repository(t, "acme", "shop", repo.URL)
-		call(t, p, http.MethodPatch, "/api/v1/repositories/"+repository.ID, map[string]any{"connection_id": connection.ID})
+		call(t, p, http.MethodPatch, "/api/v1/repositories/"+repository.ID, map[string]any{"connection_id": link.ID})
 		app := slipwaytest.Post[slipwaytest.Named](t, p.Client, "/api/v1/apps", map[string]any{"repository_id": repository.ID, "name": "checkout", "builder": "github-actions", "port": 8080, "health_path": "/"})
 		at := "/api/v1/apps/" + app.ID
 
@@ -209,14 +209,31 @@ func TestGitHubActionsBuildsAnAppWithoutAStoredPassword(t *testing.T) {
 			t.Errorf("the build of a push is %+v", adopted)
 		}
 
+		// A webhook tells of a run before it has made anything, and of a push that its workflow builds by itself.
+		place := map[string]any{"id": actionstest.Number, "full_name": "acme/shop", "clone_url": repo.URL, "default_branch": "main"}
+		_, said := link.hook(t, "push-1", "push", map[string]any{"ref": "refs/heads/main", "before": b.Commit, "after": b.Commit, "repository": place, "commits": []any{}})
+		if d := handled(t, p, said); d.State != "ignored" || len(d.Outcomes) != 1 || !strings.Contains(d.Outcomes[0].Message, "runs on pushes by itself") {
+			t.Errorf("the push: %+v", d)
+		}
+		told := hub.Start(path, "push", "main", b.Commit)
+		_, said = link.hook(t, "run-1", "workflow_run", json.RawMessage(told.WebhookBody("requested")))
+		if d := handled(t, p, said); d.State != "handled" || !strings.Contains(d.Message, "Build #3 follows the run") {
+			t.Errorf("the run: %+v", d)
+		}
+		r.carry(told, nil)
+		third := slipwaytest.Get[slipwaytest.List[slipwaytest.Build]](t, p.Client, at+"/builds").Items[0]
+		if third = p.BuildEnd(t, third.ID); third.State != "succeeded" || third.Number != 3 {
+			t.Errorf("the build of a webhook is %+v: %+v", third, third.Error)
+		}
+
 		// A fork of the same name, and a pull request.
 		r.carry(hub.Start(path, "push", "main", b.Commit), map[string]any{"repository_id": "43"})
 		r.carry(hub.Start(path, "pull_request", "main", b.Commit), nil)
 		rows := slipwaytest.Get[slipwaytest.List[exchangeRow]](t, p.Client, at+"/exchanges").Items
-		if len(rows) != 4 || !rows[3].Granted || !rows[2].Granted || rows[1].Granted || !strings.Contains(rows[1].Reason, "number 43") || rows[0].Granted || !strings.Contains(rows[0].Reason, "pull_request") {
+		if len(rows) != 5 || !rows[4].Granted || !rows[3].Granted || !rows[2].Granted || rows[1].Granted || !strings.Contains(rows[1].Reason, "number 43") || rows[0].Granted || !strings.Contains(rows[0].Reason, "pull_request") {
 			t.Errorf("the exchanges are %+v", rows)
 		}
-		if refused := hub.Runs()[3].Jobs[0].Log; !strings.Contains(refused, "Slipway refused this run: subject_token: The run was started by the event 'pull_request'") {
+		if refused := hub.Runs()[4].Jobs[0].Log; !strings.Contains(refused, "Slipway refused this run: subject_token: The run was started by the event 'pull_request'") {
 			t.Errorf("the refused run printed %s", refused)
 		}
 		p.Stop(t)
