@@ -119,6 +119,9 @@ func (b *Builder) Build(ctx context.Context, r builds.Request, emit func(builds.
 		return nil, err
 	}
 	defer f.close()
+	if f.client == nil && f.row.RunID == 0 && f.row.ReportedAt == nil {
+		return nil, builds.Failure(builds.ClassInfrastructure, "Slipway can't start the workflow: the repository's connection with GitHub is gone, or has no credential. Give it one, then retry the build.", nil)
+	}
 	if f.client == nil {
 		return f.await(ctx)
 	}
@@ -159,7 +162,9 @@ func (b *Builder) open(ctx context.Context, buildID string, emit func(builds.Eve
 	}
 	f.owner, f.name, _ = strings.Cut(f.row.Repository, "/")
 	client, err := b.GitHub(ctx, f.build.App.Repository)
-	if err != nil && !models.IsCode(err, models.Conflict) {
+	if told, ok := errors.AsType[*models.Error](err); ok && told.Code != models.Conflict {
+		return nil, builds.Failure(builds.ClassInfrastructure, told.Message, err)
+	} else if !ok && err != nil {
 		return nil, err
 	}
 	if err == nil {

@@ -413,9 +413,14 @@ func TestARunWithoutAConnectionIsKnownByItsReport(t *testing.T) {
 	w.builder.GitHub = func(context.Context, *models.Repository) (*github.Client, error) {
 		return nil, models.Errorf(models.Conflict, "No connection.")
 	}
+	w.worker(15 * time.Second)()
+	unstarted, b := w.queue(), w.queue()
+	w.set(b, map[string]any{"run_id": 5})
 	w.worker(15 * time.Second)
-	b := w.queue()
 	w.until(b.ID, "waiting", func(b *models.Build) bool { return step(b, "report") != nil })
+	if unstarted = w.state(unstarted.ID, models.BuildFailed); !strings.Contains(unstarted.Error.Message, "has no credential") {
+		t.Errorf("a build that nothing can start: %+v", unstarted.Error)
+	}
 	digest := w.report(b.ID)
 	if b = w.state(b.ID, models.BuildSucceeded); b.ImageDigest != digest || w.hub.Calls("dispatch") != 0 {
 		t.Errorf("%+v", b)
