@@ -159,7 +159,7 @@ func (s *Service) compareCommits(ctx context.Context, p *Plan) {
 	case p.Image.Build == nil:
 		p.CommitsNote = "Slipway did not build this image, so its commit is not known."
 	case p.Current == nil:
-		p.CommitsNote = "Nothing runs here yet."
+		p.CommitsNote = "The first deployment here: there is nothing to compare with."
 	case p.Current.Build == nil:
 		p.CommitsNote = "Slipway did not build what runs now, so its commit is not known."
 	case p.Current.Build.Commit == p.Image.Build.Commit:

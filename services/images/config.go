@@ -155,5 +155,8 @@ func instruction(createdBy string) string {
 	if run, ok := strings.CutPrefix(s, "/bin/sh -c "); ok {
 		return "RUN " + run
 	}
+	if exposed, ok := strings.CutPrefix(s, "EXPOSE map["); ok { // BuildKit prints its set of ports: EXPOSE map[8080/tcp:{}]
+		return "EXPOSE " + strings.TrimSuffix(strings.ReplaceAll(exposed, ":{}", ""), "]")
+	}
 	return s
 }

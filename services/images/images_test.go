@@ -111,6 +111,7 @@ func dockerfile(t *testing.T, arch string) v1.Image {
 		mutate.Addendum{Layer: layer("base"), History: v1.History{CreatedBy: "/bin/sh -c #(nop) ADD file:abc in / "}},
 		mutate.Addendum{Layer: nil, History: v1.History{CreatedBy: "ENV PORT=8080", EmptyLayer: true}},
 		mutate.Addendum{Layer: layer("program"), History: v1.History{CreatedBy: "RUN |1 V=2 /bin/sh -c make # buildkit", Comment: "buildkit.dockerfile.v0"}},
+		mutate.Addendum{Layer: nil, History: v1.History{CreatedBy: "EXPOSE map[53/udp:{} 8080/tcp:{}]", Comment: "buildkit.dockerfile.v0", EmptyLayer: true}},
 		mutate.Addendum{Layer: nil, History: v1.History{CreatedBy: `ENTRYPOINT ["/app"]`, EmptyLayer: true}},
 	)
 	if err != nil {
@@ -201,7 +202,7 @@ func TestThePassportMatchesLayersWithInstructions(t *testing.T) {
 		for _, l := range p.Layers {
 			got = append(got, fmt.Sprintf("%s (%d)", l.Instruction, l.Size))
 		}
-		want := []string{"ADD file:abc in / (9)", "ENV PORT=8080 (0)", "RUN make (12)", `ENTRYPOINT ["/app"] (0)`}
+		want := []string{"ADD file:abc in / (9)", "ENV PORT=8080 (0)", "RUN make (12)", "EXPOSE 53/udp 8080/tcp (0)", `ENTRYPOINT ["/app"] (0)`}
 		if !slices.Equal(got, want) {
 			t.Errorf("the layers are %q, want %q", got, want)
 		}
@@ -238,7 +239,7 @@ func TestAnIndexShowsItsPlatformsAndListsOnlyItself(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.Images) != 2 || p.Images[1].Platform != "linux/arm64" || p.Images[1].Size == 0 || len(p.Layers) != 4 || p.Config.Platform != "linux/amd64" {
+		if len(p.Images) != 2 || p.Images[1].Platform != "linux/arm64" || p.Images[1].Size == 0 || len(p.Layers) != 5 || p.Config.Platform != "linux/amd64" {
 			t.Errorf("the index is %+v with the layers %+v", p.Images, p.Layers)
 		}
 		child, err := f.images.Get(ctx, p.Images[1].Digest)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -52,6 +53,9 @@ type target struct {
 	docker  *client.Client
 	address string // the host's address that ports are published on
 	probe   deploy.Prober
+
+	mu     sync.Mutex
+	agreed bool // the client and the engine have agreed on a version of the API
 }
 
 func open(c deploy.Config, defaultHost string) (deploy.Target, error) {
@@ -106,7 +110,28 @@ func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
 	return t.list(ctx, filters.Arg("label", labelTarget+"="+t.id))
 }
 
+// agree settles the version of the API. The client does so by itself at its first
+// call, but its lists read the version before, without a lock: a list that runs
+// beside the first call of another goroutine would be a race.
+func (t *target) agree(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.agreed {
+		return nil
+	}
+	answer, err := t.docker.Ping(ctx)
+	if err != nil {
+		return err
+	}
+	t.docker.NegotiateAPIVersionPing(answer)
+	t.agreed = true
+	return nil
+}
+
 func (t *target) list(ctx context.Context, labelled ...filters.KeyValuePair) ([]deploy.Instance, error) {
+	if err := t.agree(ctx); err != nil {
+		return nil, t.unreachable(err)
+	}
 	found, err := t.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(labelled...)})
 	if err != nil {
 		return nil, t.unreachable(err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -265,5 +266,33 @@ func TestAnImageWhoseCommandIsMissingSaysSo(t *testing.T) {
 	var f *deploy.Failure
 	if !errors.As(err, &f) || f.Stage != deploy.StageStart || !strings.Contains(f.Message, "ENTRYPOINT") {
 		t.Fatal(err)
+	}
+}
+
+func TestTheFirstCallsOfATargetMayComeAtOnce(t *testing.T) {
+	t.Parallel()
+	dockertest.Engine(t)
+	for range 20 { // each with a client that has not agreed on a version with the engine yet
+		target, err := docker.Kind("").Open(deploy.Config{ID: models.NewID()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := []func() error{
+			func() error { _, err := target.List(t.Context()); return err },
+			func() error { _, err := target.Check(t.Context()); return err },
+			func() error { return target.Remove(t.Context(), models.NewID(), 0) },
+		}
+		var all sync.WaitGroup
+		for _, call := range calls {
+			all.Go(func() {
+				if err := call(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if err := target.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -147,6 +147,9 @@ func networkName(r deploy.Release) string {
 func short(id string) string { return id[max(0, len(id)-8):] }
 
 func (t *target) findNetwork(ctx context.Context, environment string) (string, error) {
+	if err := t.agree(ctx); err != nil {
+		return "", err
+	}
 	found, err := t.docker.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(
 		filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelEnvironment+"="+environment))})
 	if err != nil || len(found) == 0 {
@@ -379,6 +382,9 @@ func (t *target) remove(ctx context.Context, id string) error {
 
 // dropNetworks removes the target's networks that no container uses; the engine refuses for the others.
 func (t *target) dropNetworks(ctx context.Context) error {
+	if err := t.agree(ctx); err != nil {
+		return t.unreachable(err)
+	}
 	found, err := t.docker.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelTarget+"="+t.id), filters.Arg("dangling", "true"))})
 	if err != nil {
 		return t.unreachable(err)
