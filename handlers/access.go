@@ -15,6 +15,7 @@ const (
 	accessSignedIn access = "signed in" // a person with a session
 	accessAdmin    access = "admin"     // a site admin with a session
 	accessToken    access = "token"     // a person with a session, or a program with a token
+	accessRun      access = "run"       // a run of a CI system that exchanged its token
 )
 
 // guards holds what each access asks of the request.
@@ -23,12 +24,20 @@ var guards = map[access]echo.MiddlewareFunc{
 	accessSignedIn: require(session),
 	accessAdmin:    require(sessionOfAdmin),
 	accessToken:    require(anyPrincipal),
+	accessRun:      require(aRun),
 }
 
 var errSignIn = models.Errorf(models.Unauthorized, "Sign in first.")
 
 func anyPrincipal(c echo.Context) error {
-	if models.PrincipalFrom(c.Request().Context()) == nil {
+	if p := models.PrincipalFrom(c.Request().Context()); p == nil || p.Kind == models.PrincipalWorkload {
+		return errSignIn
+	}
+	return nil
+}
+
+func aRun(c echo.Context) error {
+	if p := models.PrincipalFrom(c.Request().Context()); p == nil || p.Kind != models.PrincipalWorkload {
 		return errSignIn
 	}
 	return nil

@@ -34,9 +34,15 @@ func TestNoAnswerToAWriteHoldsASecret(t *testing.T) {
 	for _, a := range []ask{
 		{method: "PUT", path: "/api/v1/environments/{environment}/variables/1-BAD", body: `{"value":"` + canary + `","secret":true}`},
 		{method: "PUT", path: "/api/v1/environments/{environment}/variables/KEY", body: `{"value":{"` + canary + `":1},"secret":true}`},
+		{method: "POST", path: "/api/v1/connections", body: `{"team":"payments","kind":"gitlab","credential":"token","settings":{"token":"` + canary + ` x"}}`},
+		{method: "POST", path: "/api/v1/connections", body: `{"team":"payments","kind":"github","credential":"github_app","settings":{"app_id":"1","installation_id":"2","private_key":"` + canary + `"}}`},
+		{method: "POST", path: "/teams/payments/connections", body: "kind=github&base_url=x&credential=github_app&private_key=" + canary},
 		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"BAD NAME","clone_url":"https://git.example.test/x.git","credential":{"token":"` + canary + `"}}`},
 		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"x","clone_url":"https://git.example.test/x.git","credential":{"token":["` + canary + `"]}}`},
 		{method: "POST", path: "/api/v1/repositories", body: `{"team":"payments","name":"x","clone_url":"git@git.example.test:x.git","credential":{"private_key":"` + canary + `"}}`},
+		{method: "PUT", path: "/api/v1/apps/{app}/build-secrets/-bad", body: `{"value":"` + canary + `"}`},
+		{method: "PUT", path: "/api/v1/apps/{app}/build-secrets/npm", body: `{"kind":"ssh","value":"` + canary + `"}`},
+		{method: "POST", path: "/apps/{app}/build-secrets", body: "name=-bad&value=" + canary},
 	} {
 		a.path, a.cookie = f.fill(a.path), cookie
 		w := f.send(a)

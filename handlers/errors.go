@@ -68,7 +68,7 @@ func (f *failure) writePage(w http.ResponseWriter, r *http.Request, p *problem.P
 }
 
 // programPaths are the addresses whose answers are for programs, whatever they accept.
-var programPaths = []string{"/api/v1/", "/api/openapi", "/v2/", "/registry/", "/live", "/healthz", "/readyz", "/metrics"}
+var programPaths = []string{"/api/v1/", "/api/openapi", "/hooks/", "/v2/", "/registry/", "/oauth/", "/live", "/healthz", "/readyz", "/metrics"}
 
 func wantsPage(r *http.Request) bool {
 	for _, p := range programPaths {

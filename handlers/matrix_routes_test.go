@@ -2,10 +2,12 @@ package handlers
 
 // systemRoutes are the routes for those who run Slipway, and the files of pages.
 var systemRoutes = map[string]entry{
+	"POST /hooks/:id":       {need: needNothing, url: "/hooks/{connection}", body: "ref=refs/heads/main", status: 401},
 	"GET /healthz":          {need: needNothing},
 	"GET /readyz":           {need: needNothing},
 	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403}},
 	"GET /assets/*":         {need: needNothing, url: "/assets/none.css", status: 404},
+	"POST /oauth/token":     {need: needNothing, body: "grant_type=password", status: 400},
 	"GET /api/openapi.json": {need: needPrincipal},
 	"GET /api/docs":         {need: needPrincipal},
 	"GET /api/docs/:noun":   {need: needPrincipal, url: "/api/docs/builds"},
@@ -34,6 +36,19 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/repositories/:id/refs":    {need: needViewer, url: "/api/v1/repositories/{repository}/refs"},
 	"GET /api/v1/repositories/:id/commits": {need: needViewer, url: "/api/v1/repositories/{repository}/commits?to=0123456789abcdef0123456789abcdef01234567", status: 503},
 
+	"GET /api/v1/connections":             {need: needPrincipal},
+	"POST /api/v1/connections":            {need: needMaintainer, body: `{"team":"{team}","kind":"generic","name":"fresh"}`, status: 201},
+	"GET /api/v1/connections/kinds":       {need: needPrincipal},
+	"GET /api/v1/connections/:id":         {need: needMaintainer, url: "/api/v1/connections/{connection}"},
+	"PATCH /api/v1/connections/:id":       {need: needMaintainer, url: "/api/v1/connections/{connection}", body: `{"name":"other"}`},
+	"DELETE /api/v1/connections/:id":      {need: needMaintainer, url: "/api/v1/connections/{connection}", status: 204},
+	"POST /api/v1/connections/:id/check":  {need: needMaintainer, url: "/api/v1/connections/{connection}/check"},
+	"POST /api/v1/connections/:id/secret": {need: needMaintainer, url: "/api/v1/connections/{connection}/secret"},
+
+	"GET /api/v1/deliveries":                {need: needPrincipal},
+	"GET /api/v1/deliveries/:id":            {need: needViewer, url: "/api/v1/deliveries/{delivery}"},
+	"POST /api/v1/deliveries/:id/redeliver": {need: needDeveloper, url: "/api/v1/deliveries/{delivery}/redeliver", status: 202},
+
 	"GET /api/v1/apps":             {need: needPrincipal},
 	"POST /api/v1/apps":            {need: needDeveloper, body: `{"repository_id":"{repository}","name":"till"}`, status: 201},
 	"GET /api/v1/apps/:id":         {need: needViewer, url: "/api/v1/apps/{app}"},
@@ -42,12 +57,43 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/apps/:id/builds":  {need: needViewer, url: "/api/v1/apps/{app}/builds"},
 	"POST /api/v1/apps/:id/builds": {need: needDeveloper, url: "/api/v1/apps/{app}/builds", body: `{"ref":"main"}`, status: 202},
 	"GET /api/v1/apps/:id/images":  {need: needViewer, url: "/api/v1/apps/{app}/images"},
+	"GET /api/v1/apps/:id/stages":  {need: needViewer, url: "/api/v1/apps/{app}/stages"},
 
-	"GET /api/v1/builds":             {need: needPrincipal},
-	"GET /api/v1/builds/:id":         {need: needViewer, url: "/api/v1/builds/{build}"},
-	"GET /api/v1/builds/:id/logs":    {need: needViewer, url: "/api/v1/builds/{build}/logs"},
-	"POST /api/v1/builds/:id/cancel": {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
-	"POST /api/v1/builds/:id/retry":  {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
+	"GET /api/v1/apps/:id/build-secrets":          {need: needViewer, url: "/api/v1/apps/{app}/build-secrets"},
+	"PUT /api/v1/apps/:id/build-secrets/:name":    {need: needDeveloper, url: "/api/v1/apps/{app}/build-secrets/npm", body: `{"value":"another one"}`},
+	"DELETE /api/v1/apps/:id/build-secrets/:name": {need: needDeveloper, url: "/api/v1/apps/{app}/build-secrets/npm", status: 204},
+
+	"GET /api/v1/apps/:id/schedules":  {need: needViewer, url: "/api/v1/apps/{app}/schedules"},
+	"POST /api/v1/apps/:id/schedules": {need: needDeveloper, url: "/api/v1/apps/{app}/schedules", body: `{"cron":"0 2 * * *"}`, status: 201},
+	"GET /api/v1/schedules/:id":       {need: needViewer, url: "/api/v1/schedules/{schedule}"},
+	"PATCH /api/v1/schedules/:id":     {need: needDeveloper, url: "/api/v1/schedules/{schedule}", body: `{"enabled":true}`},
+	"DELETE /api/v1/schedules/:id":    {need: needDeveloper, url: "/api/v1/schedules/{schedule}", status: 204},
+
+	"GET /api/v1/apps/:id/workflow":               {need: needViewer, url: "/api/v1/apps/{app}/workflow"},
+	"PUT /api/v1/apps/:id/workflow":               {need: needMaintainer, url: "/api/v1/apps/{app}/workflow", body: `{"repository":"acme/shop","repository_id":43}`},
+	"DELETE /api/v1/apps/:id/workflow":            {need: needMaintainer, url: "/api/v1/apps/{app}/workflow", status: 204},
+	"GET /api/v1/apps/:id/workflow/comparison":    {need: needViewer, url: "/api/v1/apps/{app}/workflow/comparison", status: 409},
+	"POST /api/v1/apps/:id/workflow/pull-request": {need: needDeveloper, url: "/api/v1/apps/{app}/workflow/pull-request", status: 409},
+	"GET /api/v1/apps/:id/exchanges":              {need: needViewer, url: "/api/v1/apps/{app}/exchanges"},
+	// for runs alone: a person is told so, whoever it is
+	"POST /api/v1/workflow-runs": {need: needNothing, body: `{}`, status: 403, want: map[who]int{nobody: 401}},
+
+	"GET /api/v1/builds":              {need: needPrincipal},
+	"GET /api/v1/builds/:id":          {need: needViewer, url: "/api/v1/builds/{build}"},
+	"GET /api/v1/builds/:id/logs":     {need: needViewer, url: "/api/v1/builds/{build}/logs"},
+	"POST /api/v1/builds/:id/cancel":  {need: needDeveloper, url: "/api/v1/builds/{build}/cancel", status: 202},
+	"POST /api/v1/builds/:id/approve": {need: needDeveloper, url: "/api/v1/builds/{waiting build}/approve", status: 202},
+	"POST /api/v1/builds/:id/retry":   {need: needDeveloper, url: "/api/v1/builds/{ended build}/retry", status: 202},
+
+	"POST /api/v1/builds/:id/front":      {need: needAdmin, url: "/api/v1/builds/{queued build}/front"},
+	"GET /api/v1/queue":                  {need: needAdmin},
+	"PUT /api/v1/queue/limits/:team":     {need: needAdmin, url: "/api/v1/queue/limits/{team}", body: `{"builds":3}`},
+	"GET /api/v1/workers":                {need: needAdmin},
+	"PATCH /api/v1/workers/:id":          {need: needAdmin, url: "/api/v1/workers/{worker}", body: `{"draining":true,"builds":3,"labels":["gpu"]}`},
+	"POST /api/v1/workers/:id/prune":     {need: needAdmin, url: "/api/v1/workers/{worker}/prune"},
+	"GET /api/v1/builds/:id/logs/search": {need: needViewer, url: "/api/v1/builds/{build}/logs/search?q=x"},
+	"GET /api/v1/builds/:id/changes":     {need: needViewer, url: "/api/v1/builds/{build}/changes"},
+	"GET /api/v1/builds/:id/dockerfile":  {need: needViewer, url: "/api/v1/builds/{build}/dockerfile"},
 
 	"GET /api/v1/image-repositories": {need: needPrincipal},
 	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
@@ -60,6 +106,13 @@ var apiRoutes = map[string]entry{
 	"PUT /api/v1/targets/:id":        {need: needAdmin, url: "/api/v1/targets/{target}", body: `{"name":"here","all_teams":true}`},
 	"DELETE /api/v1/targets/:id":     {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
 	"POST /api/v1/targets/:id/check": {need: needAdmin, url: "/api/v1/targets/{target}/check"},
+
+	"GET /api/v1/engines":            {need: needAdmin},
+	"POST /api/v1/engines":           {need: needAdmin, body: `{"name":"third","address":"tcp://third.test:1234","ca":"{ca}","cert":"{cert}","key":"{key}","enabled":true}`, status: 201},
+	"GET /api/v1/engines/:id":        {need: needAdmin, url: "/api/v1/engines/{engine}"},
+	"PUT /api/v1/engines/:id":        {need: needAdmin, url: "/api/v1/engines/{engine}", body: `{"name":"fast","address":"tcp://fast.test:1234","enabled":false}`},
+	"DELETE /api/v1/engines/:id":     {need: needAdmin, url: "/api/v1/engines/{engine}", status: 204},
+	"POST /api/v1/engines/:id/check": {need: needAdmin, url: "/api/v1/engines/{engine}/check"},
 
 	"GET /api/v1/environments":                        {need: needPrincipal},
 	"POST /api/v1/environments":                       {need: needMaintainer, body: `{"team":"{team}","name":"prod","target_id":"{target}"}`, status: 201},

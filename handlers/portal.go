@@ -16,7 +16,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/search", search.Page)
 
-	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds}
+	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds, Forges: s.Forges}
 	g.GET("/repositories", repositories.List)
 	g.GET("/repositories/new", repositories.New)
 	g.POST("/repositories", repositories.Create)
@@ -34,16 +34,39 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/apps/:id/deployments", apps.Deployments)
 	g.GET("/apps/:id/settings", apps.Settings)
 	g.POST("/apps/:id/settings", apps.Update)
+	g.POST("/apps/:id/triggers", apps.UpdateTriggers)
+	g.GET("/apps/:id/build-settings", apps.BuildSettings)
+	g.POST("/apps/:id/build-settings", apps.UpdateBuildSettings)
+	g.POST("/apps/:id/build-secrets", apps.SetBuildSecret)
+	g.POST("/apps/:id/build-secrets/:name/delete", apps.DeleteBuildSecret)
 	g.POST("/apps/:id/delete", apps.Delete)
 
-	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Events: s.Events, Streams: streams}
+	runs := &web.Actions{Apps: apps, Workflows: s.Workflows, Workloads: s.Workloads}
+	g.GET("/apps/:id/actions", runs.Page)
+	g.POST("/apps/:id/actions", runs.Save)
+	g.POST("/apps/:id/actions/pull-request", runs.Propose)
+	g.POST("/apps/:id/actions/delete", runs.Delete)
+
+	schedules := &web.Schedules{Apps: apps, Schedules: s.Schedules}
+	g.GET("/apps/:id/schedules", schedules.List)
+	g.POST("/apps/:id/schedules", schedules.Create)
+	g.GET("/schedules/:id", schedules.Edit)
+	g.POST("/schedules/:id", schedules.Update)
+	g.POST("/schedules/:id/pause", schedules.Pause)
+	g.POST("/schedules/:id/resume", schedules.Resume)
+	g.POST("/schedules/:id/delete", schedules.Delete)
+
+	builds := &web.Builds{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Forges: s.Forges, Events: s.Events, Streams: streams}
 	g.GET("/builds", builds.List)
 	g.GET("/apps/:id/builds/new", builds.New)
 	g.POST("/apps/:id/builds", builds.Queue)
 	g.GET("/builds/:id", builds.Page)
 	g.GET("/builds/:id/log", builds.Log)
+	g.GET("/builds/:id/log/lines", builds.LogLines)
 	g.GET("/builds/:id/log.txt", builds.RawLog)
+	g.GET("/builds/:id/dockerfile", builds.Dockerfile)
 	g.POST("/builds/:id/cancel", builds.Cancel)
+	g.POST("/builds/:id/approve", builds.Approve)
 	g.POST("/builds/:id/retry", builds.Retry)
 
 	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
@@ -77,4 +100,23 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.GET("/admin/targets/:id", targets.Page)
 	admin.POST("/admin/targets/:id", targets.Update)
 	admin.POST("/admin/targets/:id/delete", targets.Delete)
+
+	queue := &web.Queue{Base: base, Builds: s.Builds}
+	admin.GET("/admin/queue", queue.Page)
+	admin.POST("/admin/queue/builds/:id/front", queue.MoveToFront)
+	admin.POST("/admin/queue/limits/:team", queue.SetLimit)
+	admin.GET("/admin/workers/:id", queue.Worker)
+	admin.POST("/admin/workers/:id", queue.UpdateWorker)
+	admin.POST("/admin/workers/:id/drain", queue.Drain)
+	admin.POST("/admin/workers/:id/resume", queue.Resume)
+	admin.POST("/admin/workers/:id/prune", queue.Prune)
+
+	engines := &web.Engines{Base: base, Engines: s.Engines}
+	admin.GET("/admin/engines", engines.List)
+	admin.GET("/admin/engines/new", engines.New)
+	admin.POST("/admin/engines", engines.Create)
+	admin.GET("/admin/engines/:id", engines.Page)
+	admin.POST("/admin/engines/:id", engines.Update)
+	admin.POST("/admin/engines/:id/check", engines.Check)
+	admin.POST("/admin/engines/:id/delete", engines.Delete)
 }

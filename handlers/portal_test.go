@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -29,10 +30,10 @@ func TestNoPageLetsTextFromOutsideBecomeMarkup(t *testing.T) {
 			reader = f.Admin
 		}
 		w := f.send(ask{method: r.method, path: r.path, cookie: f.cookie(reader)})
-		if w.Code != http.StatusOK {
+		if w.Code != http.StatusOK && w.Code != e.status {
 			t.Errorf("%s: %d", route, w.Code)
 		}
-		if (strings.HasPrefix(r.path, "/builds/") || strings.HasPrefix(r.path, "/deployments/")) && !strings.Contains(w.Body.String(), "&lt;script&gt;") {
+		if w.Code == http.StatusOK && (strings.HasPrefix(r.path, "/builds/") || strings.HasPrefix(r.path, "/deployments/")) && !strings.Contains(w.Body.String(), "&lt;script&gt;") {
 			t.Errorf("%s does not show what was planted", route)
 		}
 		for _, fault := range markup(t, w.Body.String()) {
@@ -70,6 +71,9 @@ func (f *full) plantHostileText() {
 	if err := f.db.Omit("App", "Steps").Save(f.Build).Error; err != nil {
 		f.t.Fatal(err)
 	}
+	update(&models.Connection{}, f.places["connection"], map[string]any{"name": hostile, "base_url": "javascript:alert(1)//" + hostile})
+	update(&models.Schedule{}, f.places["schedule"], map[string]any{"ref": hostile, "error": hostile, "last_outcome": models.ScheduleFailed})
+	f.report(f.Build, f.places["connection"], hostile)
 	f.create(&models.BuildStep{BuildID: f.Build.ID, ID: "hostile", Seq: 1, Name: hostile, State: models.StepFailed})
 	f.create(&models.Ref{RepositoryID: f.Repository.ID, Kind: models.RefTag, Name: hostile, Commit: f.Build.Commit, Subject: hostile, Author: hostile, CommittedAt: f.db.NowFunc()})
 	f.plantInDeployment(f.places["deployment"])
@@ -204,5 +208,28 @@ func TestSearchFindsThingsByWordsOfTheirNames(t *testing.T) {
 	w := f.send(ask{path: "/search?q=check", cookie: f.cookie(f.Stranger)})
 	if strings.Contains(w.Body.String(), f.App.ID) {
 		t.Error("people of other teams find the app")
+	}
+}
+
+func TestAConnectionsSecretIsOnThePageThatMakesItAndOnNoOther(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	made := f.send(ask{method: "POST", path: "/teams/payments/connections", cookie: f.cookie(f.Maintainer), header: form, body: "kind=gitlab&base_url=&credential=token&token=glpat-1&app_id=ignored"})
+	secret := regexp.MustCompile(`whsec_[A-Za-z0-9+/=]{44}`).FindString(html.UnescapeString(made.Body.String()))
+	id := regexp.MustCompile(`/hooks/([0-9a-f-]{36})`).FindStringSubmatch(made.Body.String())
+	if made.Code != http.StatusCreated || secret == "" || id == nil || strings.Contains(made.Body.String(), "glpat-1") {
+		t.Fatalf("got %d %q %v", made.Code, secret, id)
+	}
+	again := f.send(ask{path: "/connections/" + id[1], cookie: f.cookie(f.Maintainer)})
+	rotated := f.send(ask{method: "POST", path: "/connections/" + id[1] + "/secret", cookie: f.cookie(f.Maintainer), header: form})
+	if again.Code != http.StatusOK || strings.Contains(again.Body.String(), "whsec_") || strings.Contains(again.Body.String(), "glpat-1") {
+		t.Error("the secret is shown again")
+	}
+	if rotated.Code != http.StatusCreated || !strings.Contains(rotated.Body.String(), "whsec_") || strings.Contains(html.UnescapeString(rotated.Body.String()), secret) {
+		t.Errorf("a new secret: %d", rotated.Code)
+	}
+	wrong := f.send(ask{method: "POST", path: "/teams/payments/connections", cookie: f.cookie(f.Maintainer), header: form, body: "kind=github&base_url=&credential=github_app&app_id=typed&private_key=very-secret"})
+	if page := wrong.Body.String(); wrong.Code != http.StatusUnprocessableEntity || !strings.Contains(page, `value="typed"`) || strings.Contains(page, "very-secret") || !strings.Contains(page, `id="f-installation_id-error"`) {
+		t.Errorf("with faults: %d", wrong.Code)
 	}
 }

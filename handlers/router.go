@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/api"
+	webhooks "slipway.dev/handlers/hooks"
 	"slipway.dev/handlers/middleware"
 	"slipway.dev/handlers/sse"
 	"slipway.dev/handlers/web"
@@ -20,12 +21,18 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 	"slipway.dev/static"
 )
 
@@ -38,8 +45,14 @@ type Services struct {
 	Idempotency *idempotency.Service
 	Catalog     *catalog.Service
 	Builds      *builds.Service
+	Engines     *engines.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
+	Forges      *forges.Service
+	Hooks       *hooks.Service
+	Workloads   *workload.Service  // exchanges of CI runs' tokens
+	Workflows   *workflows.Service // GitHub Actions as a builder
+	Schedules   *schedules.Service
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
@@ -80,6 +93,7 @@ type site struct {
 	routes   *routes
 	api      *api.API
 	portal   http.Handler
+	hooks    http.Handler // of forges
 	registry http.Handler
 	tokens   http.Handler // the registry's
 	accounts http.Handler
@@ -99,10 +113,12 @@ func newSite(s Services, o Options) (*site, error) {
 	numbers := newMetrics(o, s.Builds.Jobs)
 	h := &site{services: s, routes: r, apps: "." + o.AppsDomain, own: hostOf(o.ExternalURL)}
 	r.system(&system{checks: o.Ready, metrics: numbers})
+	r.exchange(&exchange{workloads: s.Workloads})
 	r.live(&live{events: s.Events, streams: streams})
 	h.api = r.programs(s, o, streams)
 	r.pages(s, base, h.api)
 	r.portal(s, base, streams)
+	r.forges(s)
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -137,6 +153,7 @@ func (h *site) assemble(f *failure, numbers *metrics, o Options) error {
 		middleware.Only(middleware.Rate(rate(o), f.write), "/api/"),
 	)
 	h.portal = middleware.Chain(h.routes.echo, portal...)
+	h.hooks = middleware.Chain(h.routes.echo, append(always[:len(always):len(always)], sameOrigin, middleware.Body(hooks.MaxBody, f.write), middleware.Timeout(maxTime))...)
 	h.registry = middleware.Chain(h.services.Registry, always...)
 	h.tokens = middleware.Chain(http.HandlerFunc(h.services.Registry.Token), append(always[:len(always):len(always)], middleware.Body(maxBody, f.write))...)
 	if h.services.Accounts == nil {
@@ -170,6 +187,8 @@ func (h *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.registry.ServeHTTP(w, r)
 	case r.URL.Path == "/registry/token":
 		h.tokens.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, forges.HookPath):
+		h.hooks.ServeHTTP(w, r)
 	case h.accounts != nil && strings.HasPrefix(r.URL.Path, idp.Path+"/"):
 		h.accounts.ServeHTTP(w, r)
 	default:
@@ -200,7 +219,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Images: s.Images, Deploy: s.Deploy,
+		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {
@@ -209,6 +228,12 @@ func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API 
 	}
 	r.group(accessToken).GET("/api/openapi.json", a.Describe)
 	return a
+}
+
+// forges are the routes that forges send webhooks to. Their signature is what lets them in.
+func (r *routes) forges(s Services) {
+	h := &webhooks.Handler{Hooks: s.Hooks, Failures: &limits.Limiter{Every: 6 * time.Second, Burst: 20}}
+	r.group(accessOpen).POST(forges.HookPath+":id", h.Receive)
 }
 
 // pages are the routes for people.

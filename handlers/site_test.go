@@ -4,17 +4,20 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-github/v88/github"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/audit"
@@ -23,8 +26,11 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
@@ -32,7 +38,10 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 	"slipway.dev/static"
 )
 
@@ -105,21 +114,39 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
 	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue}
 	things.Register(queue)
-	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Dir: t.TempDir(),
+	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Box: box, Dir: t.TempDir(),
 		Remote: func(context.Context, *models.Repository) (git.Remote, error) {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
 	runs.Register(queue)
+	const issuer = "https://issuer.example.test"
+	trusts := &workload.Service{DB: db, External: url, Issuers: []string{issuer}, Registry: store}
+	people.Workload, people.ReloadWorkload = store.Workload, trusts.Reload
+	noGitHub := func(context.Context, *models.Repository) (*github.Client, error) {
+		return nil, models.Errorf(models.Conflict, "The tests reach no GitHub.")
+	}
+	connections := &forges.Service{DB: db.DB, Box: box, ExternalURL: url, Client: noWhere.HTTPClient()}
+	runs.Changed = connections.BuildChanged
+	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
+	deliveries.Register(queue)
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog: things, Builds: runs, Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
+		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
+		Forges: connections, Hooks: deliveries,
+		Schedules: &schedules.Service{DB: db, Builds: runs},
+		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
 		Accounts: accounts, Registry: store,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }
+
+// noWhere is a way out that leads nowhere: the tests reach no forge.
+var noWhere = &outbound.Guard{Lookup: func(context.Context, string) ([]netip.Addr, error) {
+	return nil, errors.New("the tests reach no forge")
+}}
 
 func runEvents(t testing.TB, db *models.Database) *events.Service {
 	s := &events.Service{DB: db.DB}
@@ -128,6 +155,22 @@ func runEvents(t testing.TB, db *models.Database) *events.Service {
 	go func() { defer close(done); s.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return s
+}
+
+// stillEngines are engines on which nothing is ever built.
+func stillEngines(db *models.Database, box *secrets.Box) *engines.Service {
+	return &engines.Service{DB: db, Box: box, Open: func(engines.Connection) builds.Builder { return stillBuilder{} },
+		Fixed: []engines.Fixed{{Key: "here", Name: "Docker Engine here", Address: "unix:///var/run/docker.sock", Builder: stillBuilder{}}}}
+}
+
+type stillBuilder struct{}
+
+func (stillBuilder) Capabilities(context.Context) (builds.Capabilities, error) {
+	return builds.Capabilities{Engine: "buildkitd v1", Platforms: []string{"linux/amd64", "linux/arm64"}}, nil
+}
+
+func (stillBuilder) Build(context.Context, builds.Request, func(builds.Event)) (*builds.Result, error) {
+	return nil, models.Errorf(models.Unavailable, "The tests build nothing.")
 }
 
 // stillKind is a kind of target where nothing ever happens.

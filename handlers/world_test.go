@@ -1,10 +1,14 @@
 package handlers
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +21,12 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/builds"
+	"slipway.dev/services/builds/buildtest"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
 )
 
@@ -37,10 +45,12 @@ func newFull(t testing.TB) *full {
 	f := &full{fixture: newFixture(t), places: map[string]string{}}
 	f.places["app"], f.places["repository"], f.places["environment"], f.places["target"] = f.App.ID, f.Repository.ID, f.Environment.ID, f.Target.ID
 	f.places["team id"], f.places["team"], f.places["viewer"], f.places["stranger"], f.places["build"] = f.Team.ID, f.Team.Slug, f.Viewer.ID, f.Stranger.ID, f.Build.ID
+	f.addQueue()
 	f.addSources()
 	f.addImage()
 	f.addDeployments()
 	f.addSecrets()
+	f.addBuilding()
 	f.addPeople()
 	return f
 }
@@ -54,6 +64,19 @@ func (f *full) create(rows ...any) {
 	}
 }
 
+// addQueue makes a worker, and a build that waits and that no other route is about.
+func (f *full) addQueue() {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	f.create(&models.Worker{ID: models.NewID(), Host: "builder-1", Builds: 2, StartedAt: now, SeenAt: now.Add(time.Hour)})
+	var w models.Worker
+	f.must(f.db.Take(&w).Error)
+	queued := *f.Build
+	queued.ID, queued.Number, queued.Trigger = models.NewID(), 100, models.TriggerSchedule
+	f.create(&queued, &models.LogStream{ID: queued.ID, Kind: "build"})
+	f.places["worker"], f.places["queued build"] = w.ID, queued.ID
+}
+
 // addSources makes what the last fetch saw, and a repository without apps.
 func (f *full) addSources() {
 	now := f.db.NowFunc()
@@ -63,6 +86,14 @@ func (f *full) addSources() {
 		CredentialKind: models.CredentialNone, State: models.RepositoryReady, CreatedAt: now, UpdatedAt: now}
 	f.create(empty)
 	f.places["empty repository"] = empty.ID
+	next := now.Add(time.Hour)
+	nightly := &models.Schedule{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Cron: "0 2 * * *", TimeZone: "UTC", Enabled: true, NextAt: &next, CreatedAt: now, UpdatedAt: now}
+	f.create(nightly)
+	f.places["schedule"] = nightly.ID
+	f.create(&models.Workflow{AppID: f.App.ID, TeamID: f.Team.ID, Issuer: "https://issuer.example.test", Repository: "acme/shop", GitHubID: 42, Path: ".github/workflows/slipway-checkout.yml",
+		Destination: models.DestinationPortal, Cache: models.WorkflowCacheActions, CreatedAt: now, UpdatedAt: now})
+	f.create(&models.Exchange{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Issuer: "https://issuer.example.test", Repository: "evil/shop", GitHubID: 43, RunID: 7, Event: "push",
+		Reason: "The run is of another repository.", CreatedAt: now})
 }
 
 // addImage pushes an image as a build would, and records the build.
@@ -136,9 +167,50 @@ func (f *full) addSecrets() {
 		Credential: catalog.Credential{User: "bot", Token: canary}})
 	f.must(err)
 	f.places["private repository"] = r.ID
+	c, _, err := f.s.Forges.Create(maintainer, forges.NewConnection{Team: "payments", Kind: models.ForgeGitHub, Credential: models.ConnectionToken,
+		Settings: map[string]string{forges.FieldToken: canary}})
+	f.must(err)
+	f.places["connection"] = c.ID
+	f.addDelivery(c.ID)
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID
+}
+
+// addDelivery makes a webhook that arrived, and a build of a fork's pull request that waits for approval.
+func (f *full) addDelivery(connection string) {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	var body bytes.Buffer
+	w := gzip.NewWriter(&body)
+	_, err := w.Write([]byte(`{"zen":"` + hostile + `"}`))
+	f.must(errors.Join(err, w.Close()))
+	waiting := &models.Build{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Number: 3, State: models.BuildWaiting, Ref: "refs/pull/7/head", RefKind: models.RefPullRequest, Untrusted: true,
+		Commit: f.Build.Commit, Dockerfile: "Dockerfile", Context: ".", TimeoutSeconds: 60, QueuedAt: now, CreatedAt: now, Trigger: models.TriggerPullRequest,
+		PullRequest: models.PullRequest{Number: 7, Title: hostile, URL: "javascript:alert(1)//", Source: hostile, Fork: true}, CreatedByName: hostile}
+	d := &models.Delivery{ID: models.NewID(), TeamID: f.Team.ID, ConnectionID: connection, ExternalID: "1", Fingerprint: "1", Event: hostile, Headers: map[string]string{hostile: hostile}, Body: body.Bytes(),
+		State: models.DeliveryHandled, Summary: hostile, CreatedAt: now, HandledAt: &now}
+	f.create(waiting, &models.LogStream{ID: waiting.ID, Kind: "build"}, d,
+		&models.DeliveryOutcome{DeliveryID: d.ID, Seq: 1, Kind: models.OutcomeWaiting, RepositoryID: f.Repository.ID, Repository: hostile, AppID: f.App.ID, App: hostile, BuildID: waiting.ID, Message: hostile})
+	f.must(f.db.Model(f.App).Update("build_count", 3).Error)
+	f.places["delivery"], f.places["waiting build"] = d.ID, waiting.ID
+}
+
+// addBuilding makes a build secret, an engine and the Dockerfile of a build.
+func (f *full) addBuilding() {
+	f.t.Helper()
+	_, err := f.s.Builds.SetSecret(modelstest.As(f.t, f.db, f.Developer), f.App.ID, "npm", builds.SecretInput{Value: canary})
+	f.must(err)
+	c := buildtest.NewCertificates(f.t)
+	for name, pem := range map[string][]byte{"ca": c.CA, "cert": c.ClientCert, "key": c.ClientKey} {
+		f.places[name] = strings.ReplaceAll(string(pem), "\n", `\n`)
+		f.places[name+" form"] = url.QueryEscape(string(pem))
+	}
+	e, err := f.s.Engines.Create(modelstest.As(f.t, f.db, f.Admin), engines.EngineInput{Name: "fast", Address: "tcp://fast.test:1234",
+		CA: string(c.CA) + canary, Cert: string(c.ClientCert), Key: string(c.ClientKey) + canary, Enabled: true})
+	f.must(err)
+	f.places["engine"] = e.ID
+	f.create(&models.BuildDockerfile{BuildID: f.Build.ID, Path: "Dockerfile", Text: "FROM scratch\n", Findings: []models.Finding{{Line: 1, Rule: "Rule", Message: "Think."}}})
 }
 
 // addPeople makes an invited person, a session, and tokens.
@@ -159,7 +231,7 @@ func (f *full) addPeople() {
 	f.places["maintainer"] = f.Maintainer.ID
 }
 
-func (f *full) must(err error) {
+func (f *fixture) must(err error) {
 	f.t.Helper()
 	if err != nil {
 		f.t.Fatal(err)

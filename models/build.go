@@ -11,6 +11,7 @@ type BuildState string
 
 // The states of a build.
 const (
+	BuildWaiting   BuildState = "waiting" // for somebody to approve its commit
 	BuildQueued    BuildState = "queued"
 	BuildRunning   BuildState = "running"
 	BuildSucceeded BuildState = "succeeded"
@@ -19,6 +20,7 @@ const (
 )
 
 var buildMoves = map[BuildState][]BuildState{
+	BuildWaiting: {BuildQueued, BuildCanceled},
 	BuildQueued:  {BuildRunning, BuildCanceled, BuildFailed},
 	BuildRunning: {BuildSucceeded, BuildFailed, BuildCanceled, BuildQueued}, // back to the queue when its worker died
 }
@@ -28,6 +30,9 @@ func (s BuildState) Ended() bool { return len(buildMoves[s]) == 0 }
 
 // CanBecome tells whether a build may move from s to next.
 func (s BuildState) CanBecome(next BuildState) bool { return slices.Contains(buildMoves[s], next) }
+
+// RefPullRequest is the kind of a build's ref that names a pull request, such as refs/pull/7/head.
+const RefPullRequest = "pull_request"
 
 // BuildTrigger says what asked for a build.
 type BuildTrigger string
@@ -70,22 +75,34 @@ type Build struct {
 	Number            int64
 	State             BuildState
 	Ref               string // as asked: a branch, a tag or a commit
-	RefKind           string // branch, tag or commit
+	RefKind           string // branch, tag, commit or pull_request
 	Commit            string
 	CommitSubject     string
 	CommitAuthor      string
 	NoCache           bool
-	Dockerfile        string // the app's settings, frozen when the build was queued
+	Builder           BuilderKind `gorm:"default:buildkit"` // this and what follows: the app's settings, frozen when the build was queued
+	Dockerfile        string
 	Context           string
 	TimeoutSeconds    int
+	Settings          BuildSettings `gorm:"serializer:json"` // the same
+	Engine            string        // where it runs or ran: a build engine's id, or the address of one of the configuration
+	EngineName        string        // for people
 	RetryOf           *string
 	Trigger           BuildTrigger
+	DeliveryID        string      // the webhook that asked for it
+	PullRequest       PullRequest `gorm:"embedded;embeddedPrefix:pull_request_"`
+	Untrusted         bool        // code of strangers: it gets no secret and moves no tag but its own
+	ApprovedBy        string      // user id of who let the commit of a stranger be built
+	ApprovedByName    string
+	ApprovedAt        *time.Time
 	CreatedBy         string // user id, empty for tokens of a team
 	CreatedByName     string
 	QueuedAt          time.Time
+	FrontAt           *time.Time // when an admin moved it to the front of the queue
 	StartedAt         *time.Time
 	FinishedAt        *time.Time
 	CancelRequestedAt *time.Time
+	CanceledBy        string // the name of the person who asked for it
 	Lease             `gorm:"embedded"`
 	ImageRepository   string // such as localhost:8080/payments/checkout-api
 	ImageDigest       string
@@ -94,8 +111,9 @@ type Build struct {
 	Error             *BuildError `gorm:"serializer:json"`
 	Warnings          []string    `gorm:"serializer:json"`
 	CreatedAt         time.Time
-	App               *App        `gorm:"foreignKey:AppID"`
-	Steps             []BuildStep `gorm:"foreignKey:BuildID"`
+	App               *App         `gorm:"foreignKey:AppID"`
+	Steps             []BuildStep  `gorm:"foreignKey:BuildID"`
+	WorkflowRun       *WorkflowRun `gorm:"foreignKey:BuildID"` // where GitHub Actions carries it
 }
 
 // Move changes the state, or says why it can't.
@@ -138,4 +156,5 @@ type BuildStep struct {
 	FinishedAt *time.Time
 	DurationMS int64 // the sum of its intervals
 	Error      string
+	Inputs     []string `gorm:"serializer:json"` // the ids of the steps that this one waits for
 }

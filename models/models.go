@@ -15,12 +15,14 @@ func All() []any {
 		&User{}, &Team{}, &Member{},
 		&Session{}, &Token{}, &Setting{}, &SigningKey{},
 		&Account{}, &Invite{}, &Authorization{},
-		&Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
-		&Build{}, &BuildStep{},
+		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
+		&Build{}, &BuildStep{}, &BuildDockerfile{}, &BuildSecret{}, &BuildEngine{}, &Schedule{}, &ForgeReport{},
+		&Delivery{}, &DeliveryOutcome{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
+		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
 	}
 }

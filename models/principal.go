@@ -33,6 +33,11 @@ const (
 	PrincipalSession PrincipalKind = "session" // a person in a browser
 	PrincipalToken   PrincipalKind = "token"   // a personal, team or bootstrap token
 	PrincipalSystem  PrincipalKind = "system"  // Slipway itself, in a worker
+
+	// PrincipalWorkload is a run of a CI system that exchanged its own token.
+	// It belongs to no team: it may push and pull one repository of images and
+	// say what it made.
+	PrincipalWorkload PrincipalKind = "workload"
 )
 
 // Scope limits what a token may do, over and above the roles of whom it stands for.
@@ -57,6 +62,8 @@ type Principal struct {
 	Admin  bool
 	Teams  map[string]Role // by team id
 	Scopes []Scope         // nil: all
+
+	Repository string // of a workload: the one repository of images that it may push to, such as payments/checkout
 }
 
 // System is the principal of background work. It may do everything.

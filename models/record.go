@@ -62,12 +62,3 @@ type IdempotencyKey struct {
 	Body      []byte
 	CreatedAt time.Time
 }
-
-// Worker is a process that takes jobs, and when it last said so.
-type Worker struct {
-	ID        string `gorm:"primaryKey"`
-	Host      string
-	Version   string
-	StartedAt time.Time
-	SeenAt    time.Time
-}

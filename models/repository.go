@@ -35,6 +35,8 @@ type Repository struct {
 	CredentialSecret    []byte // encrypted token or private key
 	CredentialPublic    string // the deploy key's public half
 	HostKey             string // the ssh host key pinned at first contact
+	ConnectionID        *string
+	ExternalID          string // the repository's id at its connection's forge; empty: not known yet
 	State               RepositoryState
 	Error               string // why the last fetch failed, for people
 	FetchedAt           *time.Time
@@ -42,6 +44,7 @@ type Repository struct {
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 	Team                *Team                `gorm:"foreignKey:TeamID"`
+	Connection          *Connection          `gorm:"foreignKey:ConnectionID"`
 	Refs                []Ref                `gorm:"foreignKey:RepositoryID"`
 	DetectedDockerfiles []DetectedDockerfile `gorm:"foreignKey:RepositoryID"`
 }
@@ -104,9 +107,12 @@ type App struct {
 	Port            int // what the container listens on; 0: the image's EXPOSE, or 8080
 	Health          HealthKind
 	HealthPath      string
-	BuildTimeout    int   // seconds
-	BuildCount      int64 // the number of the last build
-	DeploymentCount int64 // the number of the last deployment
+	BuildTimeout    int           // seconds
+	WorkerLabels    Labels        // only workers that have all of them build it
+	BuildSettings   BuildSettings `gorm:"serializer:json"`
+	BuildCount      int64         // the number of the last build
+	DeploymentCount int64         // the number of the last deployment
+	Triggers        `gorm:"embedded;embeddedPrefix:trigger_"`
 	CreatedBy       string
 	CreatedAt       time.Time
 	UpdatedAt       time.Time

@@ -4,10 +4,11 @@ import "time"
 
 // Team owns repositories and environments.
 type Team struct {
-	ID        string `gorm:"primaryKey"`
-	Slug      string // in URLs and image names: a DNS label
-	Name      string
-	CreatedAt time.Time
+	ID         string `gorm:"primaryKey"`
+	Slug       string // in URLs and image names: a DNS label
+	Name       string
+	BuildLimit int // builds at once; 0: as the settings say for every team
+	CreatedAt  time.Time
 }
 
 // Member is a user's role in a team.

@@ -7,6 +7,8 @@ import (
 	"slipway.dev/views/account"
 	"slipway.dev/views/admin"
 	"slipway.dev/views/components"
+	"slipway.dev/views/connections"
+	"slipway.dev/views/deliveries"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/signin"
 	"slipway.dev/views/teams"
@@ -50,6 +52,41 @@ func peopleSamples() []sample {
 	}, insideSamples()...)
 }
 
+var (
+	connection = models.Connection{ID: "c1", TeamID: "t1", Kind: models.ForgeGitHub, Name: "github.com", BaseURL: "https://github.com", Credential: models.ConnectionApp, Settings: map[string]string{"app_id": "123456"}, CreatedAt: now.AddDate(0, 0, -9)}
+	forge      = connections.Kind{
+		Name: models.ForgeGitHub, Title: "GitHub", Help: "github.com, or GitHub Enterprise at an address of its own", BaseURL: "https://github.com",
+		Steps: []string{"Open the repository's Settings → Webhooks → Add webhook.", "Paste the address as Payload URL and the secret as Secret, and choose the content type application/json."},
+		Credentials: []connections.Credential{
+			{Kind: models.ConnectionNone, Title: "None", Help: "Slipway receives webhooks and sends nothing back"},
+			{Kind: models.ConnectionToken, Title: "Token", Help: "an access token", Fields: []connections.Field{{Name: "token", Label: "Access token", Help: "Fine-grained.", Secret: true}}},
+			{Kind: models.ConnectionApp, Title: "GitHub App", Help: "an app of your organization", Fields: []connections.Field{{Name: "app_id", Label: "App ID"}, {Name: "private_key", Label: "Private key", Help: "Whole.", Secret: true, Long: true}}},
+		},
+	}
+	noToken = components.Form{Values: map[string][]string{"credential": {"token"}}, Err: models.InvalidField("token", "Access token is needed.").(*models.Error)}
+)
+
+var (
+	filters  = []components.FilterLink{{Label: "All", Href: "/", Current: true}, {Label: "Handled", Href: "/?state=handled"}, {Label: "Ignored", Href: "/?state=ignored"}, {Label: "Failed", Href: "/?state=failed"}}
+	webhooks = []models.Delivery{
+		{ID: "d1", Event: "push", State: models.DeliveryHandled, Summary: "push to main by mira in acme/checkout", Size: 7213, SHA256: "8d41c0be77f2a9118d41c0be77f2a9118d41c0be77f2a9118d41c0be77f2a911", CreatedAt: now.Add(-time.Minute), Connection: &connection,
+			Headers: map[string]string{"X-GitHub-Event": "push", "X-GitHub-Delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "User-Agent": "GitHub-Hookshot/044aadd"},
+			Outcomes: []models.DeliveryOutcome{
+				{Seq: 1, Kind: models.OutcomeQueued, AppID: "a1", App: "checkout-api", RepositoryID: "r1", Repository: "checkout", BuildID: "b1", Message: "queued build #144"},
+				{Seq: 2, Kind: models.OutcomeIgnored, AppID: "a2", App: "checkout-web", RepositoryID: "r1", Repository: "checkout", Message: "ignored: no file of the app's paths changed"},
+				{Seq: 3, Kind: models.OutcomeWaiting, AppID: "a3", App: "checkout-docs", RepositoryID: "r1", Repository: "checkout", BuildID: "b2", Message: "build #7 waits for approval: from a fork"},
+			}},
+		{ID: "d2", Event: "star", State: models.DeliveryIgnored, Message: "Slipway does nothing with events of this kind.", CreatedAt: now.Add(-time.Hour), Connection: &connection},
+		{ID: "d3", Event: "push", State: models.DeliveryFailed, Message: "The payload is a form. Choose the content type application/json at the forge.", CreatedAt: now.Add(-26 * time.Hour), Connection: &connection, RedeliveryOf: "d0", RedeliveredBy: "Jonas Weiß"},
+	}
+)
+
+func deliveryPage(d models.Delivery) layout.Page {
+	p := testPage(deliveries.Title(d))
+	p.State, p.Meta, p.Crumbs = string(d.State), deliveries.Meta(d), deliveries.Crumbs(*payments)
+	return p
+}
+
 func insideSamples() []sample {
 	sessions := []models.Session{
 		{ID: "s1", UserAgent: linux, IP: "198.51.100.7", CreatedAt: now.Add(-2 * time.Hour), LastSeenAt: now.Add(-time.Minute)},
@@ -91,6 +128,19 @@ func insideSamples() []sample {
 		{"team", teams.Members(header.Frame(testPage(""), "members"), teams.MembersView{Header: header, Members: members, Me: "u1", Query: "a", Found: []models.User{{ID: "u9", Name: "Aiko Tan", Email: "aiko@acme.example", Issuer: corp}}, Curl: curl})},
 		{"team-viewer", teams.Members(teams.Header{Team: *payments}.Frame(testPage(""), "members"), teams.MembersView{Header: teams.Header{Team: *payments}, Members: members})},
 		{"team-tokens", teams.Tokens(header.Frame(testPage(""), "tokens"), teams.TokensView{Header: header, Tokens: teamTokens})},
+		{"team-connections", connections.List(header.Frame(testPage(""), "connections"), connections.ListView{Header: header, Connections: []models.Connection{connection, {ID: "c2", Kind: models.ForgeGeneric, Name: "deploy script", Credential: models.ConnectionNone, CreatedAt: now}}, Kinds: []connections.Kind{forge}, Curl: curl})},
+		{"team-connections-empty", connections.List(header.Frame(testPage(""), "connections"), connections.ListView{Header: header, Curl: curl})},
+		{"connection-kinds", connections.New(testPage("New connection"), connections.NewView{Header: header, Kinds: []connections.Kind{forge, {Name: models.ForgeGitea, Title: "Gitea or Forgejo", Help: "a Gitea, a Forgejo, Codeberg"}}})},
+		{"connection-new", connections.New(testPage("Connect GitHub"), connections.NewView{Header: header, Kind: &forge, Form: noToken, Curl: curl})},
+		{"connection", connections.Page(testPage("github.com"), connections.PageView{Team: *payments, Connection: connection, Kind: forge, HookURL: "https://slipway.acme.example/hooks/c1", Repositories: []models.Repository{*shop}, Curl: curl, SecretCurl: curl})},
+		{"connection-checked", connections.Page(testPage("github.com"), connections.PageView{Team: *payments, Connection: connection, Kind: forge, HookURL: "https://slipway.acme.example/hooks/c1", Curl: curl, SecretCurl: curl, CheckCurl: curl,
+			Trouble:  "GitHub does not let the credential write commit statuses. Give the token access to the repository, with “Commit statuses: Read and write”.",
+			Findings: []connections.Finding{{Name: "Credential", Verdict: "pass", Text: "GitHub accepts it."}, {Name: "Commit statuses", Verdict: "fail", Text: "Give the token “Commit statuses: Read and write” for the repository."}, {Name: "Pull requests", Verdict: "unknown", Text: "No repository uses the connection yet, so there is nothing to try it on."}}})},
+		{"connection-made", connections.Page(testPage("github.com"), connections.PageView{Team: *payments, Connection: connection, Kind: forge, HookURL: "https://slipway.acme.example/hooks/c1", Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Curl: curl, SecretCurl: curl})},
+		{"team-deliveries", deliveries.List(header.Frame(testPage(""), "deliveries"), deliveries.ListView{Header: header, Deliveries: webhooks, Filters: filters, Of: "one repository", All: "/teams/payments/deliveries", Next: "/teams/payments/deliveries?cursor=x", Curl: curl})},
+		{"team-deliveries-empty", deliveries.List(header.Frame(testPage(""), "deliveries"), deliveries.ListView{Header: header, Filters: filters, Curl: curl})},
+		{"delivery", deliveries.Page(deliveryPage(webhooks[0]), deliveries.PageView{Delivery: webhooks[0], Payload: "{\n  \"ref\": \"refs/heads/main\",\n  \"after\": \"9f3c2ab41be0d4c07e511aa0b81d9aa5d20c9e03\"\n}", Cut: true, CanRedeliver: true, Curl: curl})},
+		{"delivery-failed", deliveries.Page(deliveryPage(webhooks[2]), deliveries.PageView{Delivery: webhooks[2], Payload: "payload=%7B%7D", CanRedeliver: true, Curl: curl})},
 		{"team-audit", teams.Audit(header.Frame(testPage(""), "audit"), teams.AuditView{Header: header, Entries: entries})},
 		{"team-settings", teams.Settings(header.Frame(testPage(""), "settings"), teams.SettingsView{Header: header, Curl: curl})},
 		{"admin-users", admin.Users(adminPage("users"), admin.UsersView{Users: []models.User{mira, jonas, ana}, CanInvite: true, Next: "/admin/users?cursor=x", Curl: curl})},

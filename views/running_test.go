@@ -84,6 +84,9 @@ func runningSamples() []sample {
 		deploymentSample("deployment-failed", failed, func(v *deployments.PageView) { v.Earlier = &serving }),
 		deploymentSample("deployment-waiting", waiting, func(v *deployments.PageView) { v.Reason = "Deployment #30 is under way in the same place." }),
 		{"targets", admin.Targets(testPage("Admin"), admin.TargetsView{Targets: []admin.TargetRow{{Target: *stage.Target, State: "reachable", Message: "Docker Engine 28.5 on linux/amd64"}, {Target: models.Target{ID: "y", Name: "lab", Kind: "docker", AllTeams: true}, State: "unreachable", Message: "The Docker Engine at tcp://lab:2375 does not answer."}}})},
+		{"queue", admin.Queue(testPage("Admin"), queueView(now))},
+		{"queue-empty", admin.Queue(testPage("Admin"), admin.QueueView{})},
+		{"worker", admin.Worker(testPage("builder-1"), admin.WorkerView{Worker: queueView(now).Workers[0]})},
 		{"target", admin.Target(testPage("local"), admin.TargetView{Target: *stage.Target, KindTitle: "Docker Engine", KindHelp: "Containers.", Teams: []models.Team{*payments}, State: "reachable", Message: "Docker Engine 28.5", Fields: []admin.TargetField{{Name: "host", Label: "Engine address", Help: "Where the engine listens.", Example: "unix:///var/run/docker.sock"}}})},
 	}
 }

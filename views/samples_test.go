@@ -1,6 +1,7 @@
 package views_test
 
 import (
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -66,7 +67,7 @@ func aBuild(number int64, state models.BuildState, subject, ref, who string, age
 		CommitSubject: subject, CreatedByName: who, QueuedAt: now.Add(-age), App: &checkout,
 	}
 	at := now.Add(-age)
-	if state != models.BuildQueued {
+	if state != models.BuildQueued && state != models.BuildWaiting {
 		began := at
 		b.StartedAt = &began
 	}
@@ -88,7 +89,7 @@ func aBuild(number int64, state models.BuildState, subject, ref, who string, age
 	}
 	if state == models.BuildRunning {
 		for _, name := range names[len(seconds):] {
-			b.Steps = append(b.Steps, models.BuildStep{ID: name, Name: name, State: models.StepPending})
+			b.Steps = append(b.Steps, models.BuildStep{ID: name, Seq: len(b.Steps), Name: name, State: models.StepPending})
 		}
 	}
 	if state.Ended() {
@@ -108,6 +109,8 @@ func sampleBuilds() []models.Build {
 		Output: []string{"go: downloading github.com/labstack/echo/v4 v4.16.0", "\x1b[31m# acme/checkout/cart\x1b[0m", "cart/totals.go:41:9: undefined: money.Round", "cart/totals.go:58:2: too many return values", "\thave (money.Amount, error)", "\twant (money.Amount)"},
 	}
 	canceled := aBuild(138, models.BuildCanceled, "WIP: try a distroless base", "exp/distroless", "Ana Lima", 30*time.Hour, 2, .1, .1, .1, 13)
+	pushed := aBuild(145, models.BuildQueued, "Say who pushed", "main", "mira", 10*time.Second)
+	pushed.Trigger = models.TriggerPush
 	return []models.Build{
 		aBuild(143, models.BuildRunning, "Retry idempotency keys on 409", "main", "Mira Kovač", 54*time.Second, 2, .1, .1, .1, 6.8, 45),
 		good,
@@ -116,6 +119,7 @@ func sampleBuilds() []models.Build {
 		aBuild(139, models.BuildSucceeded, "Fix rounding on multi-currency refunds", "main", "Jonas Weiß", 26*time.Hour, 2, .1, .1, .1, 9, 80, 1, 15),
 		canceled,
 		aBuild(137, models.BuildQueued, "Queue me", "main", "Ana Lima", 20*time.Second),
+		pushed, ofAFork(),
 	}
 }
 
@@ -162,16 +166,108 @@ func logLines() []components.Line {
 	})
 }
 
-func buildSample(name string, b models.Build, reason string) sample {
+// parallel gives the build two stages that ran side by side, cached steps, and lines.
+func parallel(b models.Build) models.Build {
+	begin := *b.StartedAt
+	at := func(s float64) *time.Time { t := begin.Add(time.Duration(s * float64(time.Second))); return &t }
+	b.Steps = nil
+	add := func(id, name string, line int, from, to float64, state models.StepState, inputs ...string) {
+		b.Steps = append(b.Steps, models.BuildStep{
+			ID: id, Seq: len(b.Steps), Name: name, Line: line, State: state, Cached: state == models.StepCached,
+			StartedAt: at(from), FinishedAt: at(to), DurationMS: int64((to - from) * 1000), Inputs: inputs,
+		})
+	}
+	add("checkout", "Check out main at 9f3c2ab41be0", 0, 0, 1.8, models.StepSucceeded)
+	add("s1", "[builder 1/6] FROM docker.io/library/golang:1.26", 1, 1.9, 2, models.StepCached)
+	add("s2", "[builder 2/6] WORKDIR /src", 2, 2, 2, models.StepCached, "s1")
+	add("s3", "[builder 3/6] COPY go.mod go.sum ./", 3, 2, 2, models.StepCached, "s2")
+	add("s4", "[builder 4/6] RUN go mod download", 4, 2, 2, models.StepCached, "s3")
+	add("s5", "[builder 5/6] COPY . .", 5, 2, 2.4, models.StepSucceeded, "s4")
+	add("s6", "[builder 6/6] RUN CGO_ENABLED=0 go build -trimpath -o /out/api ./cmd/api", 6, 2.4, 24.1, models.StepSucceeded, "s5")
+	add("t1", "[assets 2/3] COPY web/package.json web/package-lock.json ./", 9, 2, 2.3, models.StepSucceeded)
+	add("t2", "[assets 3/3] RUN npm ci && npm run build", 10, 2.3, 16.9, models.StepSucceeded, "t1")
+	add("s7", "[stage-2 2/3] COPY --from=builder /out/api /api", 14, 24.1, 24.5, models.StepSucceeded, "s6")
+	add("s8", "[stage-2 3/3] COPY --from=assets /dist /www", 15, 24.5, 24.7, models.StepSucceeded, "t2", "s7")
+	add("push", "Push the image", 0, 24.8, 29.6, models.StepSucceeded)
+	end := begin.Add(29700 * time.Millisecond)
+	b.FinishedAt = &end
+	return b
+}
+
+// compared is what changed since the build before.
+func compared(b, since models.Build) *models.BuildChanges {
+	return &models.BuildChanges{
+		Since: &since, Duration: models.Difference{Now: 29700, Before: 18200}, Size: models.Difference{Now: 48_213_004, Before: 47_100_000},
+		Commits: []models.ChangeCommit{
+			{ID: b.Commit, Subject: "Add SEPA mandate lookup", Author: "Mira Kovač", Time: now.Add(-7 * time.Minute)},
+			{ID: "71be0d4aa1", Subject: "Bump otel to 1.38", Author: "renovate", Time: now.Add(-time.Hour)},
+		},
+		Steps: []models.StepChange{{ID: "s6", Name: b.Steps[6].Name, Difference: models.Difference{Now: 21700, Before: 9300}}, {Name: "[assets 3/3] RUN yarn build", Difference: models.Difference{Before: 900}}},
+		Miss: &models.CacheMiss{StepID: "s5", StepName: "[builder 5/6] COPY . .", Line: 5, Cause: models.MissFiles, Files: []string{"cmd/api/main.go"},
+			Reason: "COPY in line 5 copies what changed since build #141: cmd/api/main.go, internal/sepa/mandate.go and 3 files more."},
+	}
+}
+
+// dockerfileSample is the Dockerfile of a build.
+func dockerfileSample(b models.Build) sample {
+	p := testPage("Dockerfile")
+	p.Nav = "builds"
+	b.Dockerfile = "Dockerfile"
+	b.Error = &models.BuildError{Line: 6, EndLine: 6}
+	return sample{"build-dockerfile", builds.Dockerfile(p, builds.DockerfileView{Build: b, File: models.BuildDockerfile{Path: "Dockerfile", Text: strings.Join([]string{
+		"FROM golang:1.26 AS builder", "WORKDIR /src", "COPY go.mod go.sum ./", "RUN go mod download", "COPY . .",
+		"RUN CGO_ENABLED=0 go build -trimpath -o /out/api ./cmd/api", "", "FROM node:24 AS assets", "COPY web/package.json web/package-lock.json ./",
+		"RUN npm ci && npm run build", "", "FROM scratch", "", "COPY --from=builder /out/api /api", "COPY --from=assets /dist /www", `CMD ["/api"]`,
+	}, "\n"), Findings: []models.Finding{{Line: 8, Rule: "StageNameCasing", Message: "Stage name 'assets' should be lowercase", URL: "https://docs.docker.com/go/dockerfile/rule/stage-name-casing/"}}}})}
+}
+
+// searched is a long log in which somebody looks for something.
+func searched(name string, b models.Build) sample {
+	p := testPage(builds.Subject(b))
+	p.State, p.Nav, p.Meta = string(b.State), "builds", builds.Meta(b)
+	lines := components.Lines(79_997, []string{"compile pkg79997", "compile pkg79998", "compile pkg79999", "\x1b[33mwarning:\x1b[0m package internal/legacy is deprecated", "compile pkg80001"})
+	lines[3].Found = true
+	return sample{name, builds.Page(p, builds.PageView{Build: b, CanBuild: true, Log: components.LogView{
+		ID: "log", Title: "Log", Lines: lines, Raw: "/builds/b/log.txt",
+		Window: components.LogWindow{Page: "/builds/b", Lines: "/builds/b/log/lines", Step: "s6", Name: b.Steps[6].Name, Total: 100_000, Earlier: true, Later: true},
+		Search: &components.LogSearch{Text: "deprecated", Total: 214, Index: 2, Prev: 60_001, Next: 80_500, Hits: []components.LogHit{{Number: 80_000, Lines: lines[2:]}, {Number: 80_500, Lines: components.Lines(80_499, []string{"compile pkg", "package internal/older is deprecated"})}}},
+	}})}
+}
+
+func buildSample(name string, b models.Build, reason models.Wait) sample {
+	var changes *models.BuildChanges
+	if b.State == models.BuildSucceeded {
+		b = parallel(b)
+		changes = compared(b, sampleBuilds()[2])
+	}
 	p := testPage(builds.Subject(b))
 	p.State, p.Nav, p.Meta = string(b.State), "builds", builds.Meta(b)
 	p.Crumbs = []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: "checkout-api", Href: "/apps/a1"}, {Label: "Builds", Href: "/apps/a1/builds"}}
 	return sample{name, builds.Page(p, builds.PageView{
-		Build: b, Reason: reason, CanBuild: true,
+		Build: b, Reason: reason, CanBuild: true, Changes: changes, Told: sampleTold(b),
 		Log:       components.LogView{ID: "log", Title: "Log", Lines: logLines(), Raw: "/builds/b/log.txt", Running: !b.State.Ended(), Waiting: "The log appears as soon as the build starts."},
 		LogCurl:   p.Curl("GET", "/api/v1/builds/b/logs", "").For("Read the log"),
 		BuildCurl: p.Curl("POST", "/api/v1/apps/a1/builds", `{"ref": "main"}`).For("Build"),
 	})}
+}
+
+// ofAFork is a build that waits for somebody to approve it.
+func ofAFork() models.Build {
+	b := aBuild(144, models.BuildWaiting, "Round refunds up", "refs/pull/7/head", "stranger", 3*time.Minute)
+	b.RefKind, b.Trigger, b.Untrusted = models.RefPullRequest, models.TriggerPullRequest, true
+	b.PullRequest = models.PullRequest{Number: 7, Title: "Round refunds up", URL: "https://github.com/acme/checkout/pull/7", Source: "refunds", Fork: true}
+	return b
+}
+
+func sampleTold(b models.Build) *builds.Told {
+	t := &builds.Told{Forge: "GitHub", Word: "success", ForgeReport: models.ForgeReport{Sent: "success"}}
+	switch b.State {
+	case models.BuildFailed:
+		t.Error = "GitHub does not accept the credential: it is wrong, was revoked or has expired. Give another one in the connection's settings."
+	case models.BuildQueued:
+		return nil
+	}
+	return t
 }
 
 func appPage(tab string) layout.Page {
@@ -196,6 +292,41 @@ func images(b models.Build) []models.Image {
 	return []models.Image{
 		{Digest: b.ImageDigest, Size: b.ImageSize, PushedAt: now.Add(-4 * time.Minute), Build: &b, Tags: []models.ImageTag{{Name: "build-142"}, {Name: "main"}}, Running: []models.ImageDeployment{{DeploymentID: "d1", EnvironmentName: "development"}}},
 		{Digest: "sha256:11ba7e9f4403cd11ba7e9f4403cd11ba7e9f4403cd11ba7e9f4403cd11ba7e9f", Size: 51_700_000, PushedAt: now.Add(-49 * time.Hour), PushedByName: "ci", Tags: []models.ImageTag{{Name: "nightly"}}},
+	}
+}
+
+// sampleActions is an app that GitHub Actions builds; its last run was refused, and somebody changed the file.
+func sampleActions() apps.ActionsView {
+	h := header()
+	h.App.Builder = models.BuilderActions
+	run := func(id string, number int64, granted bool, reason string, ago time.Duration) models.Exchange {
+		return models.Exchange{ID: id, Granted: granted, Reason: reason, Repository: "acme/shop", GitHubID: 42, Ref: "refs/heads/main", Event: "push", Actor: "mira", RunID: number, CreatedAt: time.Now().Add(-ago)}
+	}
+	return apps.ActionsView{
+		Header: h, Saved: true, Connected: true, Image: "localhost:8080/payments/checkout-api", File: "name: \"Build checkout-api\"\non:\n  workflow_dispatch:\n",
+		Workflow: models.Workflow{Repository: "acme/shop", GitHubID: 42, Path: ".github/workflows/slipway-checkout-api.yml", Refs: []string{"main", "release/*"}, Destination: models.DestinationECR,
+			Image: "123456789012.dkr.ecr.eu-central-1.amazonaws.com/checkout", Cache: models.WorkflowCacheActions, OnPush: true, PullURL: "https://github.com/acme/shop/pull/7"},
+		Logins: []apps.Login{{Destination: models.DestinationECR, Title: "For Amazon ECR", Fields: []components.Field{{Name: "role", Label: "IAM role", Value: "arn:aws:iam::123456789012:role/slipway", Mono: true, Optional: true}, {Name: "region", Label: "Region", Value: "eu-central-1", Mono: true, Optional: true}}}},
+		Exchanges: []models.Exchange{
+			run("x3", 7341, false, "The run is of refs/heads/feature/prices-with-a-very-long-name-that-does-not-end. Trusted are only: main, release/*.", 5*time.Minute),
+			run("x2", 7340, true, "", time.Hour), run("x1", 7339, true, "", 26*time.Hour),
+		},
+		Compared: &apps.Compared{There: true, Diff: "--- in the repository\n+++ by Slipway\n@@ -1,3 +1,3 @@\n name: \"Build checkout-api\"\n-runs-on: self-hosted\n+runs-on: ubuntu-latest\n"},
+		Curl:     appPage("").Curl("PUT", "/api/v1/apps/a1/workflow", `{"repository": "acme/shop", "on_push": true}`),
+		FileCurl: appPage("").Curl("POST", "/api/v1/apps/a1/workflow/pull-request", "").For("Open the pull request"),
+	}
+}
+
+func sampleSchedules() []apps.Schedule {
+	berlin := time.FixedZone("CET", 3600)
+	first := time.Date(2026, 11, 26, 2, 0, 0, 0, berlin)
+	at := now.Add(-9 * time.Hour)
+	return []apps.Schedule{
+		{Schedule: models.Schedule{ID: "s1", AppID: "a1", Cron: "0 2 * * 1-5", TimeZone: "Europe/Berlin", Enabled: true, OnlyNew: true, NextAt: &first, LastAt: &at, LastOutcome: models.ScheduleQueued, LastBuildID: "b1"},
+			Coming: []time.Time{first, first.AddDate(0, 0, 1), first.AddDate(0, 0, 4)}},
+		{Schedule: models.Schedule{ID: "s2", AppID: "a1", Cron: "0 4 * * SUN", TimeZone: "Europe/Berlin", Ref: "release/2.4", NoCache: true, Enabled: true, NextAt: &first, LastAt: &at, LastOutcome: models.ScheduleFailed,
+			Error: "The repository has no branch, tag or commit release/2.4."}, Coming: []time.Time{first.AddDate(0, 0, 3), first.AddDate(0, 0, 10), first.AddDate(0, 0, 17)}},
+		{Schedule: models.Schedule{ID: "s3", AppID: "a1", Cron: "@hourly", TimeZone: "UTC"}},
 	}
 }
 
@@ -224,7 +355,7 @@ func samples() []sample {
 	buildsPage := testPage("Builds")
 	buildsPage.Nav = "builds"
 	form := components.Form{Values: map[string][]string{"clone_url": {"git.acme.example/checkout"}}, Err: models.InvalidField("clone_url", "This is not a clone URL. It begins with https://, ssh:// or git@.").(*models.Error)}
-	return append(append(append(peopleSamples(), imageSamples()...), runningSamples()...), []sample{
+	return append(append(append(append(peopleSamples(), imageSamples()...), runningSamples()...), buildingSamples()...), []sample{
 		{"home", home.Page(homePage, home.View{
 			Waiting: []home.Wait{{State: "failed", Name: "checkout-api #140", Text: "failed: RUN go build ended with exit code 1.", Href: "/builds/b", Verb: "See why"}},
 			Apps:    items, Builds: list[:6],
@@ -237,13 +368,22 @@ func samples() []sample {
 		{"app-builds", apps.Builds(appPage("builds"), apps.BuildsView{Header: header(), List: builds.ListView{Builds: list, App: &checkout, Filters: filters, Next: "/apps/a1/builds?cursor=x"}})},
 		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Images: images(list[1])})},
 		{"app-deployments", apps.Deployments(appPage("deployments"), apps.DeploymentsView{Header: header(), Deployments: []models.Deployment{*stages()[1].Latest, *stages()[0].Serving, *stages()[2].Serving}})},
+		{"app-schedules", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Schedules: sampleSchedules(), Curl: appPage("").Curl("POST", "/api/v1/apps/a1/schedules", `{"cron": "0 2 * * 1-5"}`)})},
+		{"app-schedules-empty", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Form: components.Form{Values: map[string][]string{"cron": {"* * * * *"}}, Err: models.InvalidField("cron", "Leave at least 5 minutes between two turns, such as */5 * * * *.").(*models.Error)}})},
+		{"schedule", apps.EditSchedule(testPage("Schedule of checkout-api"), apps.ScheduleView{Header: header(), Schedule: sampleSchedules()[0]})},
+		{"app-actions", apps.Actions(appPage("actions"), sampleActions())},
+		{"app-actions-empty", apps.Actions(appPage("actions"), apps.ActionsView{Header: header(), Workflow: models.Workflow{Repository: "acme/shop", Path: ".github/workflows/slipway-checkout-api.yml", Destination: models.DestinationPortal, Cache: models.WorkflowCacheActions, OnPush: true},
+			Logins: sampleActions().Logins, Form: components.Form{Err: models.InvalidField("repository_id", "Enter GitHub's number of the repository.").(*models.Error), Values: map[string][]string{"repository": {"acme/shop"}}}})},
 		{"app-settings", apps.Settings(appPage("settings"), apps.SettingsView{Header: header()})},
 		{"builds", builds.List(buildsPage, builds.ListView{Builds: list, ShowApp: true, Filters: filters, Next: "/builds?cursor=x"})},
 		{"builds-empty", builds.List(buildsPage, builds.ListView{Filters: filters})},
-		buildSample("build-running", list[0], ""),
-		buildSample("build-succeeded", list[1], ""),
-		buildSample("build-failed", list[3], ""),
-		buildSample("build-queued", list[6], "2 builds are ahead of this one; it starts when a worker is free."),
+		buildSample("build-waiting", ofAFork(), models.Wait{{Text: "Pull request #7 comes from a fork, so nothing of it runs before somebody of the team has looked at commit 9f3c2ab41be0 and approved it. The approval is for this commit alone."}}),
+		buildSample("build-running", list[0], nil),
+		buildSample("build-succeeded", list[1], nil),
+		dockerfileSample(parallel(list[1])),
+		searched("build-log-search", parallel(list[1])),
+		buildSample("build-failed", list[3], nil),
+		buildSample("build-queued", list[6], models.Wait{{Text: "1 build goes before this one: "}, {Text: "checkout-api #141", BuildID: "b"}, {Text: "; workers take them in a moment."}}),
 		{"build-new", builds.New(testPage("Build checkout-api"), newView())},
 		{"repositories", repositories.List(testPage("Repositories"), repositories.ListView{Repositories: []models.Repository{*shop, failed}, Apps: map[string]int{"r1": 2}, CanMake: true})},
 		{"repositories-empty", repositories.List(testPage("Repositories"), repositories.ListView{CanMake: true})},

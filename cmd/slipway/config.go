@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/docker/go-units"
 	"go.yaml.in/yaml/v3"
 	"slipway.dev/models"
 	"slipway.dev/services/auth"
@@ -48,9 +49,26 @@ type settings struct {
 	OIDCDomains      []string `name:"oidc-domains" help:"Let only people in from the external issuer whose verified e-mail address is in one of these domains. Set it for issuers that anyone can join."`
 	OIDCIssuers      issuers  `name:"oidc-issuers" secret:"" help:"More external issuers: a list of {id, name, issuer, client_id, client_secret, scopes, domains} in the YAML file, or as JSON."`
 
+	ActionsIssuers []string      `name:"actions-issuers" default:"https://token.actions.githubusercontent.com" help:"Issuers of OpenID Connect tokens of CI runs that may be exchanged for credentials of the registry. For GitHub Enterprise: https://HOST/_services/token."`
+	ActionsPoll    time.Duration `name:"actions-poll" default:"5s" help:"How often a run in GitHub Actions is looked at."`
+
 	DockerHost string `default:"unix:///var/run/docker.sock" help:"The local Docker Engine, for builds and as the first deployment target."`
 
-	Builds          int           `default:"2" help:"Builds that a worker runs at once."`
+	DockerBuilds  bool     `default:"true" negatable:"" help:"Build with the local Docker Engine too."`
+	BuildkitHosts []string `name:"buildkit-hosts" help:"buildkitd daemons to build with, beside those that admins add in the portal: unix:///PATH, or tcp://HOST:PORT with the three certificates below."`
+	BuildkitCA    string   `name:"buildkit-ca" help:"PEM file of the authority that signed the daemons' certificates." type:"path"`
+	BuildkitCert  string   `name:"buildkit-cert" help:"PEM file of the certificate that the daemons know this process by." type:"path"`
+	BuildkitKey   string   `name:"buildkit-key" help:"PEM file of that certificate's key." type:"path"`
+	Frontends     []string `help:"Images that a Dockerfile's # syntax= line may name, such as docker/dockerfile:1. They run on the engines; others are refused, and Docker's own is the one that engines have built in."`
+	SBOMGenerator string   `name:"sbom-generator" help:"Image that makes bills of materials. Default: BuildKit's own choice, docker/buildkit-syft-scanner."`
+
+	Builds          int           `default:"2" help:"Builds that a worker runs at once, until an admin says otherwise."`
+	TeamBuilds      int           `default:"0" help:"Builds that a team runs at once, unless an admin sets a limit of its own; 0: any number."`
+	QueueTimeout    time.Duration `default:"24h" help:"How long a build may wait for a worker before it fails; 0: as long as it takes."`
+	WorkerLabels    []string      `help:"Labels of this worker. An app that asks for labels is built only by workers that have them all."`
+	DiskFloor       size          `default:"1GB" help:"No build begins with less free disk space; 0: they begin anyway."`
+	BuildCacheSize  size          `default:"20GB" help:"The Docker Engine's build cache is pruned to this size; 0: any size."`
+	BuildCacheAge   time.Duration `default:"336h" help:"What nothing used for so long is pruned from the build cache; 0: nothing is too old."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
 
@@ -89,6 +107,19 @@ func (l *issuers) Decode(ctx *kong.DecodeContext) error {
 	return d.Decode((*[]issuer)(l))
 }
 
+// size is a number of bytes, written as 20GB or 512MB.
+type size int64
+
+// UnmarshalText reads the number.
+func (s *size) UnmarshalText(text []byte) error {
+	n, err := units.FromHumanSize(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a size, such as 20GB", text)
+	}
+	*s = size(n)
+	return nil
+}
+
 // resolve fills in what follows from other settings and reports every fault as a sentence.
 func (s *settings) resolve() error {
 	if s.DatabaseURL == "" {
@@ -100,7 +131,7 @@ func (s *settings) resolve() error {
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkNumbers())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
 }
 
 func (s *settings) checkListen() error {
@@ -167,6 +198,40 @@ func (s *settings) checkIssuers() error {
 	return errors.Join(faults...)
 }
 
+func (s *settings) checkEngines() error {
+	var faults []error
+	for _, host := range s.BuildkitHosts {
+		u, err := url.Parse(host)
+		switch {
+		case err == nil && u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
+		case err == nil && u.Scheme == "tcp" && u.Port() != "" && u.Path == "" && u.User == nil:
+			if s.BuildkitCA == "" || s.BuildkitCert == "" || s.BuildkitKey == "" {
+				faults = append(faults, fmt.Errorf("buildkit-hosts: %s needs buildkit-ca, buildkit-cert and buildkit-key: builds travel over mutual TLS only", host))
+			}
+		default:
+			faults = append(faults, fmt.Errorf("buildkit-hosts: %q is neither unix:///PATH nor tcp://HOST:PORT", host))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (s *settings) checkActions() error {
+	var faults []error
+	for _, at := range s.ActionsIssuers {
+		u, err := url.Parse(at)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.User != nil {
+			faults = append(faults, fmt.Errorf("actions-issuers: %q is not the URL of an issuer, such as https://token.actions.githubusercontent.com", at))
+		}
+	}
+	if len(s.ActionsIssuers) == 0 {
+		faults = append(faults, errors.New("actions-issuers: name at least one, such as https://token.actions.githubusercontent.com"))
+	}
+	if s.ActionsPoll < 50*time.Millisecond || s.ActionsPoll > 10*time.Minute {
+		faults = append(faults, fmt.Errorf("actions-poll: %s is not between 50ms and 10m", s.ActionsPoll))
+	}
+	return errors.Join(faults...)
+}
+
 func (s *settings) checkNumbers() error {
 	var faults []error
 	for name, n := range map[string]int{"builds": s.Builds, "deployments": s.Deployments} {
@@ -174,10 +239,28 @@ func (s *settings) checkNumbers() error {
 			faults = append(faults, fmt.Errorf("%s: %d is not between 1 and 64", name, n))
 		}
 	}
+	if s.TeamBuilds < 0 {
+		faults = append(faults, fmt.Errorf("team-builds: %d is less than 0", s.TeamBuilds))
+	}
+	for name, d := range map[string]time.Duration{"queue-timeout": s.QueueTimeout, "build-cache-age": s.BuildCacheAge} {
+		if d < 0 || d > 0 && d < time.Minute {
+			faults = append(faults, fmt.Errorf("%s: %s is neither 0 nor at least 1m", name, d))
+		}
+	}
 	if s.WorkerDeadAfter < time.Second || s.WorkerDeadAfter > time.Hour {
 		faults = append(faults, fmt.Errorf("worker-dead-after: %s is not between 1s and 1h", s.WorkerDeadAfter))
 	}
 	return errors.Join(faults...)
+}
+
+// checkLabels puts the worker's labels in order.
+func (s *settings) checkLabels() error {
+	labels, err := models.NewLabels("worker-labels", s.WorkerLabels)
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		return fmt.Errorf("worker-labels: %s", e.Fields["worker-labels"])
+	}
+	s.WorkerLabels = labels
+	return nil
 }
 
 // logger returns the program's own log as configured.

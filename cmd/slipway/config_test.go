@@ -71,6 +71,8 @@ func TestFaultsNameTheFieldAndWhatWouldBeRight(t *testing.T) {
 		{"--no-idp", "idp: without the embedded provider nobody could sign in"},
 		{"--oidc-issuer=nonsense", "oidc-issuer: \"nonsense\""},
 		{"--oidc-issuer=https://a.test", "oidc-client-id: it is missing"},
+		{"--buildkit-hosts=buildkit:1234", "buildkit-hosts: \"buildkit:1234\" is neither unix:///PATH nor tcp://HOST:PORT"},
+		{"--buildkit-hosts=unix:///run/buildkitd.sock,tcp://buildkit:1234", "buildkit-hosts: tcp://buildkit:1234 needs buildkit-ca, buildkit-cert and buildkit-key"},
 		{"--builds=0", "builds: 0 is not between"},
 		{"--worker-dead-after=1ms", "worker-dead-after: 1ms"},
 		{"--log-level=loud", "--log-level must be one of"},
@@ -114,7 +116,7 @@ func TestHelpNamesEverySettingOnce(t *testing.T) {
 		defer func() { _ = recover() }()
 		_, _ = parser.Parse([]string{"serve", "--help"})
 	}()
-	for _, name := range []string{"LISTEN", "EXTERNAL_URL", "DATA", "DATABASE_URL", "APPS_DOMAIN", "BOOTSTRAP_TOKEN_FILE", "OUTBOUND_ALLOW", "DOCKER_HOST", "OIDC_ISSUER"} {
+	for _, name := range []string{"LISTEN", "EXTERNAL_URL", "DATA", "DATABASE_URL", "APPS_DOMAIN", "BOOTSTRAP_TOKEN_FILE", "OUTBOUND_ALLOW", "DOCKER_HOST", "BUILDKIT_HOSTS", "OIDC_ISSUER"} {
 		if n := strings.Count(out.String(), "$SLIPWAY_"+name+")"); n != 1 {
 			t.Errorf("SLIPWAY_%s is named %d times", name, n)
 		}

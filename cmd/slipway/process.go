@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/docker/docker/client"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -24,8 +23,11 @@ import (
 	"slipway.dev/services/builds/buildkit"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
@@ -34,7 +36,10 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 )
 
 const (
@@ -57,15 +62,23 @@ type process struct {
 	git    *git.Service
 	logs   *logs.Service
 
-	accounts *idp.Provider // nil where the embedded provider is off
-	auth     *auth.Service
-	catalog  *catalog.Service
-	registry *registry.Service
-	images   *images.Service
-	builds   *builds.Service
-	deploy   *deploy.Service
-	proxy    *proxy.Service // nil in a process that only works
-	keys     *idempotency.Service
+	accounts  *idp.Provider // nil where the embedded provider is off
+	auth      *auth.Service
+	catalog   *catalog.Service
+	registry  *registry.Service
+	images    *images.Service
+	engines   *engines.Service
+	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
+	builds    *builds.Service
+	deploy    *deploy.Service
+	workloads *workload.Service
+	workflows *workflows.Service
+	forges    *forges.Service
+	hooks     *hooks.Service
+	proxy     *proxy.Service // nil in a process that only works
+	keys      *idempotency.Service
+
+	schedules *schedules.Service
 
 	working    bool // takes jobs
 	cancel     context.CancelFunc
@@ -96,7 +109,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 	if p.box, err = secrets.Load(s.KeyFile); err != nil {
 		return err
 	}
-	p.queue, err = jobs.New(p.db, jobs.Config{Builds: s.Builds, Deployments: s.Deployments, Others: 8, Version: version, DeadAfter: s.WorkerDeadAfter})
+	p.queue, err = jobs.New(p.db, jobs.Config{Builds: s.Builds, Deployments: s.Deployments, Others: 8, Version: version, Labels: s.WorkerLabels, DeadAfter: s.WorkerDeadAfter})
 	if err != nil {
 		return err
 	}
@@ -121,6 +134,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 
 func (p *process) openServices() error {
 	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
 	p.openAuth()
 	p.registry = &registry.Service{
 		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
@@ -129,6 +143,7 @@ func (p *process) openServices() error {
 		},
 		Reload: p.auth.Reload,
 	}
+	p.openWorkloads()
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
@@ -149,17 +164,25 @@ func (p *process) openAuth() {
 }
 
 func (p *process) openBuilds() error {
-	engine, err := client.NewClientWithOpts(client.WithHost(p.settings.DockerHost), client.WithAPIVersionNegotiation())
-	if err != nil {
-		return fmt.Errorf("docker-host: %w", err)
+	if err := p.openEngines(); err != nil {
+		return err
 	}
-	p.closers = append(p.closers, engine.Close)
 	p.builds = &builds.Service{
-		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Registry: p.registry, Remote: p.catalog.Remote,
-		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: &buildkit.Builder{Docker: engine}},
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Remote: p.catalog.Remote,
+		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
+		Changed:   p.forges.BuildChanged,
+
+		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
+		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
 	}
+	if p.storage != nil {
+		p.builds.Engine = p.storage
+	}
+	p.openWorkflows()
+	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
+	p.hooks = &hooks.Service{DB: p.db, Jobs: p.queue, Forges: p.forges, Builds: p.builds, Git: p.git, Remote: p.catalog.Remote, Refresh: p.catalog.Refresh, Runs: p.workflows.Webhook, Elsewhere: p.workflows.Elsewhere}
 	return nil
 }
 
@@ -181,15 +204,20 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.schedules.Register(p.queue)
+	p.forges.Register(p.queue)
+	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
+	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
 		p.queue.Every(time.Hour, "replacing old signing keys", p.accounts.RotateOld)
@@ -200,7 +228,8 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Images: p.images, Deploy: p.deploy,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}
 }

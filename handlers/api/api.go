@@ -14,10 +14,16 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
+	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/schedules"
+	"slipway.dev/services/workflows"
+	"slipway.dev/services/workload"
 )
 
 // Prefix is the path under which all calls are.
@@ -33,8 +39,14 @@ type Services struct {
 	Catalog     *catalog.Service
 	Registry    *registry.Service
 	Builds      *builds.Service
+	Engines     *engines.Service
 	Images      *images.Service
 	Deploy      *deploy.Service
+	Forges      *forges.Service
+	Hooks       *hooks.Service
+	Workloads   *workload.Service
+	Workflows   *workflows.Service
+	Schedules   *schedules.Service
 }
 
 // API is the calls and their description.
@@ -54,9 +66,16 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.me()
 	a.teams()
 	a.repositories()
+	a.connections()
+	a.deliveries()
 	a.apps()
 	a.builds()
+	a.queue()
+	a.schedules()
+	a.workflows()
 	a.images()
+	a.buildSecrets()
+	a.engines()
 	a.targets()
 	a.environments()
 	a.deployments()
@@ -109,7 +128,7 @@ func oneForm(ctx huma.Context, _ string, v any) (any, error) {
 	return p, nil
 }
 
-// Access tells who may call the route with echo's path: "token", "admin", or empty where no call declared it.
+// Access tells who may call the route with echo's path: "token", "admin", "run", or empty where no call declared it.
 func (a *API) Access(method, path string) string { return a.calls[method+" "+path].access }
 
 // only applies the middleware to the API's calls. A group's own would turn
@@ -133,7 +152,11 @@ func (a *API) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if models.PrincipalFrom(ctx) == nil {
 			return models.Errorf(models.Unauthorized, "Send a token as Authorization: Bearer TOKEN. You make one under Tokens in the portal.")
 		}
-		if a.Access(c.Request().Method, c.Path()) == accessAdmin {
+		access := a.Access(c.Request().Method, c.Path())
+		if (access == accessRun) != (models.PrincipalFrom(ctx).Kind == models.PrincipalWorkload) {
+			return models.Errorf(models.Denied, "This call is not for a credential of this kind: runs of CI systems say what they made, people and their tokens do the rest.")
+		}
+		if access == accessAdmin {
 			if err := models.AuthorizeAdmin(ctx); err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 const (
 	accessToken = "token" // whoever has a token or a session
 	accessAdmin = "admin" // site admins
+	accessRun   = "run"   // a run of a CI system that exchanged its token, and nobody else
 )
 
 // call is what the API knows about one of its routes besides its description.
@@ -26,6 +27,7 @@ type call struct {
 type option func(*call)
 
 func admin(c *call)      { c.access = accessAdmin }
+func run(c *call)        { c.access = accessRun }
 func repeatable(c *call) { c.repeatable = true }
 
 func status(code int) option { return func(c *call) { c.op.DefaultStatus = code } }
@@ -74,6 +76,9 @@ func register[I, O any](a *API, method, path, id, summary string, h func(context
 	if c.access == accessAdmin {
 		op.Description = strings.TrimSpace(op.Description + "\n\nOnly for site admins.")
 	}
+	if c.access == accessRun {
+		op.Description = strings.TrimSpace(op.Description + "\n\nOnly for a run that exchanged its own token.")
+	}
 	if c.repeatable {
 		op.Parameters = append(op.Parameters, idempotencyHeader)
 	}
@@ -91,12 +96,14 @@ func register[I, O any](a *API, method, path, id, summary string, h func(context
 // of something else, the part that has a noun of its own.
 func nounOf(path, id string) string {
 	noun, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	for _, other := range []string{"builds", "images", "deployments"} {
+	for _, other := range []string{"builds", "schedules", "images", "deployments"} {
 		if strings.HasSuffix(path, "}/"+other) {
 			return other
 		}
 	}
 	switch {
+	case noun == "workflow-runs", strings.Contains(path, "}/workflow"), strings.HasSuffix(path, "}/exchanges"):
+		return "workflows"
 	case noun == "image-repositories":
 		return "images"
 	case id == "plan-deployment":

@@ -15,8 +15,9 @@ import (
 
 // nouns are the groups of the description, in the order of the work.
 var nouns = []struct{ name, title string }{
-	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"apps", "Apps"}, {"builds", "Builds"}, {"images", "Images"},
-	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"tokens", "Tokens"}, {"users", "Users"},
+	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"},
+	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
+	{"queue", "Queue"}, {"workers", "Workers"},
 	{"audit", "Audit"}, {"events", "Events"},
 }
 

@@ -58,11 +58,17 @@ func logAnswer(c *call) {
 	c.op.Responses["200"] = &huma.Response{Description: "The log", Content: map[string]*huma.MediaType{"text/plain": text, "text/event-stream": text}}
 }
 
-func (a *API) buildLogs(ctx context.Context, in *LogsIn) (*huma.StreamResponse, error) {
-	return a.log(ctx, in, source{
+// BuildLogsIn is a call for a build's log.
+type BuildLogsIn struct {
+	LogsIn
+	Step string `query:"step" maxLength:"200" doc:"The id of a step: its lines alone."`
+}
+
+func (a *API) buildLogs(ctx context.Context, in *BuildLogsIn) (*huma.StreamResponse, error) {
+	return a.log(ctx, source{
 		check:  func(ctx context.Context) error { _, err := a.Builds.LogStream(ctx, in.ID); return err },
 		follow: func(st *sse.Stream, after string) error { return a.followBuild(st, in, after) },
-		write:  func(ctx context.Context, to io.Writer) error { return a.Builds.WriteLog(ctx, in.ID, to) },
+		write:  func(ctx context.Context, to io.Writer) error { return a.Builds.WriteLog(ctx, in.ID, in.Step, to) },
 		end: func(ctx context.Context) string {
 			b, err := a.Builds.Get(ctx, in.ID)
 			if err != nil {
@@ -73,7 +79,7 @@ func (a *API) buildLogs(ctx context.Context, in *LogsIn) (*huma.StreamResponse, 
 	})
 }
 
-func (a *API) followBuild(st *sse.Stream, in *LogsIn, after string) error {
+func (a *API) followBuild(st *sse.Stream, in *BuildLogsIn, after string) error {
 	n, err := strconv.ParseInt(orElse(after, "0"), 10, 64)
 	if err != nil {
 		return err
@@ -88,7 +94,13 @@ func (a *API) followBuild(st *sse.Stream, in *LogsIn, after string) error {
 		}
 		var b bytes.Buffer
 		for _, l := range batch.Lines {
+			if in.Step != "" && l.Step != in.Step {
+				continue
+			}
 			in.append(&b, strconv.FormatInt(l.N, 10), LogLine(l))
+		}
+		if b.Len() == 0 {
+			continue
 		}
 		if err := st.SendAll(b.Bytes()); err != nil {
 			return err
@@ -98,7 +110,7 @@ func (a *API) followBuild(st *sse.Stream, in *LogsIn, after string) error {
 }
 
 func (a *API) deploymentLogs(ctx context.Context, in *LogsIn) (*huma.StreamResponse, error) {
-	return a.log(ctx, in, source{
+	return a.log(ctx, source{
 		check:  func(ctx context.Context) error { _, err := a.Deploy.Get(ctx, in.ID); return err },
 		follow: func(st *sse.Stream, after string) error { return a.followDeployment(st, in, after) },
 		write:  func(ctx context.Context, to io.Writer) error { return a.writeDeployment(ctx, in.ID, to) },
@@ -158,7 +170,7 @@ func deployLine(l deploy.Line) LogLine {
 }
 
 // log answers with a log, after it was allowed.
-func (a *API) log(ctx context.Context, in *LogsIn, s source) (*huma.StreamResponse, error) {
+func (a *API) log(ctx context.Context, s source) (*huma.StreamResponse, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}

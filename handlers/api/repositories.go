@@ -19,6 +19,7 @@ type Repository struct {
 	CloneURL      string                 `json:"clone_url"`
 	DefaultBranch string                 `json:"default_branch"`
 	Credential    RepositoryCredential   `json:"credential"`
+	ConnectionID  string                 `json:"connection_id" doc:"The team's connection to the forge; empty: none."`
 	State         models.RepositoryState `json:"state" enum:"pending,fetching,ready,failed"`
 	Error         string                 `json:"error,omitempty" doc:"Why the last fetch failed."`
 	FetchedAt     *time.Time             `json:"fetched_at"`
@@ -157,6 +158,9 @@ func repositoryOf(r *models.Repository) Repository {
 		ID: r.ID, Team: slugOf(r.Team), TeamID: r.TeamID, Name: r.Name, CloneURL: r.CloneURL, DefaultBranch: r.DefaultBranch,
 		Credential: RepositoryCredential{r.CredentialKind, r.CredentialUser, r.CredentialPublic, r.HostKey},
 		State:      r.State, Error: r.Error, FetchedAt: utc(r.FetchedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+	if r.ConnectionID != nil {
+		out.ConnectionID = *r.ConnectionID
 	}
 	for _, d := range r.DetectedDockerfiles {
 		out.Dockerfiles = append(out.Dockerfiles, Dockerfile{d.Path, d.Name, d.Context, d.Port})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/problem"
@@ -184,10 +186,11 @@ func (h *Apps) Deployments(c echo.Context) error {
 
 // Settings is the form of the app's settings.
 func (h *Apps) Settings(c echo.Context) error {
-	return h.settings(c, http.StatusOK, components.Form{}, components.Form{})
+	return h.settings(c, http.StatusOK, apps.SettingsView{})
 }
 
-func (h *Apps) settings(c echo.Context, status int, form, remove components.Form) error {
+// settings adds the app to a view that may hold forms with faults.
+func (h *Apps) settings(c echo.Context, status int, v apps.SettingsView) error {
 	ctx := c.Request().Context()
 	header, err := h.header(c)
 	if err != nil {
@@ -202,7 +205,9 @@ func (h *Apps) settings(c echo.Context, status int, form, remove components.Form
 	}
 	p := h.frame(c, header, "settings", "Settings")
 	p.Live = nil // a form is being filled in
-	v := apps.SettingsView{Header: header, Form: form, Delete: remove, Running: active.Items, Curl: p.Curl("PATCH", "/api/v1/apps/"+header.App.ID, `{"port": 8080}`)}
+	v.Header, v.Running = header, active.Items
+	v.Curl = p.Curl("PATCH", "/api/v1/apps/"+header.App.ID, `{"port": 8080}`)
+	v.TriggersCurl = p.Curl("PATCH", "/api/v1/apps/"+header.App.ID, `{"triggers": {"branches": ["main", "release/*"], "pull_requests": "same"}}`).For("Change the triggers")
 	return Render(c, status, apps.Settings(p, v))
 }
 
@@ -217,10 +222,38 @@ func (h *Apps) Update(c echo.Context) error {
 		if fault != nil {
 			return fault
 		}
-		return h.settings(c, problem.Of(c.Request().Context(), err).Status, form, components.Form{})
+		return h.settings(c, problem.Of(c.Request().Context(), err).Status, apps.SettingsView{Form: form})
 	}
 	notify(c, "Settings saved; they take effect with the next build and deployment")
 	return c.Redirect(http.StatusSeeOther, "/apps/"+c.Param("id")+"/settings")
+}
+
+// UpdateTriggers changes what builds the app by itself.
+func (h *Apps) UpdateTriggers(c echo.Context) error {
+	in := catalog.UpdateApp{Triggers: triggersOf(c)}
+	if _, err := h.Catalog.UpdateApp(c.Request().Context(), c.Param("id"), in); err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.settings(c, problem.Of(c.Request().Context(), err).Status, apps.SettingsView{Triggers: form})
+	}
+	notify(c, "Triggers saved")
+	return c.Redirect(http.StatusSeeOther, "/apps/"+c.Param("id")+"/settings#triggers")
+}
+
+// triggersOf reads the form of triggers: a box that is not ticked is off, and patterns stand one a line.
+func triggersOf(c echo.Context) *catalog.UpdateTriggers {
+	ticked := func(name string) *bool {
+		v := c.FormValue(name) != ""
+		return &v
+	}
+	patterns := func(name string) *[]string {
+		v := strings.Split(c.FormValue(name), "\n")
+		return &v
+	}
+	pulls := models.PullRequestTrigger(c.FormValue("pull_requests"))
+	return &catalog.UpdateTriggers{Push: ticked("push"), SkipMarkers: ticked("skip_markers"), Branches: patterns("branches"), Tags: patterns("tags"), Paths: patterns("paths"), PullRequests: &pulls}
 }
 
 // appUpdate reads the form of settings.
@@ -238,10 +271,25 @@ func appUpdate(c echo.Context) (catalog.UpdateApp, error) {
 		return catalog.UpdateApp{}, err
 	}
 	health := models.HealthKind(c.FormValue("health"))
+	var builder *models.BuilderKind
+	if kind := models.BuilderKind(c.FormValue("builder")); kind != "" {
+		builder = &kind
+	}
 	return catalog.UpdateApp{
-		Name: text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
-		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout,
+		Builder: builder,
+		Name:    text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
+		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
 	}, nil
+}
+
+// labels is a field that lists labels, separated by commas or spaces; nil where the form has no such field.
+func labels(c echo.Context, field string) *[]string {
+	form, err := c.FormParams()
+	if err != nil || !form.Has(field) {
+		return nil
+	}
+	all := strings.FieldsFunc(form.Get(field), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	return &all
 }
 
 // number is a field that holds a whole number; an empty one is 0.
@@ -272,7 +320,7 @@ func (h *Apps) Delete(c echo.Context) error {
 		if fault != nil {
 			return fault
 		}
-		return h.settings(c, problem.Of(ctx, err).Status, components.Form{Err: form.Err}, form)
+		return h.settings(c, problem.Of(ctx, err).Status, apps.SettingsView{Form: components.Form{Err: form.Err}, Delete: form})
 	}
 	notify(c, "App "+app.Name+" deleted")
 	return c.Redirect(http.StatusSeeOther, "/apps")

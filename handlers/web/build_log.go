@@ -3,8 +3,11 @@ package web
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -16,39 +19,156 @@ import (
 )
 
 const (
-	// pageLines is how many lines of a log stand in the page; the rest comes over the stream.
+	// pageLines is how many lines of a log stand in the page at first, partLines how many a further part has.
 	pageLines = 100
+	partLines = 500
+	pageHits  = 20
 	// lookAgain is how long a stream waits at most before it looks whether its build has ended: events may be lost.
 	lookAgain = 2 * time.Second
 )
 
-// log is the build's log as far as it stands in the page. A page that is only read again for what changed around the
-// log goes without its lines.
+// log is the part of the build's log that stands in the page. A page that is only read again for what changed around
+// the log goes without its lines.
 func (h *Builds) log(c echo.Context, b *models.Build) (components.LogView, error) {
 	base := "/builds/" + b.ID
 	v := components.LogView{
 		ID: "log", Title: "Log", Raw: base + "/log.txt", Running: !b.State.Ended(), Waiting: "The log appears as soon as the build starts.",
+		Window: components.LogWindow{Page: base, Lines: base + "/log/lines", Step: c.QueryParam("step")},
 	}
 	if c.Request().Header.Get("Slipway-Live") != "" {
 		return v, nil
 	}
-	after, _ := strconv.ParseInt(c.QueryParam("after"), 10, 64) // anything else is the beginning
-	lines, ended, err := h.Builds.Log(c.Request().Context(), b.ID, after, pageLines)
+	if i := slices.IndexFunc(b.Steps, func(s models.BuildStep) bool { return s.ID == v.Window.Step }); i >= 0 {
+		v.Window.Name = b.Steps[i].Name
+	}
+	place, err := h.place(c, b)
 	if err != nil {
 		return v, err
 	}
-	var liner components.Liner
-	v.Lines = logLines(&liner, lines)
-	if b.State.Ended() && len(lines) == 0 {
+	if text := strings.TrimSpace(c.QueryParam("q")); text != "" {
+		if v.Search, place, err = h.search(c, b.ID, text); err != nil {
+			return v, err
+		}
+	}
+	ended, err := h.part(c.Request().Context(), b.ID, place, &v)
+	if err != nil {
+		return v, err
+	}
+	if b.State.Ended() && len(v.Lines) == 0 {
 		v.Waiting = "This build printed nothing."
+		if v.Window.Step != "" {
+			v.Waiting = "This step printed nothing."
+		}
 	}
 	if !ended || !b.State.Ended() {
 		v.Stream = base + "/log"
-	}
-	if n := len(lines); n == pageLines {
-		v.More = fmt.Sprintf("%s?after=%d", base, lines[n-1].N)
+		if v.Window.Step != "" {
+			v.Stream += "?step=" + url.QueryEscape(v.Window.Step)
+		}
 	}
 	return v, nil
+}
+
+// part fills in the lines around a place and tells whether the log has ended.
+func (h *Builds) part(ctx context.Context, id string, w logs.Window, v *components.LogView) (ended bool, err error) {
+	part, err := h.Builds.LogWindow(ctx, id, w)
+	if err != nil {
+		return false, err
+	}
+	var liner components.Liner
+	v.Lines = logLines(&liner, part.Lines)
+	if v.Search != nil {
+		for i, l := range part.Lines {
+			v.Lines[i].Found = l.Holds(v.Search.Text)
+		}
+	}
+	v.Window.Earlier, v.Window.Later, v.Window.Total = part.Earlier, part.Later, part.Total
+	return part.Ended, nil
+}
+
+// lineOf is a query parameter that counts lines; anything else than a number is 0.
+func lineOf(c echo.Context, name string) int64 {
+	n, _ := strconv.ParseInt(c.QueryParam(name), 10, 64)
+	return max(n, 0)
+}
+
+// asked is the part of the log that the address names, and whether it names one.
+func asked(c echo.Context, lines int) (w logs.Window, ok bool) {
+	w = logs.Window{Step: c.QueryParam("step"), Before: lines / 2, After: lines - lines/2}
+	line, before, after := lineOf(c, "line"), lineOf(c, "before"), lineOf(c, "after")
+	switch {
+	case line > 0:
+		w.At = line
+	case before > 0:
+		w.At, w.Before, w.After = before, lines, 0
+	case after > 0:
+		w.At, w.Before, w.After = after+1, 0, lines
+	case c.QueryParam("end") != "":
+		w.At, w.Before, w.After = logs.AtEnd, lines, 0
+	default:
+		return w, false
+	}
+	return w, true
+}
+
+// place is the part that the page opens with: what the address asks for, the end of what runs, the last words of the
+// step that failed, or else the beginning.
+func (h *Builds) place(c echo.Context, b *models.Build) (logs.Window, error) {
+	w, ok := asked(c, pageLines)
+	if ok {
+		return w, nil
+	}
+	failed := ""
+	if b.State == models.BuildFailed && b.Error != nil {
+		failed = b.Error.Step
+	}
+	switch {
+	case !b.State.Ended(), w.Step != "" && w.Step == failed:
+		w.At, w.Before, w.After = logs.AtEnd, pageLines, 0
+	case w.Step == "" && failed != "":
+		last, err := h.Builds.LastLogLine(c.Request().Context(), b.ID, failed)
+		w.At, w.Before, w.After = last, pageLines*7/10, pageLines*3/10
+		return w, err
+	default:
+		w.At, w.Before, w.After = 1, 0, pageLines
+	}
+	return w, nil
+}
+
+// search looks through the whole log and returns what it found, and the place of the hit in sight.
+func (h *Builds) search(c echo.Context, id, text string) (*components.LogSearch, logs.Window, error) {
+	w := logs.Window{Step: c.QueryParam("step"), At: max(lineOf(c, "line"), 1), Before: pageLines / 2, After: pageLines / 2}
+	found, err := h.Builds.SearchLog(c.Request().Context(), id, logs.Search{Text: text, Step: w.Step, From: w.At, Limit: pageHits, Lines: 1})
+	if err != nil {
+		return nil, w, err
+	}
+	s := &components.LogSearch{Text: text, Total: found.Total, Index: min(found.Index, max(found.Total-1, 0)), Prev: found.Prev}
+	for _, hit := range found.Shown {
+		var liner components.Liner
+		lines := slices.Concat(hit.Before, []logs.Line{hit.Line}, hit.After)
+		s.Hits = append(s.Hits, components.LogHit{Number: hit.Line.N, Lines: logLines(&liner, lines)})
+	}
+	if len(s.Hits) > 0 {
+		w.At = s.Hits[0].Number
+	}
+	if len(s.Hits) > 1 {
+		s.Next = s.Hits[1].Number
+	}
+	return s, w, nil
+}
+
+// LogLines is another part of the log, for a page that shows some of it already.
+func (h *Builds) LogLines(c echo.Context) error {
+	id := c.Param("id")
+	w, ok := asked(c, partLines)
+	if !ok {
+		return models.InvalidField("line", "Say which part of the log: line, before or after with the number of a line, or end=1.")
+	}
+	v := components.LogView{ID: "log", Window: components.LogWindow{Page: "/builds/" + id, Step: w.Step}}
+	if _, err := h.part(c.Request().Context(), id, w, &v); err != nil {
+		return err
+	}
+	return Render(c, http.StatusOK, components.LogPart(v))
 }
 
 // logLines turns the lines of a stream into those of a page.
@@ -60,14 +180,14 @@ func logLines(liner *components.Liner, lines []logs.Line) []components.Line {
 	return out
 }
 
-// RawLog is the whole log as text.
+// RawLog is the whole log as text, or that of one step.
 func (h *Builds) RawLog(c echo.Context) error {
 	ctx := c.Request().Context()
 	if _, err := h.Builds.Get(ctx, c.Param("id")); err != nil {
 		return err
 	}
 	c.Response().Header().Set(echo.HeaderContentType, "text/plain; charset=utf-8")
-	return h.Builds.WriteLog(ctx, c.Param("id"), c.Response())
+	return h.Builds.WriteLog(ctx, c.Param("id"), c.QueryParam("step"), c.Response())
 }
 
 // Log streams the log's lines after the one that the browser has, tells when the build changed, and ends with the build.
@@ -87,7 +207,7 @@ func (h *Builds) Log(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	f := follower{stream: st, builds: h.Builds, id: id}
+	f := follower{stream: st, builds: h.Builds, id: id, step: c.QueryParam("step")}
 	return f.run(batches, changes)
 }
 
@@ -96,6 +216,7 @@ type follower struct {
 	stream *sse.Stream
 	builds *builds.Service
 	id     string
+	step   string // whose lines alone are sent; empty: all
 	liner  components.Liner
 }
 
@@ -139,11 +260,15 @@ func (f *follower) over() bool {
 }
 
 func (f *follower) send(batch logs.Batch) error {
-	if len(batch.Lines) == 0 {
+	lines := batch.Lines
+	if f.step != "" {
+		lines = slices.DeleteFunc(slices.Clone(lines), func(l logs.Line) bool { return l.Step != f.step })
+	}
+	if len(lines) == 0 {
 		return nil
 	}
 	var html bytes.Buffer
-	if err := components.LogLines(logLines(&f.liner, batch.Lines)).Render(f.stream.Context(), &html); err != nil {
+	if err := components.LogLines(logLines(&f.liner, lines)).Render(f.stream.Context(), &html); err != nil {
 		return err
 	}
 	last := batch.Lines[len(batch.Lines)-1].N

@@ -13,6 +13,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/events"
+	"slipway.dev/services/forges"
 	views "slipway.dev/views/builds"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
@@ -24,6 +25,7 @@ type Builds struct {
 	Catalog *catalog.Service
 	Builds  *builds.Service
 	Deploy  *deploy.Service
+	Forges  *forges.Service
 	Events  *events.Service
 	Streams *sse.Streams
 }
@@ -39,7 +41,7 @@ func buildPage(c echo.Context) models.Page {
 func stateLinks(c echo.Context, current models.BuildState) []components.FilterLink {
 	path := c.Request().URL.Path
 	links := []components.FilterLink{{Label: "All", Href: path, Current: current == ""}}
-	for _, s := range []models.BuildState{models.BuildRunning, models.BuildQueued, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled} {
+	for _, s := range []models.BuildState{models.BuildWaiting, models.BuildRunning, models.BuildQueued, models.BuildSucceeded, models.BuildFailed, models.BuildCanceled} {
 		links = append(links, components.FilterLink{Label: components.Word(s), Href: path + "?state=" + string(s), Current: current == s})
 	}
 	return links
@@ -72,19 +74,42 @@ func (h *Builds) Page(c echo.Context) error {
 	p := h.page(c, buildFrame(b))
 	v := views.PageView{
 		Build: *b, CanBuild: models.PrincipalFrom(ctx).RoleIn(b.TeamID).AtLeast(models.RoleDeveloper),
-		BuildCurl: p.Curl("POST", "/api/v1/apps/"+b.AppID+"/builds", `{"ref": "`+b.Ref+`"}`).For("Build this"),
-		LogCurl:   p.Curl("GET", "/api/v1/builds/"+b.ID+"/logs", "").For("Read the log"),
+		BuildCurl:   p.Curl("POST", "/api/v1/apps/"+b.AppID+"/builds", `{"ref": "`+askedRef(b)+`"}`).For("Build this"),
+		ApproveCurl: p.Curl("POST", "/api/v1/builds/"+b.ID+"/approve", `{"commit": "`+b.Commit+`"}`).For("Approve this commit"),
+		LogCurl:     p.Curl("GET", "/api/v1/builds/"+b.ID+"/logs", "").For("Read the log"),
 	}
+	v.Elsewhere = b.ImageRepository != "" && !strings.HasPrefix(b.ImageRepository, host(h.ExternalURL)+"/")
 	if v.Reason, err = h.Builds.WhyWaiting(ctx, b); err != nil {
 		return err
 	}
 	if v.Deployed, err = h.deployed(ctx, b); err != nil {
 		return err
 	}
+	if b.State.Ended() {
+		if v.Changes, err = h.Builds.ChangesOf(ctx, b); err != nil {
+			return err
+		}
+	}
+	if told, ok, err := h.Forges.Report(ctx, b); err != nil {
+		return err
+	} else if ok {
+		v.Told = &views.Told{ForgeReport: told.ForgeReport, Forge: told.Forge, Word: told.Word}
+	}
 	if v.Log, err = h.log(c, b); err != nil {
 		return err
 	}
+	if v.File, err = h.Builds.Findings(ctx, b.ID); err != nil && !models.IsCode(err, models.NotFound) {
+		return err
+	}
 	return Render(c, http.StatusOK, views.Page(p, v))
+}
+
+// askedRef is what to ask for to get the same build again; the head of a pull request is asked for by its commit.
+func askedRef(b *models.Build) string {
+	if b.RefKind == models.RefPullRequest {
+		return b.Commit
+	}
+	return b.Ref
 }
 
 // buildFrame is the page around a build.
@@ -171,6 +196,16 @@ func (h *Builds) Cancel(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	return c.Redirect(http.StatusSeeOther, "/builds/"+b.ID)
+}
+
+// Approve lets the build of a fork's pull request run, of the commit that the reader has looked at.
+func (h *Builds) Approve(c echo.Context) error {
+	b, err := h.Builds.Approve(c.Request().Context(), c.Param("id"), c.FormValue("commit"))
+	if err != nil {
+		return err
+	}
+	notify(c, "Build "+b.Title()+" approved")
 	return c.Redirect(http.StatusSeeOther, "/builds/"+b.ID)
 }
 

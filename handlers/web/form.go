@@ -18,7 +18,7 @@ import (
 var correctable = []models.Code{models.Invalid, models.Conflict, models.TooMany, models.Unavailable}
 
 // again returns the form as it was sent, with what is wrong with it, and the
-// error itself where no other input would help. Passwords are not sent back.
+// error itself where no other input would help. Passwords and keys are not sent back.
 func again(c echo.Context, err error) (components.Form, error) {
 	e, ok := errors.AsType[*models.Error](err)
 	if !ok || !slices.Contains(correctable, e.Code) {
@@ -30,7 +30,7 @@ func again(c echo.Context, err error) (components.Form, error) {
 	}
 	values := maps.Clone(sent)
 	maps.DeleteFunc(values, func(name string, _ []string) bool {
-		return strings.HasPrefix(name, "password") || name == "current" || name == "token"
+		return strings.HasPrefix(name, "password") || name == "current" || name == "token" || name == "private_key"
 	})
 	return components.Form{Values: values, Err: e}, nil
 }

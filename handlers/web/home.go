@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -39,6 +40,11 @@ func (h *Home) Page(c echo.Context) error {
 		return err
 	}
 	v := home.View{Apps: items, More: more, Builds: recent.Items, Waiting: waiting(ctx, items)}
+	approvals, err := h.approvals(ctx)
+	if err != nil {
+		return err
+	}
+	v.Waiting = append(approvals, v.Waiting...)
 	if v.Way, err = h.way(ctx, v); err != nil {
 		return err
 	}
@@ -80,6 +86,19 @@ func items(ctx context.Context, builds *builds.Service, deploys *deploy.Service,
 		out = append(out, item)
 	}
 	return out, nil
+}
+
+// approvals are the newest builds of forks that the reader may let run.
+func (h *Home) approvals(ctx context.Context) ([]home.Wait, error) {
+	list, err := h.Builds.List(ctx, builds.Filter{State: models.BuildWaiting, Page: models.Page{Limit: 5}})
+	var waits []home.Wait
+	for _, b := range list.Items {
+		if models.PrincipalFrom(ctx).RoleIn(b.TeamID).AtLeast(models.RoleDeveloper) {
+			waits = append(waits, home.Wait{State: "waiting", Name: b.App.Name + " " + b.Title(), Href: "/builds/" + b.ID, Verb: "Review",
+				Text: fmt.Sprintf("waits for approval: pull request #%d comes from a fork.", b.PullRequest.Number)})
+		}
+	}
+	return waits, err
 }
 
 // waiting is what needs the reader: their own newest builds and deployments that failed.

@@ -11,6 +11,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/forges"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/repositories"
@@ -21,6 +22,7 @@ type Repositories struct {
 	*Base
 	Catalog *catalog.Service
 	Builds  *builds.Service
+	Forges  *forges.Service
 }
 
 // List shows the repositories of the reader's teams.
@@ -123,6 +125,13 @@ func (h *Repositories) show(c echo.Context, status int, v repositories.PageView)
 	role := models.PrincipalFrom(ctx).RoleIn(r.TeamID)
 	v.Repository, v.Apps, v.Proposals = *r, list.Items, proposals(r, list.Items)
 	v.CanBuild, v.CanEdit = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
+	if v.CanEdit {
+		connections, err := h.Forges.List(ctx, forges.ConnectionFilter{Team: r.Team.Slug, Page: models.Page{Limit: models.MaxLimit}})
+		if err != nil {
+			return err
+		}
+		v.Connections = connections.Items
+	}
 	p := h.page(c, layout.Page{
 		Title: r.Name, State: string(r.State), Nav: "repositories", Meta: repositories.Meta(*r),
 		Crumbs: []layout.Link{{Label: "Repositories", Href: "/repositories"}}, Live: []string{"repository:" + r.ID},
@@ -162,6 +171,10 @@ func (h *Repositories) again(c echo.Context, err error, put func(v *repositories
 func (h *Repositories) Update(c echo.Context) error {
 	url, branch := strings.TrimSpace(c.FormValue("clone_url")), c.FormValue("default_branch")
 	in := catalog.UpdateRepository{CloneURL: &url, DefaultBranch: &branch, ForgetHostKey: c.FormValue("forget_host_key") != ""}
+	if sent, err := c.FormParams(); err == nil && sent.Has("connection_id") {
+		connection := sent.Get("connection_id")
+		in.ConnectionID = &connection
+	}
 	if cred := credential(c); cred.Token != "" || cred.PrivateKey != "" || cred.Kind == models.CredentialSSH && c.FormValue("was_kind") != string(models.CredentialSSH) {
 		in.Credential = cred
 	} else if c.FormValue("credential_kind") == string(models.CredentialNone) && c.FormValue("was_kind") != string(models.CredentialNone) {

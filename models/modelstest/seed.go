@@ -49,7 +49,7 @@ func Seed(t testing.TB, db *models.Database) *World {
 	w.Repository = &models.Repository{ID: models.NewID(), TeamID: w.Team.ID, Name: "shop", CloneURL: "https://git.example.test/shop.git", DefaultBranch: "main",
 		CredentialKind: models.CredentialNone, State: models.RepositoryReady, CreatedAt: now, UpdatedAt: now}
 	w.App = &models.App{ID: models.NewID(), TeamID: w.Team.ID, RepositoryID: w.Repository.ID, Name: "checkout", Dockerfile: "Dockerfile", Context: ".",
-		Builder: models.BuilderBuildKit, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", BuildTimeout: 1800, BuildCount: 1, CreatedAt: now, UpdatedAt: now}
+		Builder: models.BuilderBuildKit, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", Triggers: models.DefaultTriggers(), BuildTimeout: 1800, BuildCount: 1, CreatedAt: now, UpdatedAt: now}
 	w.Build = &models.Build{ID: models.NewID(), TeamID: w.Team.ID, AppID: w.App.ID, Number: 1, State: models.BuildQueued, Trigger: models.TriggerManual, Ref: "main", RefKind: "branch",
 		Commit: "0123456789abcdef0123456789abcdef01234567", Dockerfile: "Dockerfile", Context: ".", TimeoutSeconds: 1800, QueuedAt: now, CreatedAt: now}
 	w.Target = &models.Target{ID: models.NewID(), Name: "local", Kind: "docker", AllTeams: true, CreatedAt: now, UpdatedAt: now}

@@ -4,6 +4,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -35,6 +36,11 @@ type Service struct {
 	ExternalURL string        // where browsers reach the portal, such as https://portal.example.com
 	Issuers     []*Issuer     // in the order in which the sign-in page shows them
 	Accounts    *idp.Provider // the embedded provider; nil where there is none
+
+	// Workload returns the run of a CI system that a credential was made for, or
+	// Unauthorized; Reload returns a workload as it is now. Both nil: there are none.
+	Workload       func(ctx context.Context, credential string) (*models.Principal, error)
+	ReloadWorkload func(ctx context.Context, p *models.Principal) (*models.Principal, error)
 
 	SessionLifetime time.Duration // a session ends this long after the sign-in
 	SessionIdle     time.Duration // and this long after its last use

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -25,9 +26,13 @@ func (s *Service) Authenticate(ctx context.Context, cookie string) (*models.Prin
 
 // AuthenticateToken returns whom a bearer token stands for, with the roles of
 // this moment and the token's scopes. It fails with Unauthorized where the
-// token is unknown, expired or revoked, or its user is disabled.
+// token is unknown, expired or revoked, or its user is disabled. The credential of a run
+// of a CI system counts too: it stands for a workload.
 func (s *Service) AuthenticateToken(ctx context.Context, token string) (*models.Principal, error) {
 	if !wellFormed(token) {
+		if s.Workload != nil && strings.Count(token, ".") == 2 {
+			return s.Workload(ctx, token)
+		}
 		return nil, errToken
 	}
 	return s.byToken(ctx, "tokens.hash = ?", digest(token))
@@ -41,6 +46,11 @@ func (s *Service) Reload(ctx context.Context, p *models.Principal) (*models.Prin
 		return s.bySession(ctx, p.ID)
 	case models.PrincipalToken:
 		return s.byToken(ctx, "tokens.id = ?", p.ID)
+	case models.PrincipalWorkload:
+		if s.ReloadWorkload == nil {
+			return nil, errToken
+		}
+		return s.ReloadWorkload(ctx, p)
 	}
 	return p, nil
 }

@@ -5,6 +5,7 @@ package builds
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -14,6 +15,7 @@ import (
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/secrets"
 )
 
 // Registry is where images go.
@@ -30,6 +32,7 @@ type Service struct {
 	Jobs     *jobs.Queue
 	Git      *git.Service
 	Logs     *logs.Service
+	Box      *secrets.Box // opens build secrets
 	Registry Registry
 	Builders map[models.BuilderKind]Builder
 	Dir      string // of checkouts; each build removes its own
@@ -38,19 +41,34 @@ type Service struct {
 	// PlainHTTP says that the registry speaks HTTP although it is on another
 	// machine; on this one HTTP is tried by itself.
 	PlainHTTP bool
+
+	TeamBuilds  int           // builds that a team runs at once where an admin has not said otherwise; 0: any number
+	QueueLimit  time.Duration // how long a build may wait; 0: as long as it takes
+	DiskFloor   int64         // bytes that have to be free for a build to begin
+	Engine      Engine        // the local build engine; nil where there is none
+	CacheLimits CacheLimits
+
+	carried    carried
+	engineRoot atomic.Pointer[string] // the engine's folder, where it is on this machine; known after the first measuring
+	// Changed, where set, takes part in every transaction that moves a build to another state.
+	Changed func(tx *gorm.DB, b *models.Build) error
 }
 
 const sweepEvery = time.Minute
 
 // Register names the work on builds to the queue.
 func (s *Service) Register(q *jobs.Queue) {
-	jobs.Register(q, s.Work)
+	jobs.Register(q, s.Turn)
+	jobs.Register(q, s.Follow)
+	jobs.Register(q, s.Stop)
+	q.Every(measureEvery, "measuring the disks of builds", s.Measure)
+	q.Every(pruneEvery, "pruning the build cache", s.Prune)
 	q.Every(sweepEvery, "clearing up after builds", s.Sweep)
 }
 
-// Args is the job that carries a build.
+// Args is the job of a turn; see Turn. Every build brings one into the queue.
 type Args struct {
-	BuildID string `json:"build_id"`
+	BuildID string `json:"build_id"` // the build that brought it, for those who look into the queue
 }
 
 // Kind names the job.
@@ -59,16 +77,25 @@ func (Args) Kind() string { return "build" }
 // Topic is the event topic of a build.
 func Topic(id string) string { return "build:" + id }
 
-// publish says in tx that the build changed.
-func publish(tx *gorm.DB, b *models.Build, kind string) error {
-	return events.Publish(tx, models.Event{
+// publish says in tx that the build's state changed, to pages and to whoever else has to know.
+func (s *Service) publish(tx *gorm.DB, b *models.Build, kind string) error {
+	if s.Changed != nil {
+		if err := s.Changed(tx, b); err != nil {
+			return err
+		}
+	}
+	return events.Publish(tx, event(b, kind))
+}
+
+func event(b *models.Build, kind string) models.Event {
+	return models.Event{
 		TeamID: b.TeamID, Kind: kind, Topic: Topic(b.ID), Parent: "app:" + b.AppID,
 		Data: map[string]string{"state": string(b.State), "number": b.Title()},
-	})
+	}
 }
 
 // record writes the audit entry of what a person did to the build, and the event, in tx.
-func record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string) error {
+func (s *Service) record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string) error {
 	err := audit.Record(ctx, tx, audit.Entry{
 		TeamID: b.TeamID, Action: action, Subject: Topic(b.ID), Name: app.Name + " " + b.Title(),
 		Detail: map[string]string{"ref": b.Ref, "commit": b.Commit},
@@ -76,5 +103,5 @@ func record(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, 
 	if err != nil {
 		return err
 	}
-	return publish(tx, b, "build."+string(b.State))
+	return s.publish(tx, b, "build."+string(b.State))
 }

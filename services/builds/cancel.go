@@ -32,11 +32,11 @@ func (s *Service) Cancel(ctx context.Context, id string) (*models.Build, error) 
 // cancelIdle ends the build where it waits or its worker is dead.
 func (s *Service) cancelIdle(ctx context.Context, tx *gorm.DB, b *models.Build) (bool, error) {
 	now := s.DB.NowFunc()
-	failure := &models.BuildError{Class: ClassCanceled, Message: canceledBy(ctx) + "."}
+	failure := &models.BuildError{Class: ClassCanceled, Message: canceledBy(personIn(ctx))}
 	r := s.Jobs.Free(tx.Model(&models.Build{}), b.ID).
-		Where("state IN ?", []models.BuildState{models.BuildQueued, models.BuildRunning}).
-		Select("State", "FinishedAt", "CancelRequestedAt", "Error").
-		Updates(models.Build{State: models.BuildCanceled, FinishedAt: &now, CancelRequestedAt: &now, Error: failure})
+		Where("state IN ?", []models.BuildState{models.BuildWaiting, models.BuildQueued, models.BuildRunning}).
+		Select("State", "FinishedAt", "CancelRequestedAt", "CanceledBy", "Error").
+		Updates(models.Build{State: models.BuildCanceled, FinishedAt: &now, CancelRequestedAt: &now, CanceledBy: personIn(ctx), Error: failure})
 	if r.Error != nil || r.RowsAffected == 0 {
 		return false, r.Error
 	}
@@ -47,7 +47,10 @@ func (s *Service) cancelIdle(ctx context.Context, tx *gorm.DB, b *models.Build) 
 	if err := logs.End(tx, b.ID); err != nil {
 		return false, err
 	}
-	return true, record(ctx, tx, b, b.App, "build.cancel")
+	if err := s.stopElsewhere(ctx, tx, b); err != nil {
+		return false, err
+	}
+	return true, s.record(ctx, tx, b, b.App, "build.cancel")
 }
 
 // endSteps closes the steps that a worker which is gone left open.
@@ -75,15 +78,24 @@ func (s *Service) cancelRunning(ctx context.Context, tx *gorm.DB, b *models.Buil
 	}
 	at := s.DB.NowFunc()
 	b.CancelRequestedAt = &at
-	if err := tx.Model(&models.Build{}).Where("id = ?", b.ID).Update("cancel_requested_at", at).Error; err != nil {
+	if err := tx.Model(&models.Build{}).Where("id = ?", b.ID).Updates(map[string]any{"cancel_requested_at": at, "canceled_by": personIn(ctx)}).Error; err != nil {
 		return err
 	}
-	return record(ctx, tx, b, b.App, "build.cancel")
+	return s.record(ctx, tx, b, b.App, "build.cancel")
 }
 
-func canceledBy(ctx context.Context) string {
-	if p := models.PrincipalFrom(ctx); p != nil && p.Name != "" {
-		return p.Name + " canceled the build"
+// personIn is the name of whoever asks, empty where nobody does.
+func personIn(ctx context.Context) string {
+	if p := models.PrincipalFrom(ctx); p != nil {
+		return p.Name
 	}
-	return "The build was canceled"
+	return ""
+}
+
+// canceledBy says who canceled a build, where that is known.
+func canceledBy(name string) string {
+	if name == "" {
+		return "The build was canceled."
+	}
+	return name + " canceled the build."
 }

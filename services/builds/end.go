@@ -28,13 +28,26 @@ func (r *run) end(ctx, work context.Context, err error) error {
 	case err == nil:
 		return r.finish(ctx, models.BuildSucceeded, nil)
 	case errors.Is(cause, jobs.ErrCanceled):
-		return r.finish(ctx, models.BuildCanceled, &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."})
-	case errors.Is(cause, errTimeout):
+		return r.finish(ctx, models.BuildCanceled, &models.BuildError{Class: ClassCanceled, Message: canceledBy(r.canceler(ctx)), Step: r.rec.lastRunning()})
+	case errors.Is(cause, ErrTimeout):
 		return r.finish(ctx, models.BuildFailed, r.timedOut())
 	case cause != nil:
-		return r.release(ctx, cause)
+		return r.release(ctx, cause, r.parting(), 1)
+	case r.DB.Pool != nil && unmade(err):
+		return r.release(ctx, err, "The database was away; the build is started again.", 0)
 	}
-	return r.finish(ctx, models.BuildFailed, r.failure(ctx, err))
+	failure := r.failure(ctx, err)
+	if failure.Class == ClassCanceled { // by somebody where it ran
+		return r.finish(ctx, models.BuildCanceled, failure)
+	}
+	return r.finish(ctx, models.BuildFailed, failure)
+}
+
+// unmade tells whether the build ended only because the database was away for
+// a moment. What a builder says of its own connections is an *Error.
+func unmade(err error) bool {
+	_, told := errors.AsType[*Error](err)
+	return !told && models.Away(err)
 }
 
 // finish moves the build to its last state, with its steps, in one transaction, and then ends the log.
@@ -50,19 +63,8 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 		return err
 	}
 	b.FinishedAt, b.Error, b.Warnings = &now, r.masked(failure), r.rec.warnings()
-	err := r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
-			Select("State", "FinishedAt", "Error", "Warnings", "ImageRepository", "ImageDigest", "ImageTags", "ImageSize").Updates(b)
-		if held.Error != nil {
-			return held.Error
-		}
-		if held.RowsAffected == 0 {
-			return jobs.ErrTaken
-		}
-		if err := r.rec.write(tx); err != nil {
-			return err
-		}
-		return publish(tx, b, "build."+string(state))
+	err := insist(ctx, func() error {
+		return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return r.record(ctx, tx) })
 	})
 	if errors.Is(err, jobs.ErrTaken) {
 		r.log.Leave(ctx)
@@ -77,6 +79,59 @@ func (r *run) finish(ctx context.Context, state models.BuildState, failure *mode
 	return nil
 }
 
+// record writes the end of the build in tx. It may be called again where tx did not commit.
+func (r *run) record(ctx context.Context, tx *gorm.DB) error {
+	b := r.build
+	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).Where("state = ?", models.BuildRunning).
+		Select("State", "FinishedAt", "Error", "Warnings", "ImageRepository", "ImageDigest", "ImageTags", "ImageSize").Updates(b)
+	if held.Error != nil {
+		return held.Error
+	}
+	if held.RowsAffected == 0 {
+		return r.recorded(tx)
+	}
+	if err := r.rec.writeAll(tx); err != nil {
+		return err
+	}
+	if err := r.wake(ctx, tx, 1); err != nil {
+		return err
+	}
+	if b.Error != nil && (b.Error.Class == ClassCanceled || b.Error.Class == ClassTimeout) {
+		if err := r.stopElsewhere(ctx, tx, b); err != nil {
+			return err
+		}
+	}
+	return r.publish(tx, b, "build."+string(b.State))
+}
+
+// recorded tells, by no error, that an earlier try committed although the answer was lost.
+func (r *run) recorded(tx *gorm.DB) error {
+	var n int64
+	err := r.Jobs.Held(tx.Model(&models.Build{}), r.build.ID).Where("state = ?", r.build.State).Count(&n).Error
+	if err == nil && n == 0 {
+		err = jobs.ErrTaken
+	}
+	return err
+}
+
+// insist tries until the database takes it, the lease is lost, or ctx ends: a
+// database that restarts must not cost the build that has just been made.
+func insist(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(insistEvery)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil || errors.Is(err, jobs.ErrTaken) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
 func (r *run) lastLine() string {
 	b := r.build
 	took := b.FinishedAt.Sub(*b.StartedAt).Round(100 * time.Millisecond)
@@ -89,31 +144,48 @@ func (r *run) lastLine() string {
 	return fmt.Sprintf("Build %s %s after %s.", b.Title(), b.State, took)
 }
 
-// release gives the build back to the queue, because this worker stops. The
-// attempt does not count.
-func (r *run) release(ctx context.Context, cause error) error {
+// parting is what the log says where this worker stops before the build's end.
+func (r *run) parting() string {
+	if _, elsewhere := r.builder.(Remote); elsewhere {
+		return "This worker stops; another one follows the build."
+	}
+	return "This worker stops; another one starts the build again."
+}
+
+// release gives the build back to the queue, for a reason that is not the
+// build's own; the log says it. So many attempts do not count: one that stopped
+// with its worker, none that the database cost, so that their number has an end.
+func (r *run) release(ctx context.Context, cause error, said string, uncounted int) error {
 	b := r.build
 	r.rec.stop(ctx, models.StepCanceled)
-	r.log.Print("", "This worker stops; another one starts the build again.")
+	r.log.Print("", "%s", said)
 	r.log.Leave(ctx)
 	if err := b.Move(models.BuildQueued); err != nil {
 		return err
 	}
-	err := r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).
-			Updates(map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - 1"), "started_at": nil})
-		if held.Error != nil || held.RowsAffected == 0 {
-			return held.Error
-		}
-		if err := endSteps(tx, b.ID, r.DB.NowFunc()); err != nil {
-			return err
-		}
-		return publish(tx, b, "build.queued")
+	err := insist(ctx, func() error {
+		return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return r.giveBack(tx, uncounted) })
 	})
 	if err != nil {
 		return fmt.Errorf("giving build %s back to the queue, because %w: %w", b.ID, cause, err)
 	}
 	return jobs.Later(0)
+}
+
+func (r *run) giveBack(tx *gorm.DB, uncounted int) error {
+	b := r.build
+	back := map[string]any{"state": b.State, "worker": "", "attempt": gorm.Expr("attempt - ?", uncounted)}
+	if _, elsewhere := r.builder.(Remote); !elsewhere {
+		back["started_at"] = nil
+	}
+	held := r.Jobs.Held(tx.Model(&models.Build{}), b.ID).Updates(back)
+	if held.Error != nil || held.RowsAffected == 0 {
+		return held.Error
+	}
+	if err := endSteps(tx, b.ID, r.DB.NowFunc()); err != nil {
+		return err
+	}
+	return r.publish(tx, b, "build.queued")
 }
 
 func (r *run) timedOut() *models.BuildError {
@@ -127,8 +199,20 @@ func (r *run) timedOut() *models.BuildError {
 	return failure
 }
 
-// duration says a limit as people would: 30 minutes, 90 seconds.
+// canceler is who canceled the build while this worker carried it, empty where that can't be read.
+func (r *run) canceler(ctx context.Context) (name string) {
+	err := r.DB.WithContext(ctx).Model(&models.Build{}).Where("id = ?", r.build.ID).Pluck("canceled_by", &name).Error
+	if err != nil {
+		slog.WarnContext(ctx, "who canceled a build can't be read", "build", r.build.ID, "error", err)
+	}
+	return name
+}
+
+// duration says a limit as people would: 24 hours, 30 minutes, 90 seconds.
 func duration(d time.Duration) string {
+	if d >= time.Hour && d%time.Hour == 0 {
+		return count(int64(d/time.Hour), "hour")
+	}
 	if d >= time.Minute && d%time.Minute == 0 {
 		return count(int64(d/time.Minute), "minute")
 	}

@@ -44,7 +44,7 @@ func real(t *testing.T) *world {
 	server.Start()
 	t.Cleanup(server.Close)
 	w.images, w.registry = images, images.Host()
-	w.script = (&buildkit.Builder{Docker: dockertest.Engine(t)}).Build
+	w.script = (&buildkit.Builder{Engine: &buildkit.Docker{Client: dockertest.Engine(t)}}).Build
 	start(t, w.builds.Jobs)
 	return w
 }
@@ -185,9 +185,9 @@ func TestBadInputIsExplainedByTheRealEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.direct((&buildkit.Builder{Docker: down}).Build)
+	w.direct((&buildkit.Builder{Engine: &buildkit.Docker{Client: down}}).Build)
 	fails(builds.ClassInfrastructure, "Docker Engine", "does not answer")
-	w.direct((&buildkit.Builder{Docker: dockertest.Engine(t)}).Build)
+	w.direct((&buildkit.Builder{Engine: &buildkit.Docker{Client: dockertest.Engine(t)}}).Build)
 	w.moveRegistry("127.0.0.1:1")
 	fails(builds.ClassInfrastructure, "registry 127.0.0.1:1")
 }

@@ -24,6 +24,7 @@ const (
 	credentialLife = time.Hour
 	registryWithin = 30 * time.Second
 	maxManifest    = 4 << 20
+	maxWeighed     = 32 // images of an index that are looked at for its size
 )
 
 // Destination is where a build's image goes.
@@ -124,11 +125,19 @@ func (r *run) tag(ctx context.Context, digest string) error {
 		to := r.destination()
 		ctx, cancel := context.WithTimeout(ctx, registryWithin)
 		defer cancel()
-		tags, err := r.tags(ctx)
+		var tags []string
+		err := insist(ctx, func() (err error) {
+			tags, err = r.tags(ctx)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		image, err := annotate(ctx, to, digest, r.annotations(), tags)
+		names := tags
+		if r.inlineCache {
+			names = append(names[:len(names):len(names)], cacheTag)
+		}
+		image, err := annotate(ctx, to, digest, r.annotations(), names)
 		if err != nil {
 			return to.Explain(err)
 		}
@@ -169,6 +178,36 @@ type published struct {
 	size   int64
 }
 
+// copyTags gives the manifest that is there more names.
+func copyTags(ctx context.Context, to Destination, digest string, tags []string) (published, error) {
+	repo, options, err := to.Open(ctx)
+	if err != nil {
+		return published{}, err
+	}
+	puller, err := remote.NewPuller(options...)
+	if err != nil {
+		return published{}, err
+	}
+	have, err := puller.Get(ctx, repo.Digest(digest))
+	if err != nil {
+		return published{}, err
+	}
+	m := &manifest{raw: have.Manifest, kind: have.MediaType}
+	if sized, err := withAnnotations(have.Manifest, have.MediaType, nil); err == nil {
+		m.size = sized.size
+	}
+	pusher, err := remote.NewPusher(options...)
+	if err != nil {
+		return published{}, err
+	}
+	for _, tag := range tags {
+		if err := pusher.Put(ctx, repo.Tag(tag), m); err != nil {
+			return published{}, err
+		}
+	}
+	return m.published()
+}
+
 // annotate writes the manifest anew with the annotations, as an OCI one, under the tags.
 func annotate(ctx context.Context, to Destination, digest string, annotations map[string]string, tags []string) (published, error) {
 	repo, options, err := to.Open(ctx)
@@ -187,6 +226,11 @@ func annotate(ctx context.Context, to Destination, digest string, annotations ma
 	if err != nil {
 		return published{}, err
 	}
+	if m.kind.IsIndex() {
+		if m.size, err = sizeOf(ctx, puller, repo, have.Manifest); err != nil {
+			return published{}, err
+		}
+	}
 	pusher, err := remote.NewPusher(options...)
 	if err != nil {
 		return published{}, err
@@ -197,6 +241,29 @@ func annotate(ctx context.Context, to Destination, digest string, annotations ma
 		}
 	}
 	return m.published()
+}
+
+// sizeOf is how much the images that an index names hold together; attestations count for nothing.
+func sizeOf(ctx context.Context, puller *remote.Puller, repo name.Repository, raw []byte) (size int64, err error) {
+	var index v1.IndexManifest
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return 0, err
+	}
+	for _, d := range index.Manifests[:min(len(index.Manifests), maxWeighed)] {
+		if d.Platform == nil || d.Platform.OS == "unknown" {
+			continue
+		}
+		child, err := puller.Get(ctx, repo.Digest(d.Digest.String()))
+		if err != nil {
+			return 0, err
+		}
+		m, err := withAnnotations(child.Manifest, child.MediaType, nil)
+		if err != nil {
+			return 0, err
+		}
+		size += m.size
+	}
+	return size, nil
 }
 
 // manifest is a manifest as it is stored. It pushes without its layers, which are there.
@@ -231,9 +298,6 @@ func withAnnotations(raw []byte, kind types.MediaType, annotations map[string]st
 			return nil, err
 		}
 		index.MediaType, index.Annotations = types.OCIImageIndex, annotations
-		for _, d := range index.Manifests {
-			m.size += d.Size
-		}
 		m.kind = index.MediaType
 		m.raw, err = json.Marshal(index)
 		return m, err

@@ -8,7 +8,6 @@ import (
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/git"
-	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
 
@@ -25,6 +24,9 @@ type QueueInput struct {
 	Ref     string
 	NoCache bool
 	Trigger models.BuildTrigger // empty: manual
+	// Within, where set, takes part in the transaction that queues the build, which knows its commit by then. An
+	// error of it queues nothing and is returned.
+	Within func(tx *gorm.DB, b *models.Build) error
 }
 
 // Queue queues a build of the app at the commit that the ref names now; the
@@ -44,7 +46,7 @@ func (s *Service) Queue(ctx context.Context, in QueueInput) (*models.Build, erro
 	}
 	b.Ref, b.RefKind, b.NoCache = at.Ref, string(at.Kind), in.NoCache
 	b.Commit, b.CommitSubject, b.CommitAuthor = at.Commit.ID, at.Commit.Subject, at.Commit.Author
-	return b, s.insert(ctx, b, app, "build.queue")
+	return b, s.insert(ctx, b, app, "build.queue", in.Within)
 }
 
 // Retry queues a build of the same commit as an ended one, with the app's
@@ -63,14 +65,19 @@ func (s *Service) Retry(ctx context.Context, id string) (*models.Build, error) {
 	}
 	b := newBuild(ctx, app)
 	b.Ref, b.RefKind, b.NoCache, b.RetryOf = old.Ref, old.RefKind, old.NoCache, &old.ID
+	b.PullRequest, b.Untrusted = old.PullRequest, old.Untrusted
+	if old.Untrusted && old.ApprovedAt == nil {
+		b.State = models.BuildWaiting // what nobody has approved is not built by a detour
+	}
+	b.ApprovedBy, b.ApprovedByName, b.ApprovedAt = old.ApprovedBy, old.ApprovedByName, old.ApprovedAt
 	b.Commit, b.CommitSubject, b.CommitAuthor = old.Commit, old.CommitSubject, old.CommitAuthor
-	return b, s.insert(ctx, b, app, "build.retry")
+	return b, s.insert(ctx, b, app, "build.retry", nil)
 }
 
 func newBuild(ctx context.Context, app *models.App) *models.Build {
 	b := &models.Build{
 		ID: models.NewID(), TeamID: app.TeamID, AppID: app.ID, App: app, State: models.BuildQueued, Trigger: models.TriggerManual,
-		Dockerfile: app.Dockerfile, Context: app.Context, TimeoutSeconds: app.BuildTimeout,
+		Builder: app.Builder, Dockerfile: app.Dockerfile, Context: app.Context, Settings: app.BuildSettings, TimeoutSeconds: app.BuildTimeout,
 	}
 	if b.TimeoutSeconds <= 0 {
 		b.TimeoutSeconds = defaultTimeout
@@ -81,30 +88,55 @@ func newBuild(ctx context.Context, app *models.App) *models.Build {
 	return b
 }
 
-// insert gives the build its number and commits it with its log, audit entry, event and job.
-func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string) error {
+// insert commits the build with its number, log, audit entry, event and job, and with what the caller adds.
+func (s *Service) insert(ctx context.Context, b *models.Build, app *models.App, action string, within func(tx *gorm.DB, b *models.Build) error) error {
+	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if within != nil {
+			if err := within(tx, b); err != nil {
+				return err
+			}
+		}
+		if err := s.insertIn(ctx, tx, b, app, action); err != nil {
+			return fmt.Errorf("queueing a build of %s: %w", app.Name, models.FromDB(err, "build"))
+		}
+		return nil
+	})
+}
+
+// insertIn gives the build its number and writes it with its log, audit entry, event and, unless it waits for
+// approval, its job. Of two builds of one app the one that came later waits here for the other's transaction.
+func (s *Service) insertIn(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string) error {
+	return s.insertWith(ctx, tx, b, app, action, func() error {
+		if r, ok := s.remote(b.Builder); ok {
+			return r.Prepare(ctx, tx, b)
+		}
+		return nil
+	})
+}
+
+// insertWith is insertIn with what is written once the build's row is there.
+func (s *Service) insertWith(ctx context.Context, tx *gorm.DB, b *models.Build, app *models.App, action string, after func() error) (err error) {
 	b.QueuedAt = s.DB.NowFunc()
 	b.CreatedAt = b.QueuedAt
-	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		var err error
-		if b.Number, err = nextNumber(tx, app.ID); err != nil {
-			return err
-		}
-		if err := tx.Omit("App", "Steps").Create(b).Error; err != nil {
-			return err
-		}
-		if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {
-			return err
-		}
-		if err := record(ctx, tx, b, app, action); err != nil {
-			return err
-		}
-		return s.Jobs.Insert(ctx, tx, jobs.QueueBuilds, Args{b.ID})
-	})
-	if err != nil {
-		return fmt.Errorf("queueing a build of %s: %w", app.Name, models.FromDB(err, "build"))
+	if b.Number, err = nextNumber(tx, app.ID); err != nil {
+		return err
 	}
-	return nil
+	if err := tx.Omit("App", "Steps", "WorkflowRun").Create(b).Error; err != nil {
+		return err
+	}
+	if err := after(); err != nil {
+		return err
+	}
+	if err := logs.Create(tx, b.ID, logs.KindBuild); err != nil {
+		return err
+	}
+	if err := s.record(ctx, tx, b, app, action); err != nil {
+		return err
+	}
+	if b.State == models.BuildWaiting {
+		return nil
+	}
+	return s.enqueue(ctx, tx, b)
 }
 
 func nextNumber(tx *gorm.DB, appID string) (n int64, err error) {

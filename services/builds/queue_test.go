@@ -9,6 +9,7 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/git/gittest"
+	"slipway.dev/services/logs"
 )
 
 func TestQueueingABuildIsARowAJobAnAuditEntryAndAnEvent(t *testing.T) {
@@ -86,10 +87,17 @@ func TestBuildsAreForTheTeam(t *testing.T) {
 	b := w.queueBuild(t, "main")
 	calls := map[string]func(u *models.User) error{
 		"get":    func(u *models.User) error { _, err := w.builds.Get(w.as(t, u), b.ID); return err },
-		"log":    func(u *models.User) error { _, _, err := w.builds.Log(w.as(t, u), b.ID, 0, 1); return err },
+		"log":    func(u *models.User) error { _, err := w.builds.LogWindow(w.as(t, u), b.ID, logs.Window{}); return err },
 		"stream": func(u *models.User) error { _, err := w.builds.LogStream(w.as(t, u), b.ID); return err },
 		"follow": func(u *models.User) error { _, err := w.builds.FollowLog(w.as(t, u), b.ID, 0); return err },
-		"write":  func(u *models.User) error { return w.builds.WriteLog(w.as(t, u), b.ID, &strings.Builder{}) },
+		"write":  func(u *models.User) error { return w.builds.WriteLog(w.as(t, u), b.ID, "", &strings.Builder{}) },
+		"search": func(u *models.User) error {
+			_, err := w.builds.SearchLog(w.as(t, u), b.ID, logs.Search{Text: "x"})
+			return err
+		},
+		"last":       func(u *models.User) error { _, err := w.builds.LastLogLine(w.as(t, u), b.ID, "x"); return err },
+		"changes":    func(u *models.User) error { _, err := w.builds.Changes(w.as(t, u), b.ID); return err },
+		"dockerfile": func(u *models.User) error { _, _, err := w.builds.Dockerfile(w.as(t, u), b.ID); return err },
 		"queue": func(u *models.User) error {
 			_, err := w.builds.Queue(w.as(t, u), builds.QueueInput{AppID: w.App.ID})
 			return err
@@ -97,7 +105,7 @@ func TestBuildsAreForTheTeam(t *testing.T) {
 		"retry":  func(u *models.User) error { _, err := w.builds.Retry(w.as(t, u), b.ID); return err },
 		"cancel": func(u *models.User) error { _, err := w.builds.Cancel(w.as(t, u), b.ID); return err },
 	}
-	reads := []string{"get", "log", "stream", "follow", "write"}
+	reads := []string{"get", "log", "stream", "follow", "write", "search", "last", "changes", "dockerfile"}
 	for name, call := range calls {
 		wantCode(t, call(w.Stranger), models.NotFound)
 		err := call(w.Viewer)
@@ -161,39 +169,53 @@ func TestARetryIsOfTheSameCommitWithTheSettingsOfNow(t *testing.T) {
 	}
 }
 
-func TestAQueuedBuildSaysWhatItWaitsFor(t *testing.T) {
+func TestTheListOfSeveralTeamsIsWholeAndInOrderOverItsPages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, modelstest.DB(t))
-	why := func(b *models.Build) string {
-		t.Helper()
-		text, err := w.builds.WhyWaiting(w.as(t, w.Viewer), b)
-		if err != nil {
-			t.Fatal(err)
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		w := newWorld(t, db)
+		var want []string
+		for _, app := range []*models.App{w.App, w.team(t, "second", 0), w.team(t, "third", 0), w.team(t, "foreign", 0)} {
+			if app.Name != "foreign-app" {
+				m := models.Member{TeamID: app.TeamID, UserID: w.Developer.ID, Role: models.RoleViewer, CreatedAt: db.NowFunc()}
+				if err := db.Save(&m).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, b := range w.queueFor(t, app, models.TriggerManual, 4) {
+				if app.Name != "foreign-app" {
+					want = append(want, b.ID)
+				}
+			}
 		}
-		return text
-	}
-	first, second := w.queueBuild(t, "main"), w.queueBuild(t, "main")
-	if got := why(first); !strings.Contains(got, "No worker is running") || !strings.Contains(got, "slipway worker") {
-		t.Errorf("without a worker: %s", got)
-	}
-	now := w.db.NowFunc()
-	if err := w.db.Create(&models.Worker{ID: models.NewID(), Host: "here", StartedAt: now, SeenAt: now}).Error; err != nil {
-		t.Fatal(err)
-	}
-	if got := why(first); got != "A worker takes this build in a moment." {
-		t.Errorf("with a free worker: %s", got)
-	}
-	if got := why(second); !strings.HasPrefix(got, "1 build is ahead") {
-		t.Errorf("behind another: %s", got)
-	}
-	if err := w.db.Model(first).Update("state", models.BuildRunning).Error; err != nil {
-		t.Fatal(err)
-	}
-	if got := why(second); !strings.Contains(got, "busy with 1 build;") {
-		t.Errorf("behind a running one: %s", got)
-	}
-	first.State = models.BuildRunning
-	if got := why(first); got != "" {
-		t.Errorf("a running build waits: %s", got)
-	}
+		slices.Reverse(want)
+		read := func(f builds.Filter) (all []string) {
+			t.Helper()
+			f.Limit = 3
+			for {
+				list, err := w.builds.List(w.as(t, w.Developer), f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, b := range list.Items {
+					all = append(all, b.ID)
+				}
+				if list.Next == "" {
+					return all
+				}
+				f.Cursor = list.Next
+			}
+		}
+		if got := read(builds.Filter{}); !slices.Equal(got, want) {
+			t.Errorf("the list is %v, not %v", got, want)
+		}
+		if got := read(builds.Filter{State: models.BuildQueued, RepositoryID: w.Repository.ID}); !slices.Equal(got, want) {
+			t.Errorf("the list of the repository is %v, not %v", got, want)
+		}
+		if got := read(builds.Filter{Team: "foreign"}); len(got) != 0 {
+			t.Errorf("the list of another team is %v", got)
+		}
+		if got := read(builds.Filter{Team: "second"}); !slices.Equal(got, want[4:8]) {
+			t.Errorf("the list of a team is %v", got)
+		}
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/models"
+	"slipway.dev/services/events"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 )
@@ -21,7 +22,9 @@ const (
 	stepsEvery  = 250 * time.Millisecond // between two writes of steps
 	eventsEvery = 500 * time.Millisecond // between two events about them
 	maxSteps    = 1000
+	maxInputs   = 100 // of one step
 	maxWarnings = 50
+	maxFindings = 200
 )
 
 // recorder turns a builder's events into rows, log lines and events, some times a second at most.
@@ -37,7 +40,8 @@ type recorder struct {
 	steps   map[string]*step
 	dirty   map[string]bool
 	warn    []string
-	told    time.Time // when the last event was published
+	file    *models.BuildDockerfile // that is not stored yet
+	told    time.Time               // when the last event was published
 	untold  bool
 	stopped bool
 }
@@ -66,9 +70,22 @@ func (r *recorder) emit(e Event) {
 	if e.Warning != "" {
 		r.addWarning(e.Warning)
 	}
+	if e.File != nil {
+		r.file = r.shownFile(e.File)
+	}
 	if e.State != "" && !r.stopped {
 		r.change(e)
 	}
+}
+
+// shownFile is the Dockerfile as the build keeps it, secrets masked.
+func (r *recorder) shownFile(f *models.BuildDockerfile) *models.BuildDockerfile {
+	kept := models.BuildDockerfile{BuildID: r.b.ID, Path: f.Path, Text: r.mask.Mask(f.Text)}
+	for _, finding := range f.Findings[:min(len(f.Findings), maxFindings)] {
+		finding.Message = r.shown(finding.Message, 500)
+		kept.Findings = append(kept.Findings, finding)
+	}
+	return &kept
 }
 
 func (r *recorder) change(e Event) {
@@ -82,6 +99,9 @@ func (r *recorder) change(e Event) {
 	}
 	if e.Name != "" {
 		s.Name, s.Stage, s.Line = r.shown(e.Name, 500), r.shown(e.Stage, 100), e.Line
+	}
+	if len(e.Inputs) > 0 {
+		s.Inputs = e.Inputs[:min(len(e.Inputs), maxInputs)]
 	}
 	at := e.At.UTC().Truncate(time.Microsecond)
 	switch e.State {
@@ -145,7 +165,7 @@ func (r *recorder) clipping(e Event) {
 	defer r.mu.Unlock()
 	if s := r.steps[e.Step]; s != nil && !s.clipped {
 		s.clipped = true
-		r.addWarning(fmt.Sprintf("“%s” printed more than the Docker Engine passes on, so its log has gaps.", s.Name))
+		r.addWarning(fmt.Sprintf("“%s” printed more than the engine passes on, so its log has gaps.", s.Name))
 	}
 }
 
@@ -204,7 +224,7 @@ func (r *recorder) run() {
 // flush stores the steps that changed while this worker holds the build.
 func (r *recorder) flush(ctx context.Context) error {
 	r.mu.Lock()
-	idle := len(r.dirty) == 0 && !r.untold
+	idle := len(r.dirty) == 0 && !r.untold && r.file == nil
 	r.mu.Unlock()
 	if idle {
 		return nil
@@ -228,8 +248,21 @@ func (r *recorder) flush(ctx context.Context) error {
 	return err
 }
 
-// write stores the changed steps in tx.
+// writeAll stores all steps in tx, also those that a transaction wrote which may not have committed.
+func (r *recorder) writeAll(tx *gorm.DB) error {
+	r.mu.Lock()
+	for id := range r.steps {
+		r.dirty[id] = true
+	}
+	r.mu.Unlock()
+	return r.write(tx)
+}
+
+// write stores the changed steps in tx, and the Dockerfile.
 func (r *recorder) write(tx *gorm.DB) error {
+	if err := r.writeFile(tx); err != nil {
+		return err
+	}
 	rows := r.changed()
 	if len(rows) == 0 {
 		return nil
@@ -241,6 +274,24 @@ func (r *recorder) write(tx *gorm.DB) error {
 			r.dirty[s.ID] = true
 		}
 		return fmt.Errorf("storing the steps of a build: %w", err)
+	}
+	return nil
+}
+
+func (r *recorder) writeFile(tx *gorm.DB) error {
+	r.mu.Lock()
+	file := r.file
+	r.mu.Unlock()
+	if file == nil {
+		return nil
+	}
+	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(file).Error; err != nil {
+		return fmt.Errorf("storing the Dockerfile of a build: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == file {
+		r.file = nil
 	}
 	return nil
 }
@@ -264,7 +315,7 @@ func (r *recorder) tell(tx *gorm.DB) error {
 		return nil
 	}
 	r.untold, r.told = false, time.Now()
-	return publish(tx, r.b, "build.step")
+	return events.Publish(tx, event(r.b, "build.step"))
 }
 
 // stop ends the regular writes and gives steps that are still open an end.

@@ -11,7 +11,7 @@ import (
 
 var (
 	notInTags = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
-	ourTags   = regexp.MustCompile(`^(build-[0-9]+|sha-[0-9a-f]+|[0-9a-f]{40}|[0-9a-f]{64})$`)
+	ourTags   = regexp.MustCompile(`^(build-[0-9]+|sha-[0-9a-f]+|pr-[0-9]+|[0-9a-f]{40}|[0-9a-f]{64})$`)
 )
 
 const maxTag = 128 // distribution specification 1.1, "Pulling manifests"
@@ -19,8 +19,11 @@ const maxTag = 128 // distribution specification 1.1, "Pulling manifests"
 // numberTag is the tag that belongs to this build alone.
 func numberTag(b *models.Build) string { return fmt.Sprintf("build-%d", b.Number) }
 
-// refTag is the tag that follows the branch or git tag of the build; empty for a bare commit.
+// refTag is the tag that follows the branch, git tag or pull request of the build; empty for a bare commit.
 func refTag(b *models.Build) string {
+	if b.RefKind == models.RefPullRequest {
+		return fmt.Sprintf("pr-%d", b.PullRequest.Number)
+	}
 	if b.RefKind == "commit" {
 		return ""
 	}
@@ -34,8 +37,14 @@ func refTag(b *models.Build) string {
 	return tag[:min(len(tag), maxTag)]
 }
 
-// commitTags name the commit, in short and in full.
-func commitTags(b *models.Build) []string { return []string{"sha-" + short(b.Commit), b.Commit} }
+// commitTags name the commit, in short and in full. A pull request's image has none: the same commit may be built from a
+// branch with other rights.
+func commitTags(b *models.Build) []string {
+	if b.RefKind == models.RefPullRequest {
+		return nil
+	}
+	return []string{"sha-" + short(b.Commit), b.Commit}
+}
 
 // annotations say where the image comes from (OCI image specification 1.1, "Annotations").
 func (r *run) annotations() map[string]string {

@@ -17,7 +17,7 @@ func TestABranchBecomesATagThatTheRegistryTakes(t *testing.T) {
 	t.Parallel()
 	for ref, want := range map[string]string{
 		"main": "main", "feature/pay-by-card": "feature-pay-by-card", "release/1.2": "release-1.2", ".hidden": "hidden", "-dash": "dash",
-		"übung": "bung", "日本": "branch-", "build-7": "branch-build-7", "sha-0123456789ab": "branch-sha-0123456789ab",
+		"übung": "bung", "日本": "branch-", "build-7": "branch-build-7", "pr-7": "branch-pr-7", "sha-0123456789ab": "branch-sha-0123456789ab",
 		strings.Repeat("a", 40): "branch-" + strings.Repeat("a", 40), strings.Repeat("x", 200): strings.Repeat("x", 128), "a b;$(id)": "a-b-id-",
 	} {
 		got := refTag(&models.Build{Ref: ref, RefKind: "branch"})
@@ -27,6 +27,9 @@ func TestABranchBecomesATagThatTheRegistryTakes(t *testing.T) {
 	}
 	if got := refTag(&models.Build{Ref: "build-7", RefKind: "tag"}); got != "tag-build-7" {
 		t.Errorf("the git tag build-7 gives the tag %q", got)
+	}
+	if got := refTag(&models.Build{Ref: "refs/pull/7/head", RefKind: models.RefPullRequest, PullRequest: models.PullRequest{Number: 7, Source: "main"}}); got != "pr-7" {
+		t.Errorf("a pull request gives the tag %q", got)
 	}
 	if got := refTag(&models.Build{Ref: "0123456", RefKind: "commit"}); got != "" {
 		t.Errorf("a bare commit gives the tag %q", got)

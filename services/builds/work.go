@@ -7,24 +7,24 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/jobs"
+	"slipway.dev/services/git"
 	"slipway.dev/services/logs"
 )
 
 const (
 	maxAttempts = 3
-	// busyPause is when a job looks again whether the worker that holds its build still lives.
+	// busyPause is when a worker that lost a build takes a turn again.
 	busyPause = 5 * time.Second
 	// lastWords bounds the writes that end a build's work after its context has ended.
 	lastWords   = 15 * time.Second
+	insistEvery = 500 * time.Millisecond
 	outputLines = 30 // of the failed step, kept with the build
 )
-
-var errTimeout = errors.New("the build's time is over")
 
 // The ids of the steps that are Slipway's own.
 const (
@@ -32,83 +32,56 @@ const (
 	StepPush     = "push"
 )
 
-// Work carries one build from wherever it stands to its end. A build that
-// another living worker holds is looked at again later.
-func (s *Service) Work(ctx context.Context, args Args) error {
-	b, err := s.begin(ctx, args.BuildID)
-	if err != nil || b == nil {
-		return err
-	}
+// carry carries the build from wherever it stands to its end.
+func (s *Service) carry(ctx context.Context, b *models.Build) error {
 	r, err := s.prepare(ctx, b)
 	if err != nil {
 		return err
 	}
 	work, done := s.Jobs.Watch(ctx, &models.Build{}, b.ID)
 	defer done()
-	work, cancel := context.WithTimeoutCause(work, time.Duration(b.TimeoutSeconds)*time.Second, errTimeout)
+	work, cancel := context.WithTimeoutCause(work, s.timeLeft(b), ErrTimeout)
 	defer cancel()
 	return r.end(ctx, work, r.run(work))
 }
 
-// begin makes this worker the one that carries the build. It returns nil where there is nothing left to do.
-func (s *Service) begin(ctx context.Context, id string) (*models.Build, error) {
-	var b models.Build
-	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		err := tx.Preload("App.Team").Preload("App.Repository").Where("id = ?", id).Take(&b).Error
-		if errors.Is(err, gorm.ErrRecordNotFound) {
-			b.State = models.BuildCanceled // deleted with its app
-			return nil
-		}
-		if err != nil || b.State.Ended() {
-			return err
-		}
-		ok, err := s.Jobs.Claim(ctx, tx, &models.Build{}, id)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return jobs.Later(busyPause)
-		}
-		return s.start(tx, &b)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if b.State.Ended() {
-		return nil, nil
-	}
-	return &b, nil
-}
-
 // start moves a claimed build on: to running, or to its end where it must not run any more.
-func (s *Service) start(tx *gorm.DB, b *models.Build) error {
-	b.Attempt++
-	now := s.DB.NowFunc()
+func (s *Service) start(ctx context.Context, tx *gorm.DB, b *models.Build) error {
+	now, most := s.DB.NowFunc(), maxAttempts
+	_, elsewhere := s.remote(b.Builder)
+	if elsewhere {
+		most = maxFollows
+	}
 	switch {
 	case b.CancelRequestedAt != nil:
-		b.Error = &models.BuildError{Class: ClassCanceled, Message: "The build was canceled."}
-		return s.endUnstarted(tx, b, models.BuildCanceled, now)
-	case b.Attempt > maxAttempts:
+		b.Error = &models.BuildError{Class: ClassCanceled, Message: canceledBy(b.CanceledBy)}
+		if err := s.stopElsewhere(ctx, tx, b); err != nil {
+			return err
+		}
+		return s.endUnstarted(ctx, tx, b, models.BuildCanceled, now)
+	case b.Attempt > most:
 		b.Error = &models.BuildError{Class: ClassInfrastructure, Message: fmt.Sprintf(
-			"Worker lost: the build was begun %d times, and each time its worker stopped before the end. Look at the workers' logs, then retry the build.", maxAttempts)}
-		return s.endUnstarted(tx, b, models.BuildFailed, now)
+			"Worker lost: the build was begun %d times, and each time its worker stopped before the end. Look at the workers' logs, then retry the build.", most)}
+		return s.endUnstarted(ctx, tx, b, models.BuildFailed, now)
 	}
 	if b.State != models.BuildRunning {
 		if err := b.Move(models.BuildRunning); err != nil {
 			return err
 		}
 	}
-	b.StartedAt = &now
+	if b.StartedAt == nil || !elsewhere {
+		b.StartedAt = &now
+	}
 	if err := tx.Where("build_id = ?", b.ID).Delete(&models.BuildStep{}).Error; err != nil {
 		return err
 	}
 	if err := s.Jobs.Held(tx.Model(&models.Build{}), b.ID).Select("State", "StartedAt").Updates(b).Error; err != nil {
 		return err
 	}
-	return publish(tx, b, "build.running")
+	return s.publish(tx, b, "build.running")
 }
 
-func (s *Service) endUnstarted(tx *gorm.DB, b *models.Build, state models.BuildState, now time.Time) error {
+func (s *Service) endUnstarted(ctx context.Context, tx *gorm.DB, b *models.Build, state models.BuildState, now time.Time) error {
 	if err := b.Move(state); err != nil {
 		return err
 	}
@@ -122,7 +95,10 @@ func (s *Service) endUnstarted(tx *gorm.DB, b *models.Build, state models.BuildS
 	if err := logs.End(tx, b.ID); err != nil {
 		return err
 	}
-	return publish(tx, b, "build."+string(b.State))
+	if err := s.wake(ctx, tx, 1); err != nil {
+		return err
+	}
+	return s.publish(tx, b, "build."+string(b.State))
 }
 
 // run is one attempt at a build by this worker.
@@ -134,25 +110,44 @@ type run struct {
 	rec     *recorder
 	dir     string
 	builder Builder
+	// inlineCache says that the image holds its own cache, so that the cache's name moves to it.
+	inlineCache bool
 }
 
 func (s *Service) prepare(ctx context.Context, b *models.Build) (*run, error) {
-	r := &run{Service: s, build: b, mask: &logs.Masker{}, builder: s.Builders[b.App.Builder]}
+	r := &run{Service: s, build: b, mask: &logs.Masker{}, builder: s.Builders[b.Builder]}
 	r.dir = filepath.Join(s.Dir, fmt.Sprintf("%s.%d", b.ID, b.Attempt))
 	var err error
 	if r.log, err = s.Logs.Open(ctx, b.ID, logs.KindBuild, r.mask); err != nil {
 		return nil, err
 	}
 	if b.Attempt > 1 {
-		r.log.Print("", "The worker of this build is gone; another one starts it again (attempt %d of %d).", b.Attempt, maxAttempts)
+		r.log.Print("", "%s", takenOver(r.builder, b.Attempt))
 	}
 	r.rec = newRecorder(s, b, r.log, r.mask)
 	return r, nil
 }
 
+func takenOver(builder Builder, attempt int) string {
+	if _, elsewhere := builder.(Remote); elsewhere {
+		return "The worker that followed this build is gone; another one goes on."
+	}
+	return fmt.Sprintf("The worker of this build is gone; another one starts it again (attempt %d of %d).", attempt, maxAttempts)
+}
+
 // run is the build as a sentence.
 func (r *run) run(ctx context.Context) error {
 	defer r.clear(ctx)
+	if err := r.room(ctx); err != nil {
+		return err
+	}
+	if _, elsewhere := r.builder.(Remote); elsewhere {
+		made, err := r.builder.Build(ctx, Request{BuildID: r.build.ID, Image: r.destination()}, r.rec.emit)
+		if err != nil {
+			return err
+		}
+		return r.place(ctx, made)
+	}
 	if err := r.checkOut(ctx); err != nil {
 		return err
 	}
@@ -182,13 +177,56 @@ func (r *run) checkOut(ctx context.Context) error {
 			return told(err)
 		}
 		r.mask.Add(remote.Token, remote.PrivateKey)
-		if !r.Git.HasCommit(ctx, b.App.RepositoryID, b.Commit) {
-			if _, err := r.Git.Fetch(ctx, b.App.RepositoryID, remote); err != nil {
-				return told(err)
-			}
+		if err := r.fetchCommit(ctx, remote); err != nil {
+			return told(err)
 		}
-		return told(r.Git.Checkout(ctx, b.App.RepositoryID, b.Commit, r.source()))
+		if err := r.Git.Checkout(ctx, b.App.RepositoryID, b.Commit, r.source()); err != nil {
+			return told(err)
+		}
+		return r.tellMissing(ctx)
 	})
+}
+
+// fetchCommit brings the build's commit into the mirror where it is not there yet. A pull request's is on no branch.
+func (r *run) fetchCommit(ctx context.Context, remote git.Remote) error {
+	b := r.build
+	if r.Git.HasCommit(ctx, b.App.RepositoryID, b.Commit) {
+		return nil
+	}
+	if b.RefKind == models.RefPullRequest {
+		return r.Git.FetchRef(ctx, b.App.RepositoryID, remote, b.Ref)
+	}
+	_, err := r.Git.Fetch(ctx, b.App.RepositoryID, remote)
+	return err
+}
+
+// tellMissing warns of what the checkout does not hold, before a command stumbles over it.
+func (r *run) tellMissing(ctx context.Context) error {
+	m, err := r.Git.Missing(ctx, r.build.App.RepositoryID, r.build.Commit, r.source())
+	if err != nil {
+		return told(err)
+	}
+	if m.PointerN > 0 {
+		r.warn("The repository uses Git LFS, which Slipway does not fetch: %s only a pointer, such as %s.", thereAre(m.PointerN, "file"), strings.Join(m.Pointers, ", "))
+	}
+	if m.SubmoduleN > 0 {
+		r.warn("Submodules are not fetched: %s empty, such as %s.", thereAre(m.SubmoduleN, "folder"), strings.Join(m.Submodules, ", "))
+	}
+	return nil
+}
+
+// warn adds a warning to the build and its log.
+func (r *run) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.log.Print(StepCheckout, "%s", text)
+	r.rec.emit(Event{At: time.Now(), Warning: text})
+}
+
+func thereAre(n int, noun string) string {
+	if n == 1 {
+		return count(1, noun) + " is"
+	}
+	return count(int64(n), noun) + " are"
 }
 
 func (r *run) source() string { return filepath.Join(r.dir, "source") }
@@ -197,16 +235,34 @@ func (r *run) source() string { return filepath.Join(r.dir, "source") }
 func (r *run) make(ctx context.Context) (digest string, err error) {
 	b := r.build
 	if r.builder == nil {
-		return "", Failure(ClassInfrastructure, fmt.Sprintf("This server has no builder %q. Choose another one in the app's settings.", b.App.Builder), nil)
+		return "", Failure(ClassInfrastructure, fmt.Sprintf("This server has no builder %q. Choose another one in the app's settings.", b.Builder), nil)
 	}
-	made, err := r.builder.Build(ctx, Request{
-		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
-		CacheKey: b.AppID, NoCache: b.NoCache, Labels: r.annotations(), Image: r.destination(),
-	}, r.rec.emit)
+	request, err := r.request(ctx)
 	if err != nil {
 		return "", err
 	}
+	made, err := r.builder.Build(ctx, request, r.rec.emit)
+	if err != nil {
+		return "", err
+	}
+	r.inlineCache = made.InlineCache
 	return made.Digest, nil
+}
+
+// request is what the builder gets to know of the build.
+func (r *run) request(ctx context.Context) (Request, error) {
+	b := r.build
+	for _, text := range b.Settings.Warnings() {
+		r.rec.emit(Event{At: time.Now(), Warning: text})
+	}
+	to := r.destination()
+	request := Request{
+		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
+		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to,
+		Arguments: b.Settings.Arguments, Target: b.Settings.Target, Platforms: b.Settings.Platforms, Cache: r.cache(to),
+		Provenance: b.Settings.Provenance, SBOM: b.Settings.SBOM,
+	}
+	return request, r.addSecrets(ctx, &request)
 }
 
 // step runs a step of Slipway's own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/builds"
@@ -344,6 +346,74 @@ func TestAWorkerThatLostABuildRecordsNothingOfIt(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAWorkerWritesNothingOfABuildThatAnotherHolds(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		w := newWorld(t, db)
+		thief := w.builds.Jobs
+		start(t, thief)
+		begun, over, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		w.direct(func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
+			defer close(done)
+			close(begun)
+			<-over
+			run(emit, "RUN forge", models.StepSucceeded, "forged output\n")
+			emit(builds.Event{At: time.Now(), Warning: "a forged warning"})
+			return &builds.Result{Digest: "sha256:" + strings.Repeat("f", 64)}, nil
+		})
+		b := w.queueBuild(t, "main")
+		<-begun
+		owner := w.worker(t, models.Worker{})
+		w.set(t, b, map[string]any{"worker": owner.ID, "attempt": 2})
+		log, err := w.builds.Logs.Open(t.Context(), b.ID, logs.KindBuild, &logs.Masker{}) // as the owner does
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := w.stored(t, b.ID)
+		var claimed bool
+		err = db.Transaction(func(tx *gorm.DB) (err error) {
+			claimed, err = thief.Claim(t.Context(), tx, &models.Build{}, b.ID)
+			return err
+		})
+		if claimed || err != nil {
+			t.Errorf("the build of a living worker was claimed, error %v", err)
+		}
+		close(over)
+		<-done
+		w.until(t, time.Minute, "the work has ended", func() bool {
+			left, err := os.ReadDir(w.builds.Dir)
+			return err == nil && len(left) == 0
+		})
+		if after := w.stored(t, b.ID); after != before {
+			t.Errorf("the build was changed by a worker that does not hold it:\n%s\n%s", before, after)
+		}
+		log.Close(t.Context())
+		if text := w.ended(t, b.ID); strings.Contains(text, "forged") {
+			t.Errorf("the log is %q", text)
+		}
+	})
+}
+
+// stored is what is stored of a build.
+func (w *world) stored(t *testing.T, id string) string {
+	t.Helper()
+	b, err := w.builds.Get(w.as(t, w.Admin), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.App = nil
+	b.Steps = slices.DeleteFunc(b.Steps, func(s models.BuildStep) bool { return s.ID == builds.StepCheckout }) // it was running when the build was taken
+	var ended int64
+	if err := w.db.Model(&models.Event{}).Where("topic = ? AND kind IN ?", builds.Topic(id), []string{"build.succeeded", "build.failed", "build.queued"}).Count(&ended).Error; err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(string(text), ended)
 }
 
 func TestAnOlderBuildDoesNotMoveTheBranchTagBack(t *testing.T) {

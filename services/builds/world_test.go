@@ -25,6 +25,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/secrets"
 )
 
 // registryPassword and gitToken are canaries: neither may appear anywhere.
@@ -64,7 +65,13 @@ func newWorld(t *testing.T, db *models.Database) *world {
 // queue returns a queue that was not started.
 func (w *world) queue(t *testing.T) *jobs.Queue {
 	t.Helper()
-	q, err := jobs.New(w.db, jobs.Config{Builds: 2})
+	return w.queueLabelled(t)
+}
+
+// queueLabelled returns the queue of a worker with labels.
+func (w *world) queueLabelled(t *testing.T, labels ...string) *jobs.Queue {
+	t.Helper()
+	q, err := jobs.New(w.db, jobs.Config{Builds: 2, Labels: labels})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,16 +91,25 @@ func (w *world) service(t *testing.T, q *jobs.Queue) *builds.Service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
-	s := &builds.Service{
-		DB: w.db, Jobs: q, Logs: &logs.Service{DB: w.db, Blobs: bucket}, Dir: filepath.Join(w.dir, "builds"), Registry: w,
-		Git:      &git.Service{Dir: filepath.Join(w.dir, "git"), Guard: guard, Proxy: proxy},
-		Builders: map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w},
+	box, err := secrets.Load(filepath.Join(w.dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := assemble(w.db, q, w.dir)
+	s.Box, s.Registry, s.Builders = box, w, map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w}
+	s.Logs.Blobs, s.Git.Guard, s.Git.Proxy = bucket, guard, proxy
+	s.Register(q)
+	return s
+}
+
+// assemble puts a build service on the folder; it lacks what the caller has to open or to play.
+func assemble(db *models.Database, q *jobs.Queue, dir string) *builds.Service {
+	return &builds.Service{
+		DB: db, Jobs: q, Logs: &logs.Service{DB: db}, Dir: filepath.Join(dir, "builds"), Git: &git.Service{Dir: filepath.Join(dir, "git")},
 		Remote: func(_ context.Context, r *models.Repository) (git.Remote, error) {
 			return git.Remote{URL: r.CloneURL, Token: gitToken}, nil
 		},
 	}
-	s.Register(q)
-	return s
 }
 
 // start lets the process take jobs until the test ends.
@@ -182,6 +198,22 @@ func run(emit func(builds.Event), name string, end models.StepState, output stri
 	emit(builds.Event{At: time.Now(), Step: name, State: end, Name: name})
 }
 
+// holdUntil is a script that says that it began and pushes some image once over is closed.
+func holdUntil(begun chan<- builds.Request, over <-chan struct{}) func(context.Context, builds.Request, func(builds.Event)) (*builds.Result, error) {
+	return func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
+		select {
+		case begun <- r:
+		default:
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		return pushSomething(ctx, r, emit)
+	}
+}
+
 // hang is a script that says that it began and then waits for its context.
 func hang(begun chan<- builds.Request) func(context.Context, builds.Request, func(builds.Event)) (*builds.Result, error) {
 	return func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
@@ -226,7 +258,7 @@ func (w *world) wait(t *testing.T, id string, state models.BuildState) *models.B
 // ended waits until the log of the build has ended too, and returns its text.
 func (w *world) ended(t *testing.T, id string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(w.as(t, w.Viewer), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.as(t, w.Admin), 20*time.Second)
 	defer cancel()
 	lines, err := w.builds.FollowLog(ctx, id, 0)
 	if err != nil {
@@ -247,7 +279,7 @@ func (w *world) ended(t *testing.T, id string) string {
 func (w *world) log(t *testing.T, id string) string {
 	t.Helper()
 	var text strings.Builder
-	if err := w.builds.WriteLog(w.as(t, w.Viewer), id, &text); err != nil && !errors.Is(err, io.EOF) {
+	if err := w.builds.WriteLog(w.as(t, w.Viewer), id, "", &text); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return text.String()

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -28,22 +29,30 @@ type NewApp struct {
 	Name         string             `json:"name,omitempty" form:"name" doc:"A DNS label: it becomes part of image names and addresses. Empty: as proposed."`
 	Dockerfile   string             `json:"dockerfile,omitempty" form:"dockerfile" doc:"Path from the top of the repository; Dockerfile where empty."`
 	Context      string             `json:"context,omitempty" form:"context" doc:"Folder that the build gets; as proposed, or the Dockerfile's own, where empty."`
-	Builder      models.BuilderKind `json:"builder,omitempty" form:"builder" doc:"buildkit, which is the default."`
+	Builder      models.BuilderKind `json:"builder,omitempty" form:"builder" enum:"buildkit,github-actions" doc:"buildkit, which is the default, or github-actions."`
 	Port         int                `json:"port,omitempty" form:"port" doc:"What the container listens on. 0: as proposed, or what the image exposes."`
 	Health       models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image" doc:"Empty: http where there is a health_path, tcp otherwise."`
 	HealthPath   string             `json:"health_path,omitempty" form:"health_path" doc:"Path that answers 2xx or 3xx when the app is well."`
 	BuildTimeout int                `json:"build_timeout,omitempty" form:"build_timeout" doc:"Seconds that a build may take; 1800 where 0."`
+	WorkerLabels []string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16" doc:"Only workers that have all of these labels build it."`
+
+	Build models.BuildSettings `json:"build,omitzero" form:"-"`
 }
 
 // UpdateApp is what may change of an app; what is absent stays as it is.
 type UpdateApp struct {
-	Name         *string            `json:"name,omitempty" form:"name" doc:"Only while the app has no builds: images carry the name."`
-	Dockerfile   *string            `json:"dockerfile,omitempty" form:"dockerfile"`
-	Context      *string            `json:"context,omitempty" form:"context"`
-	Port         *int               `json:"port,omitempty" form:"port"`
-	Health       *models.HealthKind `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
-	HealthPath   *string            `json:"health_path,omitempty" form:"health_path"`
-	BuildTimeout *int               `json:"build_timeout,omitempty" form:"build_timeout"`
+	Name         *string             `json:"name,omitempty" form:"name" doc:"Only while the app has no builds: images carry the name."`
+	Dockerfile   *string             `json:"dockerfile,omitempty" form:"dockerfile"`
+	Context      *string             `json:"context,omitempty" form:"context"`
+	Builder      *models.BuilderKind `json:"builder,omitempty" form:"builder" enum:"buildkit,github-actions" doc:"What runs the builds from now on."`
+	Port         *int                `json:"port,omitempty" form:"port"`
+	Health       *models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
+	HealthPath   *string             `json:"health_path,omitempty" form:"health_path"`
+	BuildTimeout *int                `json:"build_timeout,omitempty" form:"build_timeout"`
+	Triggers     *UpdateTriggers     `json:"triggers,omitempty" doc:"What builds it by itself."`
+	WorkerLabels *[]string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16"`
+
+	Build *models.BuildSettings `json:"build,omitempty" form:"-" doc:"All of the build settings; what is absent in it is emptied."`
 }
 
 // AppFilter narrows the list of apps.
@@ -155,7 +164,8 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	app := &models.App{ID: models.NewID(), TeamID: r.TeamID, RepositoryID: r.ID, Name: strings.TrimSpace(in.Name), Dockerfile: cleanPath(in.Dockerfile, "Dockerfile"),
-		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout}
+		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout,
+		WorkerLabels: in.WorkerLabels, BuildSettings: in.Build, Triggers: models.DefaultTriggers()}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		app.CreatedBy = p.UserID
 	}
@@ -219,8 +229,8 @@ func checkApp(app *models.App) error {
 	if !validPath(app.Context) {
 		wrong.add("context", "Use the path of a folder in the repository, such as services/api, or . for all of it.")
 	}
-	if app.Builder != models.BuilderBuildKit {
-		wrong.add("builder", "There is no builder %q. Use %s.", app.Builder, models.BuilderBuildKit)
+	if app.Builder != models.BuilderBuildKit && app.Builder != models.BuilderActions {
+		wrong.add("builder", "There is no builder %q. Use %s or %s.", app.Builder, models.BuilderBuildKit, models.BuilderActions)
 	}
 	if app.Port < 0 || app.Port > 65535 {
 		wrong.add("port", "A port is a number from 1 to 65535, or 0 for what the image exposes.")
@@ -228,7 +238,16 @@ func checkApp(app *models.App) error {
 	if app.BuildTimeout < minBuildTimeout || app.BuildTimeout > maxBuildTimeout {
 		wrong.add("build_timeout", "A build may take %d to %d seconds.", minBuildTimeout, maxBuildTimeout)
 	}
+	labels, err := models.NewLabels("worker_labels", app.WorkerLabels)
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		wrong.add("worker_labels", "%s", e.Fields["worker_labels"])
+	}
+	app.WorkerLabels = labels
 	checkHealth(app, wrong)
+	checkTriggers(&app.Triggers, wrong)
+	if err := wrong.take(app.BuildSettings.Validate()); err != nil {
+		return err
+	}
 	return wrong.err()
 }
 
@@ -269,7 +288,8 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 		return nil, err
 	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "port", "health", "health_path", "build_timeout").Updates(app).Error
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout", "worker_labels", "build_settings",
+			"trigger_push", "trigger_branches", "trigger_tags", "trigger_paths", "trigger_skip_markers", "trigger_pull_requests").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
 	if err != nil {
@@ -287,6 +307,9 @@ func (in UpdateApp) apply(app *models.App) {
 	if in.Context != nil {
 		app.Context = cleanPath(*in.Context, ".")
 	}
+	if in.Builder != nil {
+		app.Builder = *in.Builder
+	}
 	if in.Port != nil {
 		app.Port = *in.Port
 	}
@@ -295,6 +318,13 @@ func (in UpdateApp) apply(app *models.App) {
 	}
 	if in.BuildTimeout != nil {
 		app.BuildTimeout = *in.BuildTimeout
+	}
+	in.Triggers.apply(&app.Triggers)
+	if in.WorkerLabels != nil {
+		app.WorkerLabels = *in.WorkerLabels
+	}
+	if in.Build != nil {
+		app.BuildSettings = *in.Build
 	}
 }
 
@@ -363,5 +393,5 @@ func (s *Service) unload(ctx context.Context, tx *gorm.DB, app *models.App) erro
 
 func appChange(app *models.App, action string) change {
 	return change{team: app.TeamID, action: action, subject: "app:" + app.ID, parent: "team:" + app.TeamID, name: app.Name,
-		detail: map[string]string{"repository": app.RepositoryID, "dockerfile": app.Dockerfile, "context": app.Context}}
+		detail: map[string]string{"repository": app.RepositoryID, "dockerfile": app.Dockerfile, "context": app.Context, "builder": string(app.Builder)}}
 }

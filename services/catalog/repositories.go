@@ -21,6 +21,7 @@ type NewRepository struct {
 	CloneURL      string     `json:"clone_url" form:"clone_url" doc:"https://, http://, ssh:// or user@host:path; the path of a folder where an administrator allows it."`
 	DefaultBranch string     `json:"default_branch,omitempty" form:"default_branch" doc:"The remote's own where empty."`
 	Credential    Credential `json:"credential,omitzero"`
+	ConnectionID  *string    `json:"connection_id,omitempty" form:"connection_id" doc:"The team's connection to the forge. Absent: the one with the address's host, where there is exactly one; empty: none."`
 }
 
 // UpdateRepository is what may change of a repository; what is absent stays as it is.
@@ -29,6 +30,7 @@ type UpdateRepository struct {
 	CloneURL      *string    `json:"clone_url,omitempty" form:"clone_url" doc:"Another host or port needs its credential given again."`
 	DefaultBranch *string    `json:"default_branch,omitempty" form:"default_branch" doc:"Empty: the remote's own."`
 	Credential    Credential `json:"credential,omitzero" doc:"Absent: stays as it is."`
+	ConnectionID  *string    `json:"connection_id,omitempty" form:"connection_id" doc:"The team's connection to the forge; empty: none."`
 	ForgetHostKey bool       `json:"forget_host_key,omitempty" form:"forget_host_key" doc:"Take the SSH host key that the server shows at the next fetch."`
 }
 
@@ -73,8 +75,9 @@ func (s *Service) Repository(ctx context.Context, id string) (*models.Repository
 		return nil, err
 	}
 	newest := func(q *gorm.DB) *gorm.DB { return q.Order("committed_at DESC, kind, name") }
+	shown := func(q *gorm.DB) *gorm.DB { return q.Omit("secrets", "webhook_secret") }
 	byPath := func(q *gorm.DB) *gorm.DB { return q.Order("path") }
-	err = s.DB.WithContext(ctx).Preload("Team").Preload("Refs", newest).Preload("DetectedDockerfiles", byPath).Take(r).Error
+	err = s.DB.WithContext(ctx).Preload("Team").Preload("Connection", shown).Preload("Refs", newest).Preload("DetectedDockerfiles", byPath).Take(r).Error
 	return r, models.FromDB(err, "repository")
 }
 
@@ -176,6 +179,9 @@ func (s *Service) RegisterRepository(ctx context.Context, in NewRepository) (*mo
 		if err := wrong.take(s.setCredential(r, address, in.Credential)); err != nil {
 			return nil, err
 		}
+		if err := wrong.take(s.connect(ctx, r, address, in.ConnectionID)); err != nil {
+			return nil, err
+		}
 	}
 	if err := wrong.err(); err != nil {
 		return nil, err
@@ -221,7 +227,7 @@ func (s *Service) UpdateRepository(ctx context.Context, id string, in UpdateRepo
 	r.State = models.RepositoryPending
 	err = s.commit(ctx, repositoryChange(r, "repository.update"), func(tx *gorm.DB) error {
 		if err := tx.Select("name", "clone_url", "default_branch", "credential_kind", "credential_user", "credential_secret",
-			"credential_public", "host_key", "state", "updated_at").Updates(r).Error; err != nil {
+			"credential_public", "host_key", "connection_id", "external_id", "state", "updated_at").Updates(r).Error; err != nil {
 			return taken(err, "name", "The team has a repository named %q already.", r.Name)
 		}
 		return s.Jobs.Insert(ctx, tx, jobs.QueueDefault, fetchArgs{RepositoryID: r.ID})
@@ -251,6 +257,9 @@ func (s *Service) edit(ctx context.Context, r *models.Repository, in UpdateRepos
 	moved := !address.SameHost(before)
 	if moved || in.ForgetHostKey {
 		r.HostKey = ""
+	}
+	if err := wrong.take(s.reconnect(ctx, r, before, address, in.ConnectionID)); err != nil {
+		return wrong, err
 	}
 	switch {
 	case in.Credential.given():
@@ -329,8 +338,11 @@ func (s *Service) DeleteRepository(ctx context.Context, id string) error {
 }
 
 func repositoryChange(r *models.Repository, action string) change {
-	return change{team: r.TeamID, action: action, subject: "repository:" + r.ID, parent: "team:" + r.TeamID, name: r.Name,
-		detail: map[string]string{"clone_url": r.CloneURL, "credential": string(r.CredentialKind)}}
+	detail := map[string]string{"clone_url": r.CloneURL, "credential": string(r.CredentialKind)}
+	if r.ConnectionID != nil {
+		detail["connection"] = *r.ConnectionID
+	}
+	return change{team: r.TeamID, action: action, subject: "repository:" + r.ID, parent: "team:" + r.TeamID, name: r.Name, detail: detail}
 }
 
 // label makes a name out of any text: lower-case letters, digits and single hyphens, at most 40 of them.

@@ -51,6 +51,16 @@ func (s *Service) Team(ctx context.Context, slug string) (*models.Team, error) {
 	return s.team(ctx, slug, models.RoleViewer)
 }
 
+// TeamByID returns a team of the principal's by its id.
+func (s *Service) TeamByID(ctx context.Context, id string) (*models.Team, error) {
+	if err := models.Authorize(ctx, id, models.RoleViewer, "team"); err != nil {
+		return nil, err
+	}
+	var team models.Team
+	err := s.DB.WithContext(ctx).Where("id = ?", id).Take(&team).Error
+	return &team, models.FromDB(err, "team")
+}
+
 func (s *Service) team(ctx context.Context, slug string, role models.Role) (*models.Team, error) {
 	var team models.Team
 	if err := s.DB.WithContext(ctx).Where("slug = ?", slug).Take(&team).Error; err != nil {

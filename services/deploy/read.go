@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -142,12 +143,15 @@ func (s *Service) WhyWaiting(ctx context.Context, d *models.Deployment) (string,
 	if ahead.ID != "" {
 		return fmt.Sprintf("Deployment %s is under way in the same place. This one begins when it has ended; cancel it to go first.", ahead.Title()), nil
 	}
-	alive, err := s.Queue.Alive(ctx)
+	alive, err := s.Queue.Workers(s.DB.WithContext(ctx))
 	if err != nil {
 		return "", err
 	}
-	if alive == 0 {
+	if len(alive) == 0 {
 		return "No worker is running, so nothing takes this deployment: start one with slipway worker, or slipway serve without --workers=false.", nil
+	}
+	if !slices.ContainsFunc(alive, func(w models.Worker) bool { return !w.Draining }) {
+		return "Every worker drains, so nothing takes this deployment until an admin resumes one or starts another.", nil
 	}
 	return "A worker takes this deployment in a moment.", nil
 }

@@ -71,12 +71,14 @@ func parseRemote(out string) *Probe {
 }
 
 // Fetch brings a repository's mirror up to date, creating it the first time. One fetch runs at a time for each
-// repository, in whatever process; branches and tags that are gone at the remote go here too.
+// repository, in whatever process of this machine, and all who asked before it began share it: however many builds
+// wait, the remote is read at most twice. Branches and tags that are gone at the remote go here too.
 func (s *Service) Fetch(ctx context.Context, id string, remote Remote) (*Fetched, error) {
 	dir, err := s.mirror(id)
 	if err != nil {
 		return nil, err
 	}
+	asked, before := time.Now(), lastFetch(dir)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Limits.fetch(), errSlow)
 	defer cancel()
 	v, err := s.open(ctx, remote)
@@ -89,7 +91,15 @@ func (s *Service) Fetch(ctx context.Context, id string, remote Remote) (*Fetched
 		return nil, &models.Error{Code: models.Unavailable, Message: "Another fetch of this repository is still running. Try again when it has ended.", Err: err}
 	}
 	defer unlock(held)
-	return s.fetch(ctx, v, dir, held)
+	if last := lastFetch(dir); last.serves(remote, asked, before) {
+		return &last.Fetched, nil
+	}
+	begun := time.Now()
+	fetched, err := s.fetch(ctx, v, dir, held)
+	if err != nil {
+		return nil, err
+	}
+	return fetched, writeStamp(dir, remote, begun, *fetched)
 }
 
 func (s *Service) fetch(ctx context.Context, v *visit, dir string, held *os.File) (*Fetched, error) {
@@ -179,12 +189,17 @@ func (s *Service) pullAgain(ctx context.Context, v *visit, dir string, held *os.
 }
 
 func (s *Service) pull(ctx context.Context, v *visit, dir string, held *os.File) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go s.watchSize(ctx, dir, cancel)
 	c := v.command("fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
 		"--no-recurse-submodules", "--", v.address.String(), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 	c.dir, c.lock = dir, held
+	return s.limited(ctx, c, dir)
+}
+
+// limited runs a fetch into the mirror and stops it when the mirror is over its limit.
+func (s *Service) limited(ctx context.Context, c command, dir string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go s.watchSize(ctx, dir, cancel)
 	if _, err := s.run(ctx, c); err != nil {
 		return err
 	}

@@ -232,3 +232,19 @@ func shown(text string) string {
 	}
 	return string(runes)
 }
+
+// BranchesWith returns the branches whose history holds the commit, at most maxRefs of them.
+func (s *Service) BranchesWith(ctx context.Context, id, commit string) ([]string, error) {
+	dir, err := s.existing(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.needCommit(ctx, dir, commit); err != nil {
+		return nil, err
+	}
+	names, err := s.local(ctx, dir, "for-each-ref", "--count="+strconv.Itoa(maxRefs), "--format=%(refname:lstrip=2)", "--contains="+commit, "refs/heads")
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(names)), nil
+}

@@ -10,11 +10,17 @@ import (
 )
 
 // topLevel leaves out what is part of another image or about one: the platforms
-// of an index, attestations, signatures; and the manifest that a build pushes
-// before it pushes the same image again with its annotations. What has a tag is always shown.
-const topLevel = `(EXISTS (SELECT 1 FROM registry_tags t WHERE t.repository = registry_manifests.repository AND t.digest = registry_manifests.digest)
+// of an index, attestations, signatures; the manifest that a build pushes before
+// it pushes the same image again with its annotations; and what BuildKit keeps
+// for itself. Anything else that has a tag is always shown.
+const topLevel = `registry_manifests.artifact_type <> 'application/vnd.buildkit.cacheconfig.v0' AND
+	(EXISTS (SELECT 1 FROM registry_tags t WHERE t.repository = registry_manifests.repository AND t.digest = registry_manifests.digest)
 	OR (registry_manifests.subject = ''
 		AND NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_manifests.repository AND r.child = registry_manifests.digest)
+		AND NOT EXISTS (SELECT 1 FROM registry_references own
+			JOIN registry_references other ON other.repository = own.repository AND other.child = own.child
+			JOIN registry_manifests n ON n.repository = other.repository AND n.digest = other.manifest
+			WHERE own.repository = registry_manifests.repository AND own.manifest = registry_manifests.digest AND n.push_id > registry_manifests.push_id)
 		AND NOT EXISTS (SELECT 1 FROM registry_manifests n WHERE n.repository = registry_manifests.repository AND n.push_id > registry_manifests.push_id
 			AND n.config_digest = registry_manifests.config_digest AND n.config_digest <> '')))`
 

@@ -25,6 +25,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"gorm.io/gorm"
 	"slipway.dev/models"
+	"slipway.dev/services/events"
 )
 
 // Args is what a job needs to know; its Kind names the work.
@@ -35,7 +36,11 @@ const (
 	QueueDefault     = river.QueueDefault
 	QueueBuilds      = "builds"
 	QueueDeployments = "deployments"
+	QueueFollows     = "follows" // builds that run elsewhere and are only looked at from here
 )
+
+// maxFollows is how many builds elsewhere one worker looks at: each is a call now and then.
+const maxFollows = 64
 
 // Config says how this process takes jobs.
 type Config struct {
@@ -43,19 +48,23 @@ type Config struct {
 	Deployments int           // deployments at once
 	Others      int           // other jobs at once
 	Version     string        // of the program, shown to admins
+	Labels      models.Labels // what the work of some apps asks for
 	DeadAfter   time.Duration // how long a worker may be silent; 15 s where zero
 }
 
 // Queue adds jobs, and takes them where it was started.
 type Queue struct {
 	db      *models.Database
-	client  *river.Client[*sql.Tx]
+	client  *river.Client[*sql.Tx] // adds jobs
 	workers *river.Workers
 	cfg     Config
 	self    models.Worker
 
 	mu       sync.Mutex
 	beaten   time.Time // when this worker last said that it lives
+	taker    *taker    // takes jobs now; nil while this worker drains
+	takers   []*taker  // all that were not stopped for good
+	stopping bool
 	periodic []periodic
 	wg       sync.WaitGroup
 	stop     context.CancelFunc
@@ -97,21 +106,8 @@ func New(db *models.Database, cfg Config) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{db: db, cfg: cfg, workers: river.NewWorkers()}
-	q.self = models.Worker{ID: models.NewID(), Host: host, Version: cfg.Version}
-	q.client, err = river.NewClient(driver(db), &river.Config{
-		ID: q.self.ID,
-		Queues: map[string]river.QueueConfig{
-			QueueDefault:     {MaxWorkers: max(cfg.Others, 1)},
-			QueueBuilds:      {MaxWorkers: max(cfg.Builds, 1)},
-			QueueDeployments: {MaxWorkers: max(cfg.Deployments, 1)},
-		},
-		Workers:           q.workers,
-		JobTimeout:        -1, // the work sets its own limits, and a dead worker is noticed here
-		FetchCooldown:     20 * time.Millisecond,
-		FetchPollInterval: 150 * time.Millisecond,
-		Logger:            slog.New(slog.DiscardHandler),
-		ErrorHandler:      failures{},
-	})
+	q.self = models.Worker{ID: models.NewID(), Host: host, Version: cfg.Version, Builds: max(cfg.Builds, 1), Labels: cfg.Labels}
+	q.client, err = river.NewClient(driver(db), &river.Config{ID: q.self.ID, Workers: q.workers, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, fmt.Errorf("opening the job queue: %w", err)
 	}
@@ -162,8 +158,8 @@ func (q *Queue) Insert(ctx context.Context, tx *gorm.DB, queue string, args Args
 func (q *Queue) Start(ctx context.Context) error {
 	now := q.db.NowFunc()
 	q.self.StartedAt, q.self.SeenAt = now, now
-	if err := q.db.WithContext(ctx).Create(&q.self).Error; err != nil {
-		return fmt.Errorf("registering the worker: %w", err)
+	if err := q.register(ctx); err != nil {
+		return err
 	}
 	q.setBeaten(now)
 	ctx, q.stop = context.WithCancel(models.WithPrincipal(ctx, models.System("worker")))
@@ -172,20 +168,48 @@ func (q *Queue) Start(ctx context.Context) error {
 	for _, p := range q.periodic {
 		q.loop(ctx, p)
 	}
-	if err := q.client.Start(ctx); err != nil {
+	if err := q.take(ctx, q.self.Builds); err != nil {
 		q.stop()
-		return fmt.Errorf("starting the job queue: %w", err)
+		return err
 	}
+	q.loop(ctx, periodic{"following what admins say of this worker", q.cfg.DeadAfter / 6, q.follow})
 	return nil
 }
 
 // Stop ends all work: what runs is told to end and goes back to the queue, so
 // that another worker takes it at once. It waits until ctx ends.
 func (q *Queue) Stop(ctx context.Context) error {
-	err := q.client.StopAndCancel(ctx)
+	err := q.stopTaking(ctx)
 	q.stop()
 	q.wg.Wait()
-	return errors.Join(err, q.db.WithContext(ctx).Delete(&models.Worker{}, "id = ?", q.self.ID).Error)
+	return errors.Join(err, q.unregister(ctx))
+}
+
+// register writes the worker down, and tells admins.
+func (q *Queue) register(ctx context.Context) error {
+	err := q.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Create(&q.self).Error; err != nil {
+			return err
+		}
+		return q.tell(tx, "worker.started")
+	})
+	if err != nil {
+		return fmt.Errorf("registering the worker: %w", err)
+	}
+	return nil
+}
+
+func (q *Queue) unregister(ctx context.Context) error {
+	return q.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Delete(&models.Worker{}, "id = ?", q.self.ID).Error; err != nil {
+			return err
+		}
+		return q.tell(tx, "worker.stopped")
+	})
+}
+
+func (q *Queue) tell(tx *gorm.DB, kind string) error {
+	return events.Publish(tx, models.Event{Kind: kind, Topic: "worker:" + q.self.ID, Parent: "queue", Data: map[string]string{}})
 }
 
 func (q *Queue) loop(ctx context.Context, p periodic) {

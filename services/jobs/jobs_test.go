@@ -180,3 +180,100 @@ func seedBuild(t *testing.T, db *models.Database) string {
 	w := modelstest.Seed(t, db)
 	return w.Build.ID
 }
+
+func TestAJobThatWasPutOffRunsAtOnceWhenItIsWoken(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		ran := make(chan struct{}, 10)
+		q := queue(t, db, func(context.Context, greet) error { ran <- struct{}{}; return jobs.Later(time.Hour) })
+		start(t, q)
+		insert(t, db, q, "sleepy", nil)
+		<-ran
+		again := func() bool {
+			select {
+			case <-ran:
+				return true
+			case <-time.After(100 * time.Millisecond):
+				return false
+			}
+		}
+		for late := time.Now().Add(20 * time.Second); !again(); {
+			if time.Now().After(late) {
+				t.Fatal("the job sleeps on")
+			}
+			if err := q.Wake(t.Context(), db.DB, "greet", 5); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Wake(t.Context(), db.DB, "other", 5); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := q.Waiting(db.DB, "other"); err != nil || n != 0 {
+			t.Errorf("%d jobs of another kind wait, error %v", n, err)
+		}
+	})
+}
+
+func TestAWorkerDrainsResumesAndTakesAsManyBuildsAsAnAdminSays(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		running, end := make(chan string, 10), make(chan struct{})
+		q := queue(t, db, func(ctx context.Context, g greet) error {
+			running <- g.Name
+			if g.Name == "probe" {
+				return nil
+			}
+			select {
+			case <-end:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+		start(t, q)
+		says := func(changes map[string]any) {
+			t.Helper()
+			if err := db.Model(&models.Worker{}).Where("id = ?", q.WorkerID()).Updates(changes).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		add := func(to, name string) {
+			t.Helper()
+			err := db.Transaction(func(tx *gorm.DB) error { return q.Insert(t.Context(), tx, to, greet{name}) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		runs := func(within time.Duration) bool {
+			select {
+			case <-running:
+				return true
+			case <-time.After(within):
+				return false
+			}
+		}
+		add(jobs.QueueDefault, "first")
+		if !runs(20 * time.Second) {
+			t.Fatal("nothing runs")
+		}
+		says(map[string]any{"draining": true})
+		for n := 0; ; n++ { // until it has heard of it
+			add(jobs.QueueDefault, "probe")
+			if !runs(time.Second) {
+				break
+			}
+			if n == 100 {
+				t.Fatal("a draining worker takes jobs")
+			}
+		}
+		says(map[string]any{"draining": false, "builds": 3})
+		for range 3 {
+			add(jobs.QueueBuilds, "more")
+		}
+		for n := range 4 { // with the last probe
+			if !runs(20 * time.Second) {
+				t.Fatalf("with three places only %d jobs run", n)
+			}
+		}
+		close(end)
+	})
+}

@@ -23,9 +23,16 @@ func (q *Queue) WorkerID() string { return q.self.ID }
 
 func (q *Queue) beat(ctx context.Context) error {
 	now := q.db.NowFunc()
-	q.self.SeenAt = now
-	if err := q.db.WithContext(ctx).Save(&q.self).Error; err != nil {
-		return err
+	r := q.db.WithContext(ctx).Model(&models.Worker{}).Where("id = ?", q.self.ID).Update("seen_at", now)
+	if r.Error != nil {
+		return r.Error
+	}
+	if r.RowsAffected == 0 { // silent for so long that the others have forgotten it
+		self := q.self
+		self.SeenAt = now
+		if err := q.db.WithContext(ctx).Create(&self).Error; err != nil {
+			return err
+		}
 	}
 	q.setBeaten(now)
 	return nil
@@ -47,15 +54,14 @@ func (q *Queue) silent() bool {
 // alive is a subquery of the ids of the workers that live. The clocks of all
 // workers have to agree within a few seconds.
 func (q *Queue) alive(tx *gorm.DB) *gorm.DB {
-	cutoff := q.db.NowFunc().Add(-q.cfg.DeadAfter)
-	return tx.Session(&gorm.Session{NewDB: true}).Model(&models.Worker{}).Select("id").Where("seen_at > ?", cutoff)
+	return tx.Session(&gorm.Session{NewDB: true}).Model(&models.Worker{}).Select("id").Where("seen_at > ?", q.AliveSince())
 }
 
 // revive gives the jobs of workers that died back to the queue and forgets those workers.
 func (q *Queue) revive(ctx context.Context) error {
-	last := "json_extract(attempted_by, '$[#-1]')"
+	last := "substr(json_extract(attempted_by, '$[#-1]'), 1, 36)" // a taker's id begins with its worker's
 	if q.db.Pool != nil {
-		last = "attempted_by[array_upper(attempted_by, 1)]"
+		last = "substr(attempted_by[array_upper(attempted_by, 1)], 1, 36)"
 	}
 	return q.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		sql := "UPDATE river_job SET state = 'available' WHERE state = 'running' AND " + last + " NOT IN (?)"
@@ -90,12 +96,24 @@ func (q *Queue) Free(tx *gorm.DB, id string) *gorm.DB {
 	return tx.Where("id = ? AND worker NOT IN (?)", id, q.alive(tx))
 }
 
+// AliveSince is the time since which every living worker has said something.
+func (q *Queue) AliveSince() time.Time { return q.db.NowFunc().Add(-q.cfg.DeadAfter) }
+
 // Alive returns how many workers live.
 func (q *Queue) Alive(ctx context.Context) (n int64, err error) {
 	if err := q.alive(q.db.WithContext(ctx)).Count(&n).Error; err != nil {
 		return 0, fmt.Errorf("counting workers: %w", err)
 	}
 	return n, nil
+}
+
+// Workers returns the workers that live, the oldest first.
+func (q *Queue) Workers(tx *gorm.DB) ([]models.Worker, error) {
+	var all []models.Worker
+	if err := tx.Where("seen_at > ?", q.AliveSince()).Order("id").Find(&all).Error; err != nil {
+		return nil, fmt.Errorf("reading the workers: %w", err)
+	}
+	return all, nil
 }
 
 // Pending returns the arguments, as JSON, of the jobs of the kind that have not ended.

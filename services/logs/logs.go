@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"gocloud.dev/blob"
@@ -70,6 +71,9 @@ type Service struct {
 	DB     *models.Database
 	Blobs  *blob.Bucket
 	Limits Limits
+
+	mu    sync.Mutex
+	tails map[string]*tail // of the streams that are followed here
 }
 
 // Create makes an empty stream as part of tx, so that readers can wait for its first line.

@@ -263,7 +263,7 @@ func TestAFollowerResumesAfterTheLastLineItSaw(t *testing.T) {
 			t.Errorf("the end was not told: %d lines", len(lines))
 		}
 		var text bytes.Buffer
-		if err := s.WriteText(t.Context(), "resume", &text); err != nil || strings.Count(text.String(), "\n") != 1200 {
+		if err := s.WriteText(t.Context(), "resume", "", &text); err != nil || strings.Count(text.String(), "\n") != 1200 {
 			t.Errorf("the whole text has %d lines, error %v", strings.Count(text.String(), "\n"), err)
 		}
 	})

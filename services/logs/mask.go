@@ -6,7 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"net/url"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -71,12 +71,49 @@ func (m *Masker) add(secret string, atLeast int) {
 
 // encodings are the forms in which tools print a value without meaning to.
 func encodings(secret string) []string {
-	forms := []string{url.QueryEscape(secret), url.PathEscape(secret), hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret)))}
+	forms := []string{hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret)))}
 	forms = append(forms, quoted(secret, true), quoted(secret, false))
+	for _, safe := range []string{"", "/", "!'()*", "$&+=:@", "$&+,/:;=?@#!'()*"} {
+		upper, lower := percent(secret, safe, "%%%02X"), percent(secret, safe, "%%%02x")
+		forms = append(forms, upper, lower, strings.ReplaceAll(upper, "%20", "+"), strings.ReplaceAll(lower, "%20", "+"))
+	}
 	for offset := range 3 {
 		forms = append(forms, inside(base64.RawStdEncoding, offset, secret), inside(base64.RawURLEncoding, offset, secret))
 	}
+	for _, width := range []int{76, 64} { // RFC 2045 §6.8 and RFC 7468 §2
+		forms = append(forms, wrapped(secret, width)...)
+		forms = append(forms, wrapped(secret+"\n", width)...) // as it stands in a file
+	}
 	return forms
+}
+
+// percent is the secret in a URL (RFC 3986 §2.1). Tools differ in what they
+// leave as it is beside the unreserved characters: curl nothing, Python's quote
+// the slash, JavaScript's encodeURIComponent some marks, Go's PathEscape some
+// others, encodeURI the reserved ones.
+func percent(secret, safe, format string) string {
+	var out strings.Builder
+	for i := range len(secret) {
+		c := secret[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~"+safe, c) >= 0 {
+			out.WriteByte(c)
+		} else {
+			fmt.Fprintf(&out, format, c)
+		}
+	}
+	return out.String()
+}
+
+// wrapped is the secret's base64 as tools break it into lines.
+func wrapped(secret string, width int) (lines []string) {
+	text := base64.StdEncoding.EncodeToString([]byte(secret))
+	if len(text) <= width {
+		return nil
+	}
+	for line := range slices.Chunk([]byte(text), width) {
+		lines = append(lines, string(line))
+	}
+	return lines
 }
 
 func quoted(secret string, escapeHTML bool) string {

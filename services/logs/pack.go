@@ -46,14 +46,16 @@ var encoder = sync.OnceValue(func() *zstd.Encoder {
 })
 
 // scan reads lines from compressed frames, of which the first line has the
-// number first, and hands those after the number after to yield until that returns false.
-func scan(r io.Reader, first, after int64, yield func(Line) bool) (more bool, err error) {
+// number first, and hands those after the number after to yield until that
+// returns false. With a step, lines of others may be left out.
+func scan(r io.Reader, first, after int64, step string, yield func(Line) bool) (more bool, err error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
 		return false, err
 	}
 	defer z.Close()
 	lines := bufio.NewReaderSize(z, 64<<10)
+	mark := []byte(`"` + quoted(step, false) + `"`)
 	for n := first; ; n++ {
 		raw, err := readLine(lines)
 		if err == io.EOF {
@@ -62,7 +64,7 @@ func scan(r io.Reader, first, after int64, yield func(Line) bool) (more bool, er
 		if err != nil {
 			return false, err
 		}
-		if n <= after {
+		if n <= after || step != "" && !bytes.Contains(raw, mark) {
 			continue
 		}
 		var s stored

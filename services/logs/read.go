@@ -19,14 +19,17 @@ const (
 	chunksRead = 16
 )
 
-// Batch is some lines that follow each other. Err, in the last batch only, says why there are no more.
-type Batch struct {
-	Lines []Line
-	Err   error
-}
-
 // Lines returns the stream's lines after the number, as far as it is written now. A stream that does not exist is empty.
 func (s *Service) Lines(ctx context.Context, id string, after int64) iter.Seq2[Line, error] {
+	return s.lines(ctx, id, after, "")
+}
+
+// StepLines returns the lines of one step as far as they are written now, those of all steps where step is empty.
+func (s *Service) StepLines(ctx context.Context, id, step string) iter.Seq2[Line, error] {
+	return s.lines(ctx, id, 0, step)
+}
+
+func (s *Service) lines(ctx context.Context, id string, after int64, step string) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		for {
 			row, err := s.Stream(ctx, id)
@@ -38,9 +41,9 @@ func (s *Service) Lines(ctx context.Context, id string, after int64) iter.Seq2[L
 				return
 			}
 			before := after
-			more, err := s.read(ctx, row, after, func(l Line) bool {
+			more, err := s.read(ctx, row, after, step, func(l Line) bool {
 				after = l.N
-				return yield(l, nil)
+				return step != "" && l.Step != step || yield(l, nil)
 			})
 			if err != nil {
 				yield(Line{}, fmt.Errorf("reading the log %s: %w", id, err))
@@ -64,7 +67,7 @@ func (s *Service) repacked(ctx context.Context, row models.LogStream) bool {
 }
 
 // read gives the lines after the number from the place where the row says they are.
-func (s *Service) read(ctx context.Context, row models.LogStream, after int64, yield func(Line) bool) (more bool, err error) {
+func (s *Service) read(ctx context.Context, row models.LogStream, after int64, step string, yield func(Line) bool) (more bool, err error) {
 	if row.Blob == "" {
 		return s.readChunks(ctx, row.ID, after, yield)
 	}
@@ -73,7 +76,7 @@ func (s *Service) read(ctx context.Context, row models.LogStream, after int64, y
 		return false, err
 	}
 	defer r.Close()
-	return scan(r, 1, after, yield)
+	return scan(r, 1, after, step, yield)
 }
 
 func (s *Service) readChunks(ctx context.Context, id string, after int64, yield func(Line) bool) (more bool, err error) {
@@ -82,7 +85,7 @@ func (s *Service) readChunks(ctx context.Context, id string, after int64, yield 
 		return false, err
 	}
 	for _, c := range chunks {
-		if more, err := scan(bytes.NewReader(c.Data), c.First, after, yield); !more || err != nil {
+		if more, err := scan(bytes.NewReader(c.Data), c.First, after, "", yield); !more || err != nil {
 			return false, err
 		}
 	}
@@ -120,100 +123,9 @@ func (s *Service) Read(ctx context.Context, id string, after int64, limit int) (
 	return lines, row.Closed && after >= row.Lines, nil
 }
 
-// Follow gives the stream's lines after the number as they are written, by
-// whatever process, at most ten batches a second of at most BatchLines lines.
-// The channel is closed when the stream has ended or ctx has. A stream that
-// does not exist yet is waited for.
-func (s *Service) Follow(ctx context.Context, id string, after int64) <-chan Batch {
-	out := make(chan Batch)
-	go func() {
-		defer close(out)
-		f := &follower{svc: s, ctx: ctx, id: id, after: after, out: out}
-		if err := f.follow(); err != nil && ctx.Err() == nil {
-			f.send(Batch{Err: err})
-		}
-	}()
-	return out
-}
-
-type follower struct {
-	svc   *Service
-	ctx   context.Context
-	id    string
-	after int64
-	out   chan<- Batch
-}
-
-func (f *follower) follow() error {
-	tick := time.NewTicker(batchEvery)
-	defer tick.Stop()
-	for {
-		row, err := f.svc.Stream(f.ctx, f.id)
-		if err != nil {
-			return err
-		}
-		switch {
-		case row.Lines > f.after:
-			if err := f.batches(tick); err != nil {
-				return err
-			}
-			continue
-		case row.Closed:
-			return nil
-		}
-		if err := f.wait(tick); err != nil {
-			return err
-		}
-	}
-}
-
-// batches sends what is written so far.
-func (f *follower) batches(tick *time.Ticker) error {
-	var lines []Line
-	send := func() error {
-		if len(lines) == 0 {
-			return nil
-		}
-		if err := f.send(Batch{Lines: lines}); err != nil {
-			return err
-		}
-		f.after, lines = lines[len(lines)-1].N, nil
-		return f.wait(tick)
-	}
-	for l, err := range f.svc.Lines(f.ctx, f.id, f.after) {
-		if err != nil {
-			return err
-		}
-		if lines = append(lines, l); len(lines) == BatchLines {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-	}
-	return send()
-}
-
-func (f *follower) send(b Batch) error {
-	select {
-	case f.out <- b:
-		return nil
-	case <-f.ctx.Done():
-		return f.ctx.Err()
-	}
-}
-
-func (f *follower) wait(tick *time.Ticker) error {
-	select {
-	case <-tick.C:
-		return nil
-	case <-f.ctx.Done():
-		return f.ctx.Err()
-	}
-}
-
-// WriteText writes the text of all lines that there are now, one a line, colours kept.
-func (s *Service) WriteText(ctx context.Context, id string, to io.Writer) error {
-	for l, err := range s.Lines(ctx, id, 0) {
+// WriteText writes the text of all lines that there are now, or of one step's, one a line, colours kept.
+func (s *Service) WriteText(ctx context.Context, id, step string, to io.Writer) error {
+	for l, err := range s.lines(ctx, id, 0, step) {
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	flushEvery  = 100 * time.Millisecond
+	flushEvery  = 50 * time.Millisecond
 	flushBytes  = 64 << 10
 	closeWithin = 10 * time.Second
 	tailLines   = 40
@@ -226,6 +226,7 @@ func (w *Writer) flush(ctx context.Context, last bool) error {
 			w.waiting += len(l.Text) + 64
 		}
 		w.tellLost(lost)
+		w.svc.stored(w.id)
 	}
 	return nil
 }

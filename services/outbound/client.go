@@ -39,6 +39,14 @@ func (g *Guard) Transport() *http.Transport {
 	}
 }
 
+// RedirectError tells that a host wanted a request which changes something to be sent to another host.
+type RedirectError struct{ Method, Host string }
+
+// Error names the method and the other host.
+func (e *RedirectError) Error() string {
+	return fmt.Sprintf("refused to send a %s on to another host (%s)", e.Method, e.Host)
+}
+
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("stopped after %d redirects", maxRedirects)
@@ -51,7 +59,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return nil
 	}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return fmt.Errorf("refused to send a %s on to another host (%s)", req.Method, req.URL.Host)
+		return &RedirectError{Method: req.Method, Host: req.URL.Host}
 	}
 	req.URL.User = nil
 	req.Header = onlySafe(req.Header)

@@ -132,7 +132,7 @@ func (s *Service) allowed(ctx context.Context, p *models.Principal, names []stri
 	for _, name := range names {
 		slug, ok := teamSlug(name)
 		if id, exists := teams[slug]; ok && exists && repositoryName.MatchString(name) {
-			out[name] = rights(p, id)
+			out[name] = rights(p, id, name)
 		}
 	}
 	return out, nil
@@ -157,8 +157,15 @@ func (s *Service) teams(ctx context.Context, names []string) (map[string]string,
 	return out, nil
 }
 
-// rights returns the actions that the principal's role in the team and the scopes of its token allow.
-func rights(p *models.Principal, teamID string) []string {
+// rights returns the actions on the repository that the principal's role in the
+// team and the scopes of its token allow. A workload has one repository, and no role.
+func rights(p *models.Principal, teamID, repository string) []string {
+	if p.Kind == models.PrincipalWorkload {
+		if p.Repository == "" || p.Repository != repository {
+			return nil
+		}
+		return []string{Pull, Push}
+	}
 	role := p.RoleIn(teamID)
 	write := p.HasScope(models.ScopeRegistryWrite)
 	var out []string

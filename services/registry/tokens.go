@@ -37,6 +37,20 @@ func (t *token) principal() *models.Principal {
 	return &models.Principal{Kind: t.Kind, ID: t.Subject, UserID: t.User, Name: t.Name, Admin: t.Kind == models.PrincipalSystem}
 }
 
+// Workload returns the run that the text was made for by Credential, as it is
+// now, or Unauthorized for anything else: the credentials of people and of
+// builds stay good for the registry alone.
+func (s *Service) Workload(ctx context.Context, text string) (*models.Principal, error) {
+	t, err := s.openToken(ctx, text, audienceCredential)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil || t.Kind != models.PrincipalWorkload || s.Reload == nil {
+		return nil, models.Errorf(models.Unauthorized, "The credential is not valid or has expired.")
+	}
+	return s.Reload(ctx, t.principal())
+}
+
 // Credential returns a user name and a password with which docker and BuildKit
 // may do the actions on the repository until ttl is over. It acts for the
 // context's principal, who must be allowed them; the repository may be given

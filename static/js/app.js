@@ -174,7 +174,8 @@ if (live) {
   new Stream(live.dataset.live, (kind) => {
     if (kind === "change") soon();
     if (kind === "open") {
-      if (seen) soon(); // events may have been missed while the tab was hidden
+      // Events may have been missed while the tab was hidden, or, on a page that waits for one, before the stream was there.
+      if (seen || $("head noscript")) soon();
       seen = true;
     }
   });
@@ -182,18 +183,23 @@ if (live) {
 
 // ---- logs ----
 
+/** So many lines stand in the page at most; the rest of a long log is on the server. */
+const kept = 3000;
+
 customElements.define("log-view", class extends HTMLElement {
   connectedCallback() {
-    this.log = $(".log", this);
+    this.log = $(".log[role=log]", this);
     this.tail = $("[data-tail]", this);
     this.last = Number(this.getAttribute("last"));
+    this.parts = this.getAttribute("parts");
     this.queue = [];
     this.following = "follow" in this.dataset;
     this.addEventListener("click", (event) => this.click(event));
     const find = $("[data-find]", this);
     find?.addEventListener("input", () => this.find(find.value));
     find?.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") {
+      // What stands in the page is searched as one types; Enter asks the server for the whole log where that is more.
+      if (event.key === "Enter" && (!this.parts || this.whole)) {
         event.preventDefault();
         this.step(event.shiftKey ? -1 : 1);
       }
@@ -202,8 +208,13 @@ customElements.define("log-view", class extends HTMLElement {
         this.find("");
       }
     });
+    if (find?.value) this.find(find.value);
     this.follow(this.following);
     this.watchScroll();
+    this.watchEnds();
+    this.onHash = () => this.toLine();
+    addEventListener("hashchange", this.onHash);
+    this.toLine();
     if (this.getAttribute("src")) {
       this.stream = new Stream(this.getAttribute("src"), (kind, data) => this.receive(kind, data), String(this.last));
     }
@@ -211,8 +222,10 @@ customElements.define("log-view", class extends HTMLElement {
 
   disconnectedCallback() {
     this.stream?.close();
+    this.ends?.disconnect();
     removeEventListener("wheel", this.onWheel);
     removeEventListener("scroll", this.onScroll);
+    removeEventListener("hashchange", this.onHash);
   }
 
   receive(kind, data) {
@@ -242,21 +255,131 @@ customElements.define("log-view", class extends HTMLElement {
     for (const html of this.queue) lines.append(fragment(html));
     this.queue = [];
     this.last = Number(lines.lastElementChild?.lastElementChild?.dataset.n ?? this.last);
+    if (this.more("later")) return this.say(); // the end of the log is out of sight
     $(".bare", this)?.remove();
     this.log.append(lines);
+    if (this.parts) this.trim(this.following ? "earlier" : "later");
     this.say();
     if (this.term) this.find(this.term, this.at);
     if (this.following) this.toEnd();
     if (this.aim()) this.following = false;
   }
 
-  /** Goes to the line of the address once it is there: it may be far down a log that is still loading. */
+  // -- the part of the log that stands in the page --
+
+  get whole() { return !this.more("earlier") && !this.more("later"); }
+
+  /** The link to the lines before or after these. */
+  more(side) { return $(`:scope > [data-${side}]`, this.log); }
+
+  /** Adds such a link at its end of the log. */
+  addMore(side) {
+    this.more(side)?.remove();
+    const lines = $$(".l", this.log);
+    const line = lines.at(side === "earlier" ? 0 : -1);
+    if (!line) return;
+    const url = new URL(location.pathname, location.href);
+    url.searchParams.set(side === "earlier" ? "before" : "after", line.dataset.n);
+    const link = document.createElement("a");
+    Object.assign(link, { className: "further", href: url, textContent: side === "earlier" ? "Earlier lines" : "Later lines" });
+    link.dataset[side] = "";
+    this.log[side === "earlier" ? "prepend" : "append"](link);
+    this.ends?.observe(link);
+  }
+
+  /** Takes lines away at one end where there are too many. */
+  trim(side) {
+    const chunks = $$(":scope > .ch", this.log);
+    let count = chunks.reduce((sum, chunk) => sum + chunk.childElementCount, 0);
+    if (count <= kept) return;
+    while (count > kept && chunks.length > 1) {
+      const chunk = side === "earlier" ? chunks.shift() : chunks.pop();
+      count -= chunk.childElementCount;
+      chunk.remove();
+    }
+    this.addMore(side);
+  }
+
+  /** Reads another part of the log; put receives it. False: it could not be read. */
+  async read(query, put) {
+    if (!this.parts || this.reading) return false;
+    this.reading = true;
+    const url = new URL(this.parts, location.href);
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+    const answer = await fetch(url, { headers: { Accept: "text/html" }, redirect: "manual" }).catch(() => null);
+    const html = answer?.ok ? await answer.text() : null;
+    this.reading = false;
+    if (html === null) {
+      this.say("More lines could not be loaded");
+      return false;
+    }
+    put(fragment(html));
+    for (const side of ["earlier", "later"]) if (this.more(side)) this.ends?.observe(this.more(side));
+    this.say();
+    if (this.term) this.find(this.term, this.at);
+    return true;
+  }
+
+  earlier() {
+    return this.read({ before: this.firstLine }, (part) => {
+      $("[data-later]", part)?.remove();
+      this.more("earlier")?.remove();
+      this.still(() => {
+        this.log.prepend(part);
+        this.trim("later");
+      });
+    });
+  }
+
+  later() {
+    return this.read({ after: this.lastLine }, (part) => {
+      $("[data-earlier]", part)?.remove();
+      this.more("later")?.remove();
+      this.log.append(part);
+      this.still(() => this.trim("earlier"), ".ch:last-of-type");
+    });
+  }
+
+  /** Shows another part instead of this one. */
+  show(query) { return this.read(query, (part) => this.log.replaceChildren(part)); }
+
+  get firstLine() { return $(".l", this.log)?.dataset.n ?? "1"; }
+  get lastLine() { return $$(".l", this.log).at(-1)?.dataset.n ?? "0"; }
+
+  /** Changes the log without moving what one looks at. */
+  still(change, which = ".ch") {
+    const seen = $(`:scope > ${which}`, this.log);
+    const top = seen?.getBoundingClientRect().top;
+    change();
+    if (seen?.isConnected) scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
+  }
+
+  /** Lines after these come by themselves when one scrolls there; those before by a click, so that nothing jumps. */
+  watchEnds() {
+    if (!this.parts) return;
+    this.ends = new IntersectionObserver((entries) => {
+      if (this.scrolled && entries.some((entry) => entry.isIntersecting && "later" in entry.target.dataset)) this.later();
+    }, { rootMargin: "600px 0px" });
+    if (this.more("later")) this.ends.observe(this.more("later"));
+  }
+
+  /** Goes to the line of the address, wherever in the log it is. */
+  async toLine() {
+    const line = /^#L(\d+)$/.exec(location.hash)?.[1];
+    if (!line) return;
+    this.aimed = false;
+    if (!document.getElementById(`L${line}`) && Number(line) <= this.last) await this.show({ line });
+    this.aim();
+  }
+
+  /** Marks the line of the address once it is there. */
   aim() {
     if (this.aimed || !location.hash.startsWith("#L")) return false;
     const line = document.getElementById(location.hash.slice(1));
     if (!line) return false;
     this.aimed = true;
-    location.replace(location.hash); // so that :target applies
+    this.point(line);
+    line.scrollIntoView({ block: "center", behavior: "instant" });
     return true;
   }
 
@@ -272,7 +395,10 @@ customElements.define("log-view", class extends HTMLElement {
   }
 
   say(text) {
-    if (this.tail) this.tail.textContent = text ?? `${this.last.toLocaleString("en")} lines`;
+    if (!this.tail) return;
+    const part = this.parts?.includes("step=");
+    const count = part ? $$(".l", this.log).length : this.last;
+    this.tail.textContent = text ?? `${count.toLocaleString("en")} ${count === 1 ? "line" : "lines"}${part && !this.whole ? " in sight" : ""}`;
   }
 
   follow(on) {
@@ -288,8 +414,9 @@ customElements.define("log-view", class extends HTMLElement {
   watchScroll() {
     this.onWheel = (event) => event.deltaY < 0 && this.follow(false);
     this.onScroll = () => {
+      this.scrolled = true;
       const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 4;
-      if (atEnd && this.stream && !this.stream.ended) this.follow(true);
+      if (atEnd && this.stream && !this.stream.ended && !this.more("later")) this.follow(true);
     };
     addEventListener("wheel", this.onWheel, { passive: true });
     addEventListener("scroll", this.onScroll, { passive: true });
@@ -297,14 +424,42 @@ customElements.define("log-view", class extends HTMLElement {
 
   click(event) {
     const line = event.target.closest(".l");
-    if (line && event.target === line && event.offsetX < 68) location.hash = line.id;
+    if (line?.id && event.target === line && event.offsetX < 68) this.link(line);
+    const side = event.target.closest(".further");
+    if (side) {
+      event.preventDefault();
+      if ("earlier" in side.dataset) this.earlier();
+      else this.later();
+    }
+    if (event.target.closest("[data-end]")) {
+      event.preventDefault();
+      this.show({ end: 1 }).then(() => this.toEnd());
+    }
     if (event.target.closest("[data-wrap]")) this.wrap();
     if (event.target.closest("[data-follow]")) {
       this.follow(!this.following);
-      if (this.following) this.toEnd();
+      if (this.following && this.more("later")) this.show({ end: 1 }).then(() => this.toEnd());
+      else if (this.following) this.toEnd();
     }
     const step = event.target.closest("[data-step]");
     if (step) this.step(Number(step.dataset.step));
+  }
+
+  /** Puts an address into the bar that opens at the line, also where scripts are off. */
+  link(line) {
+    if (this.parts) {
+      const url = new URL(location.href);
+      url.searchParams.set("line", line.dataset.n);
+      for (const other of ["before", "after", "end"]) url.searchParams.delete(other);
+      url.hash = line.id;
+      history.replaceState(null, "", url);
+      this.point(line);
+    } else location.hash = line.id;
+  }
+
+  point(line) {
+    for (const old of $$(".l.aimed", this.log)) old.classList.remove("aimed");
+    line.classList.add("aimed");
   }
 
   wrap() {
@@ -329,7 +484,7 @@ customElements.define("log-view", class extends HTMLElement {
 
   count() {
     const count = $("[data-count]", this);
-    const found = this.at < 0 ? `${this.hits.length} lines` : `${this.at + 1} of ${this.hits.length}`;
+    const found = this.at < 0 ? `${this.hits.length} ${this.parts && !this.whole ? "in sight" : "lines"}` : `${this.at + 1} of ${this.hits.length}`;
     if (count) count.textContent = this.term ? (this.hits.length ? found : "none") : "";
   }
 
@@ -365,11 +520,12 @@ customElements.define("log-view", class extends HTMLElement {
     this.count();
   }
 
-  nextError() {
-    const errors = $$(".l.err", this.log);
-    const next = errors.find((line) => line.getBoundingClientRect().top > innerHeight / 2 + 20) ?? errors[0];
+  async nextError() {
     this.follow(false);
-    next?.scrollIntoView({ block: "center" });
+    const below = () => $$(".l.err", this.log).find((line) => line.getBoundingClientRect().top > innerHeight / 2 + 20);
+    let next = below();
+    for (let tries = 0; !next && tries < 20 && this.more("later") && (await this.later()); tries++) next = below();
+    (next ?? $(".l.err", this.log))?.scrollIntoView({ block: "center" });
   }
 });
 

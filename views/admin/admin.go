@@ -51,7 +51,9 @@ type AuditView struct {
 func Tabs(current string) []layout.Tab {
 	return []layout.Tab{
 		{Label: "People", Href: "/admin/users", Current: current == "users"},
+		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
+		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}
 }

@@ -4,6 +4,7 @@ package apps
 
 import (
 	"fmt"
+	"strings"
 
 	"slipway.dev/models"
 	"slipway.dev/views/builds"
@@ -84,16 +85,37 @@ type DeploymentsView struct {
 // SettingsView is the form of an app's settings.
 type SettingsView struct {
 	Header
-	Form    components.Form
-	Delete  components.Form
-	Running []models.Deployment // what would be stopped by deleting the app
-	Curl    components.CurlExample
+	Form     components.Form
+	Triggers components.Form
+	Delete   components.Form
+	Running  []models.Deployment // what would be stopped by deleting the app
+	Curl     components.CurlExample
+
+	TriggersCurl components.CurlExample
+}
+
+// pullRequestOptions are what may build pull requests.
+var pullRequestOptions = []components.Option{
+	{Value: string(models.PullRequestsOff), Label: "Off", Sub: "pull requests build nothing"},
+	{Value: string(models.PullRequestsSame), Label: "This repository", Sub: "those of branches of the repository itself"},
+	{Value: string(models.PullRequestsForks), Label: "Forks too", Sub: "each commit of a fork's waits for approval and gets no secret"},
+}
+
+// lines are patterns as they stand in a field, one a line.
+func lines(patterns []string) string { return strings.Join(patterns, "\n") }
+
+// triggersHint says what makes pushes reach Slipway at all.
+func triggersHint(h Header) string {
+	if h.App.Repository != nil && h.App.Repository.ConnectionID == nil {
+		return "The repository has no connection to a forge yet, so nothing tells Slipway about pushes."
+	}
+	return "What the forge tells Slipway about builds this app by itself."
 }
 
 // URL is the app's page.
 func URL(a models.App) string { return "/apps/" + a.ID }
 
-// Tabs are the views of an app; current is one of overview, builds, images, deployments, settings.
+// Tabs are the views of an app; current is one of overview, builds, images, deployments, schedules, settings.
 func Tabs(h Header, current string) []layout.Tab {
 	base := URL(h.App)
 	tabs := []layout.Tab{
@@ -101,6 +123,10 @@ func Tabs(h Header, current string) []layout.Tab {
 		{Label: "Builds", Href: base + "/builds", Current: current == "builds", Count: count(h.App.BuildCount)},
 		{Label: "Images", Href: base + "/images", Current: current == "images"},
 		{Label: "Deployments", Href: base + "/deployments", Current: current == "deployments", Count: count(h.App.DeploymentCount)},
+		{Label: "Schedules", Href: base + "/schedules", Current: current == "schedules"},
+	}
+	if h.CanEdit || h.App.Builder == models.BuilderActions {
+		tabs = append(tabs, layout.Tab{Label: "Actions", Href: base + "/actions", Current: current == "actions"})
 	}
 	if h.CanEdit {
 		tabs = append(tabs, layout.Tab{Label: "Settings", Href: base + "/settings", Current: current == "settings"})

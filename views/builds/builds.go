@@ -3,6 +3,8 @@
 package builds
 
 import (
+	"fmt"
+
 	"slipway.dev/models"
 	"slipway.dev/views/components"
 )
@@ -21,12 +23,38 @@ type ListView struct {
 // PageView is one build.
 type PageView struct {
 	Build     models.Build // with App and Steps
-	Reason    string       // why it waits, in one sentence
+	Reason    models.Wait  // why it waits, in one sentence
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
+	Elsewhere bool // the image is in another registry, which Slipway does not deploy from
 	Deployed  []models.Deployment
+	Changes   *models.BuildChanges    // since the last good build; nil where it is not compared
+	File      *models.BuildDockerfile // nil: it was not read yet
+	Told      *Told                   // nil: no forge is told
 	BuildCurl components.CurlExample
 	LogCurl   components.CurlExample
+
+	ApproveCurl components.CurlExample
+}
+
+// Told is what a forge was told of the build, or is to be told.
+type Told struct {
+	models.ForgeReport
+	Forge string // what people call the forge
+	Word  string // the forge's word for the build's state
+}
+
+// words say how far the forge knows of the build.
+func (t Told) words() string {
+	switch {
+	case t.GivenUp():
+		return t.Forge + " can't be told: " + t.Error
+	case t.Error != "":
+		return t.Forge + " is told “" + t.Word + "” as soon as it can be: " + t.Error
+	case t.NextAt != nil:
+		return t.Forge + " is being told: " + t.Word
+	}
+	return t.Forge + " told: " + t.Sent
 }
 
 // NewView is the form that starts a build.
@@ -60,6 +88,21 @@ func Subject(b models.Build) string {
 		return b.CommitSubject
 	}
 	return "Build of " + b.Ref
+}
+
+// Origin says what asked for the build and who: "push by ada", "pull request #7 by bob"; of a click just the name.
+func Origin(b models.Build) string {
+	what := map[models.BuildTrigger]string{models.TriggerPush: "push", models.TriggerSchedule: "schedule", models.TriggerForge: "run at the forge"}[b.Trigger]
+	if b.PullRequest.Number != 0 {
+		what = fmt.Sprintf("pull request #%d", b.PullRequest.Number)
+	}
+	switch {
+	case what == "":
+		return b.CreatedByName
+	case b.CreatedByName == "":
+		return what
+	}
+	return what + " by " + b.CreatedByName
 }
 
 // sources pairs the lines of the Dockerfile that failed with their numbers.

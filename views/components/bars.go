@@ -1,9 +1,7 @@
 package components
 
 import (
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -89,50 +87,7 @@ func stepLength(s models.BuildStep) time.Duration {
 	return time.Duration(s.DurationMS) * time.Millisecond
 }
 
-// when places a step on the build's time axis, in hundredths of it: beside each other means at the same time.
-func when(s models.BuildStep, from, to time.Time) (bar Bar, ok bool) {
-	if s.StartedAt == nil || !to.After(from) {
-		return Bar{}, false
-	}
-	end := to
-	if s.FinishedAt != nil {
-		end = *s.FinishedAt
-	}
-	whole := to.Sub(from).Seconds()
-	x := min(98, max(0, s.StartedAt.Sub(from).Seconds()/whole*100))
-	width := min(100-x, max(2, end.Sub(*s.StartedAt).Seconds()/whole*100))
-	return Bar{X: number(x), Width: number(width), Class: Tone(s.State)}, true
-}
-
-// axis returns the first start and the last end of the steps.
-func axis(steps []models.BuildStep) (from, to time.Time) {
-	for _, s := range steps {
-		if s.StartedAt == nil {
-			continue
-		}
-		if from.IsZero() || s.StartedAt.Before(from) {
-			from = *s.StartedAt
-		}
-		end := time.Now()
-		if s.FinishedAt != nil {
-			end = *s.FinishedAt
-		}
-		if end.After(to) {
-			to = end
-		}
-	}
-	return from, to
-}
-
 // number writes v with at most two digits after the point.
 func number(v float64) string {
 	return strconv.FormatFloat(float64(int(v*100+.5))/100, 'f', -1, 64)
-}
-
-// worthShowing leaves out the build engine's own preparations, unless they took a while or failed.
-func worthShowing(steps []models.BuildStep) []models.BuildStep {
-	return slices.DeleteFunc(slices.Clone(steps), func(s models.BuildStep) bool {
-		quick := s.State == models.StepPending || stepLength(s) < time.Second
-		return strings.HasPrefix(s.Name, "[internal]") && s.State != models.StepFailed && quick
-	})
 }

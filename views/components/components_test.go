@@ -65,20 +65,6 @@ func TestABuildsBarIsFilledByItsSteps(t *testing.T) {
 	}
 }
 
-func TestStepsThatRanSideBySideStandUnderEachOther(t *testing.T) {
-	at := func(s int) *time.Time { v := time.Unix(int64(s), 0); return &v }
-	steps := []models.BuildStep{{StartedAt: at(0), FinishedAt: at(10)}, {StartedAt: at(5), FinishedAt: at(10)}}
-	from, to := axis(steps)
-	first, _ := when(steps[0], from, to)
-	second, _ := when(steps[1], from, to)
-	if first.X != "0" || first.Width != "100" || second.X != "50" || second.Width != "50" {
-		t.Errorf("got %+v and %+v", first, second)
-	}
-	if _, ok := when(models.BuildStep{}, from, to); ok {
-		t.Error("a step that did not start has a bar")
-	}
-}
-
 func TestTheTwinOfAnActionCanBePastedIntoAShell(t *testing.T) {
 	c := CurlExample{Method: "POST", URL: "https://portal/api", Body: `{"name": "it's"}`}
 	want := "curl 'https://portal/api' \\\n  -H \"Authorization: Bearer $SLIPWAY_TOKEN\" \\\n  --json '{\"name\": \"it'\\''s\"}'"

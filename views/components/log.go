@@ -1,6 +1,7 @@
 package components
 
 import (
+	"net/url"
 	"regexp"
 
 	"slipway.dev/views/ansi"
@@ -11,6 +12,7 @@ type Line struct {
 	Number int64
 	HTML   string // from views/ansi: escaped text and spans
 	Class  string // "err" for lines that look like errors, "sys" for the names of steps, "fin" for Slipway's other remarks
+	Found  bool   // the line holds what is looked for
 }
 
 // LogView is a log with everything around it.
@@ -25,10 +27,75 @@ type LogView struct {
 	Follow  bool   // keep the newest line in sight from the beginning
 	Waiting string // what to say while there are no lines
 	Compact bool   // a box of limited height that scrolls by itself
+	Window  LogWindow
+	Search  *LogSearch // nil where nobody looks for anything
+}
+
+// LogWindow says which part of a long log stands in the page. Its zero value: the log is not read in parts.
+type LogWindow struct {
+	Page    string // the address of the page
+	Lines   string // the address that gives other parts, as LogPart draws them
+	Step    string // the id of the step whose lines are shown alone; empty: all
+	Name    string // what that step does
+	Total   int64  // lines of the whole log
+	Earlier bool   // there are lines before these
+	Later   bool   // and after these
+}
+
+// LogSearch is what was found in the whole log.
+type LogSearch struct {
+	Text  string
+	Total int
+	Index int // of the hit in sight, from 0
+	Hits  []LogHit
+	Prev  int64 // the line of the hit before the one in sight, 0 for none
+	Next  int64
+}
+
+// LogHit is a line that was looked for, with the lines around it.
+type LogHit struct {
+	Number int64
+	Lines  []Line
+}
+
+// query is the address of the page, or of other parts, with the step and what is looked for kept.
+func (v LogView) query(base string, pairs ...string) string {
+	q := url.Values{}
+	if v.Window.Step != "" {
+		q.Set("step", v.Window.Step)
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return base
+	}
+	return base + "?" + q.Encode()
+}
+
+// place is the page with another part of the log in sight.
+func (v LogView) place(pairs ...string) string { return v.query(v.Window.Page, pairs...) + "#" + v.ID }
+
+// term is what is looked for.
+func (v LogView) term() string {
+	if v.Search == nil {
+		return ""
+	}
+	return v.Search.Text
+}
+
+// spot is the page at a hit.
+func (v LogView) spot(line int64) string {
+	return v.query(v.Window.Page, "q", v.term(), "line", itoa(line)) + "#L" + itoa(line)
 }
 
 // last is the number that the stream goes on after.
 func (v LogView) last() string {
+	if v.Window.Total > 0 {
+		return itoa(v.Window.Total)
+	}
 	if n := len(v.Lines); n > 0 {
 		return itoa(v.Lines[n-1].Number)
 	}

@@ -15,12 +15,22 @@ var looks = map[string]look{
 	"cached":      {"cached", "Cached", "ok"},
 	"failed":      {"fail", "Failed", "bad"},
 	"canceled":    {"cancel", "Canceled", "idle"},
-	"waiting":     {"wait", "Waiting for approval", "warn"},
+	"waiting":     {"wait", "Needs approval", "warn"},
 	"rolled_back": {"rollback", "Rolled back", "idle"},
 	"skipped":     {"cancel", "Skipped", "idle"},
 	"superseded":  {"cancel", "Superseded", "idle"},
 	"deploying":   {"run", "Deploying", "run"},
 	"canceling":   {"run", "Canceling", "warn"},
+	// checks
+	"passed":  {"ok", "Passed", "ok"},
+	"missing": {"fail", "Missing", "bad"},
+	// webhooks
+	"received": {"queued", "Received", "warn"},
+	"handled":  {"ok", "Handled", "ok"},
+	"ignored":  {"cancel", "Ignored", "idle"},
+	// runs that ask for a credential
+	"granted": {"ok", "Granted", "ok"},
+	"refused": {"fail", "Refused", "bad"},
 	// repositories and targets
 	"fetching":    {"run", "Fetching", "run"},
 	"ready":       {"ok", "Ready", "ok"},
@@ -34,6 +44,10 @@ var looks = map[string]look{
 	"down":     {"fail", "Down", "bad"},
 	"stopped":  {"cancel", "Stopped", "idle"},
 	"unknown":  {"unknown", "Unknown", "idle"},
+	// workers
+	"working":  {"ok", "Working", "ok"},
+	"draining": {"wait", "Draining", "warn"},
+	"silent":   {"fail", "Silent", "bad"},
 	// people and tokens
 	"active":   {"ok", "Active", "ok"},
 	"expired":  {"cancel", "Expired", "idle"},

@@ -39,6 +39,8 @@ type PageView struct {
 	CanEdit    bool // a maintainer
 	CanBuild   bool // a developer
 	AppCurl    components.CurlExample
+
+	Connections []models.Connection // of the team, for a maintainer to choose from
 }
 
 // Proposal is an app that Slipway offers for a Dockerfile that it found.
@@ -86,6 +88,22 @@ func teamOptions(teams []models.Team) []components.Option {
 		options = append(options, components.Option{Value: t.Slug, Label: t.Name})
 	}
 	return options
+}
+
+// connectionOptions are the team's connections, and none.
+func connectionOptions(list []models.Connection) []components.Option {
+	options := []components.Option{{Value: "", Label: "None: pushes don't build by themselves"}}
+	for _, c := range list {
+		options = append(options, components.Option{Value: c.ID, Label: c.Name})
+	}
+	return options
+}
+
+func connectionID(r models.Repository) string {
+	if r.ConnectionID == nil {
+		return ""
+	}
+	return *r.ConnectionID
 }
 
 var credentialOptions = []components.Option{

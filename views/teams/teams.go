@@ -67,9 +67,10 @@ func URL(t models.Team) string { return "/teams/" + t.Slug }
 // tabs are the team's pages; maintainers see more of them.
 func (h Header) tabs(current string) []layout.Tab {
 	at := URL(h.Team)
-	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}}
+	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"}}
 	if h.CanEdit {
 		list = append(list,
+			layout.Tab{Label: "Connections", Href: at + "/connections", Current: current == "connections"},
 			layout.Tab{Label: "Tokens", Href: at + "/tokens", Current: current == "tokens"},
 			layout.Tab{Label: "Audit", Href: at + "/audit", Current: current == "audit"},
 			layout.Tab{Label: "Settings", Href: at + "/settings", Current: current == "settings"})

@@ -70,7 +70,9 @@ type (
 )
 
 // Ended tells whether the build will not change any more.
-func (b Build) Ended() bool { return b.State != "queued" && b.State != "running" }
+func (b Build) Ended() bool {
+	return b.State != "waiting" && b.State != "queued" && b.State != "running"
+}
 
 // Ended tells whether the deployment will not change any more.
 func (d Deployment) Ended() bool { return d.State != "pending" && d.State != "running" }

@@ -21,7 +21,7 @@ import (
 )
 
 func builder(t *testing.T) *buildkit.Builder {
-	return &buildkit.Builder{Docker: dockertest.Engine(t)}
+	return &buildkit.Builder{Engine: &buildkit.Docker{Client: dockertest.Engine(t)}}
 }
 
 func request(t *testing.T, host string, lines ...string) builds.Request {
@@ -39,13 +39,27 @@ func TestTheDockerEngineBuildsAsEveryBuilderMust(t *testing.T) {
 
 func TestACanceledCommandIsGoneFromTheMachine(t *testing.T) {
 	t.Parallel()
+	canceledCommandIsGone(t, builder(t), request(t, buildtest.Registry(t)))
+}
+
+func canceledCommandIsGone(t *testing.T, b *buildkit.Builder, r builds.Request) {
+	t.Helper()
 	marker := "6000." + onlyDigits(models.NewID())
-	r := request(t, buildtest.Registry(t), "RUN echo begun && sleep "+marker)
+	file, err := os.OpenFile(filepath.Join(r.Dir, "Dockerfile"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("RUN echo begun && sleep " + marker + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	seen := buildtest.NewSeen()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := builder(t).Build(ctx, r, seen.Emit)
+		_, err := b.Build(ctx, r, seen.Emit)
 		ended <- err
 	}()
 	seen.Wait(t, "begun\n")
@@ -155,7 +169,7 @@ func TestAnEngineThatIsDownSaysWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	down := &buildkit.Builder{Docker: docker}
+	down := &buildkit.Builder{Engine: &buildkit.Docker{Client: docker}}
 	_, _, err = buildtest.Build(t, down, buildtest.Request(t, "127.0.0.1:1", buildtest.Files{"Dockerfile": "FROM scratch\n"}))
 	buildtest.Failed(t, err, builds.ClassInfrastructure, socket, "systemctl start docker", "retry")
 	_, err = down.Capabilities(t.Context())

@@ -2,7 +2,6 @@ package buildkit
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,23 +10,19 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/moby/buildkit/client/llb"
-	"github.com/moby/buildkit/client/llb/sourceresolver"
-	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/frontend/dockerui"
-	"github.com/opencontainers/go-digest"
 	"slipway.dev/models"
 	"slipway.dev/services/builds"
 )
 
 const (
 	maxDockerfile = 1 << 20
+	maxKept       = 256 << 10 // of a file that is kept with its build
 	maxOffered    = 5
 	maxSource     = 12 // lines of a failing instruction that are kept
 )
@@ -40,10 +35,28 @@ type dockerfile struct {
 	lines      []string
 	spans      map[string]span // the lines of an instruction, by the name of its step
 	bases      map[string]span // the lines of FROM, by the image's name as written
+	stages     []string        // names, or numbers where they have none, in order
+	mounts     []mount         // secrets and SSH keys that commands ask for
+	mounting   bool            // some command mounts something
+	right      right           // a right over the engine's machine that a command asks for
 	heredoc    int             // the line of the first here-document
 	syntax     string          // what a "# syntax=" line names
 	syntaxLine int
 	warnings   []string
+	findings   []models.Finding
+}
+
+// mount is a secret or an SSH key that a command asks for.
+type mount struct {
+	kind     models.BuildSecretKind
+	id       string
+	line     int
+	required bool
+}
+
+type right struct {
+	what string
+	line int
 }
 
 type span struct{ from, to int }
@@ -64,11 +77,26 @@ func open(r builds.Request) (*dockerfile, error) {
 		return nil, err
 	}
 	f.lines = strings.Split(string(text), "\n")
-	if err := f.parse(text); err != nil {
-		return nil, err
+	if err := f.parse(text, r); err != nil {
+		return f, err
 	}
-	f.inspect(text)
+	f.inspect(text, r)
 	return f, nil
+}
+
+// record is the file as a build keeps it. A longer one than people read is cut.
+func (f *dockerfile) record() *models.BuildDockerfile {
+	text := strings.ToValidUTF8(strings.ReplaceAll(strings.Join(f.lines, "\n"), "\x00", ""), "\uFFFD")
+	if len(text) > maxKept {
+		text = strings.ToValidUTF8(text[:maxKept], "") + "\n…"
+	}
+	return &models.BuildDockerfile{Path: f.path, Text: text, Findings: f.findings}
+}
+
+// hasStage tells whether the file has a stage of the name or number.
+func (f *dockerfile) hasStage(name string) bool {
+	n, err := strconv.Atoi(name)
+	return err == nil && n >= 0 && n < len(f.stages) || slices.ContainsFunc(f.stages, func(s string) bool { return strings.EqualFold(s, name) })
 }
 
 func user(format string, args ...any) error {
@@ -137,15 +165,19 @@ func offer(root *os.Root) string {
 var parsePrefix = regexp.MustCompile(`^((dockerfile )?parse error( on)? line \d+: )+`)
 
 // parse checks the file's form and notes what the engine may not know.
-func (f *dockerfile) parse(text []byte) error {
+func (f *dockerfile) parse(text []byte, r builds.Request) error {
 	tree, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
 		return f.syntaxError(err)
 	}
-	stages, _, err := instructions.Parse(tree.AST, nil)
+	stages, meta, err := instructions.Parse(tree.AST, nil)
 	if err != nil {
 		return f.syntaxError(err)
 	}
+	if err := f.checkExpansion(meta, stages, r); err != nil {
+		return err
+	}
+	f.look(stages)
 	for _, node := range tree.AST.Children {
 		if len(node.Heredocs) > 0 && f.heredoc == 0 {
 			f.heredoc = node.StartLine
@@ -165,12 +197,75 @@ func (f *dockerfile) parse(text []byte) error {
 	return nil
 }
 
+// look notes the stages and what their commands ask for beyond the image.
+func (f *dockerfile) look(stages []instructions.Stage) {
+	for i, s := range stages {
+		name := s.Name
+		if name == "" {
+			name = strconv.Itoa(i)
+		}
+		f.stages = append(f.stages, name)
+		for _, c := range s.Commands {
+			if run, ok := c.(*instructions.RunCommand); ok {
+				f.lookAt(run)
+			}
+		}
+	}
+}
+
+func (f *dockerfile) lookAt(run *instructions.RunCommand) {
+	line := 0
+	if at := run.Location(); len(at) > 0 {
+		line = at[0].Start.Line
+	}
+	if f.right.line == 0 {
+		switch {
+		case instructions.GetSecurity(run) == instructions.SecurityInsecure:
+			f.right = right{"--security=insecure", line}
+		case instructions.GetNetwork(run) == instructions.NetworkHost:
+			f.right = right{"--network=host", line}
+		case len(instructions.GetDevices(run)) > 0:
+			f.right = right{"--device", line}
+		}
+	}
+	f.mounting = f.mounting || slices.Contains(run.FlagsUsed, "mount")
+	if run.Expand(func(word string) (string, error) { return word, nil }) != nil {
+		return // the engine says what is wrong with it
+	}
+	for _, m := range instructions.GetMounts(run) {
+		id := m.CacheID
+		switch m.Type {
+		case instructions.MountTypeSecret:
+			if m.Source != "" {
+				id = m.Source
+			}
+			if id == "" {
+				id = path.Base(m.Target)
+			}
+			f.addMount(mount{models.BuildSecretMount, id, line, m.Required})
+		case instructions.MountTypeSSH:
+			if id == "" {
+				id = "default"
+			}
+			f.addMount(mount{models.BuildSecretSSH, id, line, m.Required})
+		}
+	}
+}
+
+// addMount notes the mount, unless its id depends on an argument.
+func (f *dockerfile) addMount(m mount) {
+	if !strings.Contains(m.id, "$") {
+		f.mounts = append(f.mounts, m)
+	}
+}
+
 func (f *dockerfile) syntaxError(err error) error {
 	line := 0
 	if at, ok := errors.AsType[*parser.LocationError](err); ok && len(at.Locations) > 0 && len(at.Locations[0]) > 0 {
 		line = at.Locations[0][0].Start.Line
 	}
 	text := parsePrefix.ReplaceAllString(err.Error(), "")
+	f.findings = append(f.findings, models.Finding{Line: line, Rule: "Syntax", Message: text})
 	if line == 0 {
 		return f.failure(0, fmt.Sprintf("The Dockerfile %s has an error: %s.", f.path, text))
 	}
@@ -209,11 +304,19 @@ func (f *dockerfile) at(name string) span {
 	return span{}
 }
 
-// base is where a FROM names the image.
+// base is where a FROM names the image, as written or with its arguments put in.
 func (f *dockerfile) base(ref string) (first span) {
-	for name, at := range f.bases {
+	note := func(name string, at span) {
 		if plain(name) == plain(ref) && (first.from == 0 || at.from < first.from) {
 			first = at
+		}
+	}
+	for name, at := range f.bases {
+		note(name, at)
+	}
+	for step, at := range f.spans {
+		if _, name, ok := strings.Cut(step, "] FROM "); ok {
+			note(name, at)
 		}
 	}
 	return first
@@ -222,79 +325,4 @@ func (f *dockerfile) base(ref string) (first span) {
 // plain is an image's name without what engines add to it.
 func plain(ref string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/"), ":latest")
-}
-
-// unfounded are rules of the linter that need to know the base images, which are not fetched for it.
-var unfounded = []string{"UndefinedVar", "WorkdirRelativePath", "InvalidBaseImagePlatform"}
-
-// inspect lints the file and finds the lines of its steps. It works on a file that parses; what it can't tell it leaves out.
-func (f *dockerfile) inspect(text []byte) {
-	defer func() { _ = recover() }() // the converter panics on some files that the engine refuses with an error
-	options := func() dockerfile2llb.ConvertOpt {
-		source := llb.NewSourceMap(nil, f.path, "Dockerfile", text)
-		source.Definition = &llb.Definition{}
-		return dockerfile2llb.ConvertOpt{Config: dockerui.Config{}, MetaResolver: anyImage{}, SourceMap: source}
-	}
-	ctx := context.Background()
-	if result, err := dockerfile2llb.DockerfileLint(ctx, text, options()); err == nil {
-		for _, w := range result.Warnings {
-			line := 0
-			if w.Location != nil && len(w.Location.Ranges) > 0 {
-				line = int(w.Location.Ranges[0].Start.Line)
-			}
-			f.warn(w.RuleName, line, w.Detail)
-		}
-	}
-	result, err := dockerfile2llb.DockerfileConvertLLB(ctx, text, options())
-	if err != nil {
-		return
-	}
-	for id, meta := range result.Metadata {
-		at := result.Source.Locations[string(id)]
-		if at == nil || len(at.Locations) == 0 || len(at.Locations[0].Ranges) == 0 {
-			continue
-		}
-		ranges := at.Locations[0].Ranges
-		f.spans[stepName(meta.Description["llb.customname"])] = span{int(ranges[0].Start.Line), int(ranges[len(ranges)-1].End.Line)}
-	}
-}
-
-func (f *dockerfile) warn(rule string, line int, detail string) {
-	if slices.Contains(unfounded, rule) {
-		return
-	}
-	if rule == "SecretsUsedInArgOrEnv" {
-		detail = strings.TrimSuffix(strings.TrimPrefix(detail, "Do not use ARG or ENV instructions for sensitive data ("), ")")
-		text := fmt.Sprintf("Line %d: %s looks like a secret. Values of ARG and ENV stay readable in the image's history; use a secret mount (RUN --mount=type=secret).", line, detail)
-		f.warnings = append([]string{text}, f.warnings...)
-		return
-	}
-	f.warnings = append(f.warnings, fmt.Sprintf("Line %d: %s", line, detail))
-}
-
-// anyImage lets every base image be one of this platform that sets nothing.
-type anyImage struct{}
-
-// ResolveImageConfig returns the config of an image with one layer; one without layers would count as scratch.
-func (anyImage) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {
-	return ref, "", fmt.Appendf(nil, `{"architecture":%q,"os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%064d"]}}`, runtime.GOARCH, 0), nil
-}
-
-var (
-	stepPattern = regexp.MustCompile(`^\[(?:linux/\S+ )?(?:(\S+) )?(\d+)/(\d+)\] `)
-	platform    = regexp.MustCompile(`^\[linux/\S+ `)
-	atDigest    = regexp.MustCompile(`@sha256:[0-9a-f]{64}`)
-)
-
-// stepName is the name of a step as the file's own conversion has it too.
-func stepName(name string) string {
-	return atDigest.ReplaceAllString(platform.ReplaceAllString(name, "["), "")
-}
-
-// stage is the stage in a step's name, empty where the file has one without a name.
-func stage(name string) string {
-	if m := stepPattern.FindStringSubmatch(name); m != nil {
-		return m[1]
-	}
-	return ""
 }

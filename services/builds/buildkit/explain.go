@@ -31,7 +31,7 @@ func (b *Builder) explain(err error, steps *tracker, file *dockerfile, r builds.
 	e := &builds.Error{Err: err, BuildError: models.BuildError{Class: builds.ClassUser, Message: sentence(text)}}
 	at := span{}
 	if v := steps.failed; v != nil {
-		e.Step, at = v.id, file.at(v.name)
+		e.Step, at = v.id, file.at(stepName(v.name))
 	}
 	for _, s := range solver.Sources(err) {
 		if len(s.Ranges) > 0 {
@@ -39,12 +39,16 @@ func (b *Builder) explain(err error, steps *tracker, file *dockerfile, r builds.
 		}
 	}
 	switch {
-	case b.lost(err, text):
-		e.Class = builds.ClassInfrastructure
-		e.Message = fmt.Sprintf("The Docker Engine at %s stopped answering during the build. When it runs again, retry the build.", b.Docker.DaemonHost())
+	case lost(err, text):
+		e.Class, e.Lost = builds.ClassInfrastructure, true
+		e.Message = b.Engine.describe() + " stopped answering during the build. When it runs again, retry the build."
+	case steps.failed != nil && steps.failed.id == builds.StepPush:
+		e.Class, e.Message = builds.ClassInfrastructure, refusal(r, text)
 	case noSpace(text):
 		e.Class = builds.ClassInfrastructure
-		e.Message = "The Docker Engine's disk is full. An administrator can free space with docker system prune; then retry the build."
+		e.Message = b.Engine.describe() + " has no space left on its disk. An administrator can free some, for a Docker Engine with docker system prune; then retry the build."
+	case absent(text) != nil:
+		e.Message = unmounted(absent(text), r, file)
 	case errorLine.MatchString(text):
 		e.Message, at = oldSyntax(text, file)
 	case strings.Contains(text, "security.insecure is not allowed"), strings.Contains(text, "network.host is not allowed"):
@@ -91,7 +95,7 @@ func baseImage(e *builds.Error, ref, text string, file *dockerfile) span {
 	switch {
 	case unreachable(text):
 		e.Class = builds.ClassInfrastructure
-		e.Message = fmt.Sprintf("The base image %s can't be fetched: the Docker Engine does not reach its registry (%s).", ref, lastPart(text))
+		e.Message = fmt.Sprintf("The base image %s can't be fetched: the engine does not reach its registry (%s).", ref, lastPart(text))
 	case strings.Contains(text, "denied"), strings.Contains(text, "unauthorized"), strings.Contains(text, "401"):
 		e.Message = fmt.Sprintf("The base image %s does not exist or needs a login. Check its name, or use one that can be pulled without a login.", ref)
 	case strings.Contains(text, "not found"):
@@ -102,6 +106,32 @@ func baseImage(e *builds.Error, ref, text string, file *dockerfile) span {
 	return at
 }
 
+var (
+	absentSecret = regexp.MustCompile(`secret ([^\s:]+):? not found`)
+	absentKey    = regexp.MustCompile(`unset ssh forward key (\S+)`)
+)
+
+// absent is what a command mounts and the request has not, as the engine says it; nil where it says something else.
+func absent(text string) *mount {
+	if m := absentSecret.FindStringSubmatch(text); m != nil {
+		return &mount{kind: models.BuildSecretMount, id: m[1]}
+	}
+	if m := absentKey.FindStringSubmatch(text); m != nil {
+		return &mount{kind: models.BuildSecretSSH, id: strings.TrimRight(m[1], ".,;")}
+	}
+	return nil
+}
+
+// unmounted names what is missing and the line that asks for it.
+func unmounted(m *mount, r builds.Request, file *dockerfile) string {
+	for _, known := range file.mounts {
+		if known.kind == m.kind && known.id == m.id {
+			m.line = known.line
+		}
+	}
+	return missingSecret(*m, r, file)
+}
+
 // oldSyntax is a complaint of the engine about a line that this process understood.
 func oldSyntax(text string, file *dockerfile) (string, span) {
 	m := errorLine.FindStringSubmatch(text)
@@ -110,7 +140,7 @@ func oldSyntax(text string, file *dockerfile) (string, span) {
 }
 
 // lost tells whether the engine went away.
-func (b *Builder) lost(err error, text string) bool {
+func lost(err error, text string) bool {
 	if grpcerrors.Code(err) == codes.Unavailable || errors.Is(err, syscall.ECONNREFUSED) {
 		return true
 	}

@@ -22,20 +22,20 @@ import (
 )
 
 // push sends the image to the registry and returns the manifest's digest.
-func (b *Builder) push(ctx context.Context, r builds.Request, emit func(builds.Event)) (digest string, err error) {
+func (d *Docker) push(ctx context.Context, r builds.Request, emit func(builds.Event)) (digest string, err error) {
 	step := builds.Event{At: time.Now(), Step: builds.StepPush, State: models.StepRunning, Name: "Push the image"}
 	emit(step)
-	digest, err = b.enginePush(ctx, r, emit)
+	digest, err = d.enginePush(ctx, r, emit)
 	if refused, ok := errors.AsType[*pushError](err); ok && unreachable(refused.text) {
 		note(emit, "The Docker Engine does not reach the registry (%s); this worker pushes the image.", lastPart(refused.text))
-		digest, err = b.workerPush(ctx, r)
+		digest, err = d.workerPush(ctx, r)
 	}
 	step.At, step.State = time.Now(), models.StepSucceeded
 	switch {
 	case err != nil && ctx.Err() != nil:
 		step.State, err = models.StepCanceled, context.Cause(ctx)
 	case err != nil:
-		err = b.explainPush(r, err)
+		err = explainPush(r, err)
 		step.State, step.Error = models.StepFailed, err.Error()
 		if failed, ok := errors.AsType[*builds.Error](err); ok {
 			step.Error = failed.Message
@@ -69,7 +69,7 @@ type progress struct {
 	} `json:"aux"`
 }
 
-func (b *Builder) enginePush(ctx context.Context, r builds.Request, emit func(builds.Event)) (digest string, err error) {
+func (d *Docker) enginePush(ctx context.Context, r builds.Request, emit func(builds.Event)) (digest string, err error) {
 	user, password, err := r.Image.Credential(ctx)
 	if err != nil {
 		return "", err
@@ -78,9 +78,9 @@ func (b *Builder) enginePush(ctx context.Context, r builds.Request, emit func(bu
 	if err != nil {
 		return "", err
 	}
-	report, err := b.Docker.ImagePush(ctx, r.Image.Name(), image.PushOptions{RegistryAuth: auth})
+	report, err := d.Client.ImagePush(ctx, r.Image.Name(), image.PushOptions{RegistryAuth: auth})
 	if err != nil {
-		return "", b.silent(err)
+		return "", d.silent(err)
 	}
 	defer report.Close()
 	sizes := map[string]int64{}
@@ -89,7 +89,7 @@ func (b *Builder) enginePush(ctx context.Context, r builds.Request, emit func(bu
 		if err := lines.Decode(&p); err == io.EOF {
 			break
 		} else if err != nil {
-			return "", b.silent(err)
+			return "", d.silent(err)
 		}
 		switch {
 		case p.Error != nil:
@@ -119,7 +119,7 @@ func tellLayer(emit func(builds.Event), p progress, size int64) {
 }
 
 // workerPush takes the image out of the engine and pushes it from this process.
-func (b *Builder) workerPush(ctx context.Context, r builds.Request) (digest string, err error) {
+func (d *Docker) workerPush(ctx context.Context, r builds.Request) (digest string, err error) {
 	repo, options, err := r.Image.Open(ctx)
 	if err != nil {
 		return "", err
@@ -128,7 +128,7 @@ func (b *Builder) workerPush(ctx context.Context, r builds.Request) (digest stri
 		return "", err
 	}
 	archive := filepath.Join(r.Scratch, "image.tar")
-	if err := b.save(ctx, r.Image.Name(), archive); err != nil {
+	if err := d.save(ctx, r.Image.Name(), archive); err != nil {
 		return "", err
 	}
 	tag, err := name.NewTag(r.Image.Name())
@@ -146,10 +146,10 @@ func (b *Builder) workerPush(ctx context.Context, r builds.Request) (digest stri
 	return hash.String(), err
 }
 
-func (b *Builder) save(ctx context.Context, name, path string) error {
-	stream, err := b.Docker.ImageSave(ctx, []string{name})
+func (d *Docker) save(ctx context.Context, name, path string) error {
+	stream, err := d.Client.ImageSave(ctx, []string{name})
 	if err != nil {
-		return b.silent(err)
+		return d.silent(err)
 	}
 	defer stream.Close()
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -163,7 +163,7 @@ func (b *Builder) save(ctx context.Context, name, path string) error {
 	return err
 }
 
-func (b *Builder) explainPush(r builds.Request, err error) error {
+func explainPush(r builds.Request, err error) error {
 	if _, ok := errors.AsType[*builds.Error](err); ok {
 		return err
 	}
@@ -171,13 +171,19 @@ func (b *Builder) explainPush(r builds.Request, err error) error {
 	if !ok {
 		return err
 	}
+	return builds.Failure(builds.ClassInfrastructure, refusal(r, refused.text), err)
+}
+
+// refusal says why the registry did not take the image.
+func refusal(r builds.Request, text string) string {
 	host := r.Image.Host()
-	message := fmt.Sprintf("The registry %s did not take the image: %s", host, sentence(refused.text))
 	switch {
-	case noSpace(refused.text):
-		message = fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", host)
-	case strings.Contains(refused.text, "denied"), strings.Contains(refused.text, "unauthorized"), strings.Contains(refused.text, "no basic auth"):
-		message = fmt.Sprintf("The registry %s refuses to take the image %s: the credential is not valid for it.", host, r.Image.Repository)
+	case noSpace(text):
+		return fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", host)
+	case strings.Contains(text, "denied"), strings.Contains(text, "unauthorized"), strings.Contains(text, "401"), strings.Contains(text, "no basic auth"):
+		return fmt.Sprintf("The registry %s refuses to take the image %s: the credential is not valid for it.", host, r.Image.Repository)
+	case unreachable(text):
+		return fmt.Sprintf("The engine does not reach the registry %s (%s), so the image could not be pushed. Start the registry or correct its address; then retry the build.", host, lastPart(text))
 	}
-	return builds.Failure(builds.ClassInfrastructure, message, err)
+	return fmt.Sprintf("The registry %s did not take the image: %s", host, sentence(text))
 }

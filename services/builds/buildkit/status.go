@@ -23,6 +23,7 @@ type tracker struct {
 type vertex struct {
 	id      string
 	name    string
+	inputs  []string
 	started time.Time // of the run that was seen last
 	open    bool
 	failure string
@@ -36,12 +37,12 @@ func (t *tracker) update(s *bk.SolveStatus) {
 		t.begin(v)
 	}
 	for _, l := range s.Logs {
-		if _, known := t.vertices[l.Vertex.String()]; known {
+		if known := t.vertices[l.Vertex.String()]; known != nil {
 			stream := logs.Stdout
 			if l.Stream == 2 {
 				stream = logs.Stderr
 			}
-			t.emit(builds.Event{At: l.Timestamp, Step: l.Vertex.String(), Stream: stream, Output: l.Data})
+			t.emit(builds.Event{At: l.Timestamp, Step: known.id, Stream: stream, Output: l.Data})
 		}
 	}
 	for _, v := range s.Vertexes {
@@ -53,11 +54,19 @@ func (t *tracker) update(s *bk.SolveStatus) {
 func (t *tracker) line(v *bk.Vertex) int { return t.file.at(stepName(v.Name)).from }
 
 func (t *tracker) begin(v *bk.Vertex) {
-	id := v.Digest.String()
-	known := t.vertices[id]
+	known := t.vertices[v.Digest.String()]
 	if known == nil {
-		known = &vertex{id: id, name: stepName(v.Name)}
-		t.vertices[id] = known
+		known = &vertex{id: v.Digest.String(), name: atDigest.ReplaceAllString(v.Name, "")}
+		for _, input := range v.Inputs {
+			known.inputs = append(known.inputs, input.String())
+		}
+		t.vertices[v.Digest.String()] = known
+		if plain := stepName(v.Name); strings.HasPrefix(plain, "[internal]") {
+			known.name = plain
+		}
+		if v.Name == "exporting to image" { // which pushes it too
+			known.id, known.name = builds.StepPush, "Push the image"
+		}
 		t.say(known, time.Now(), models.StepPending, "")
 	}
 	if v.Started == nil || !v.Started.After(known.started) {
@@ -78,6 +87,11 @@ func (t *tracker) end(v *bk.Vertex) {
 	known.open, known.failure = false, v.Error
 	state := models.StepSucceeded
 	switch {
+	case v.Error != "" && optional(v.Name):
+		known.failure = ""
+		t.say(known, *v.Completed, models.StepSucceeded, "")
+		t.emit(builds.Event{At: *v.Completed, Step: known.id, Stream: logs.Slipway, Output: []byte("not done: " + v.Error + "\n")})
+		return
 	case v.Error != "" && canceled(v.Error):
 		state = models.StepCanceled
 	case v.Error != "":
@@ -91,10 +105,16 @@ func (t *tracker) end(v *bk.Vertex) {
 	t.say(known, *v.Completed, state, v.Error)
 }
 
+// optional tells whether the build goes on where the step fails: the cache that a
+// registry keeps is not there before the first build, and may be gone later.
+func optional(name string) bool {
+	return strings.HasPrefix(name, "importing cache manifest from ") || strings.HasPrefix(name, "exporting cache to ")
+}
+
 func canceled(text string) bool { return strings.HasSuffix(text, "context canceled") }
 
 func (t *tracker) say(v *vertex, at time.Time, state models.StepState, failure string) {
-	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.at(v.name).from, Error: failure})
+	t.emit(builds.Event{At: at, Step: v.id, State: state, Name: v.name, Stage: stage(v.name), Line: t.file.at(stepName(v.name)).from, Inputs: v.inputs, Error: failure})
 }
 
 // close ends the steps whose end the engine did not tell.

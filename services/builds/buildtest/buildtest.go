@@ -37,6 +37,8 @@ func Anonymous(context.Context) (string, string, error) { return "", "", nil }
 type Kind struct {
 	Builder builds.Builder
 	Base    string // an image with a shell, for FROM
+	// Find returns where in what the engine keeps a text stands; nil where that can't be looked at.
+	Find func(t testing.TB, text string) string
 }
 
 // Files are the files of a checkout by their path.
@@ -82,6 +84,7 @@ type Seen struct {
 	order    []string
 	output   strings.Builder
 	warnings []string
+	file     *models.BuildDockerfile
 	changed  chan struct{}
 }
 
@@ -101,6 +104,9 @@ func (s *Seen) Emit(e builds.Event) {
 	defer s.mu.Unlock()
 	if e.Warning != "" {
 		s.warnings = append(s.warnings, e.Warning)
+	}
+	if e.File != nil {
+		s.file = e.File
 	}
 	if e.Step != "" {
 		s.step(e)
@@ -139,16 +145,35 @@ func (s *Seen) Warnings() []string {
 	return slices.Clone(s.warnings)
 }
 
+// File is the Dockerfile that the build told of, or nil.
+func (s *Seen) File() *models.BuildDockerfile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.file
+}
+
 // Find returns the step whose name ends so, or nil.
 func (s *Seen) Find(suffix string) *Step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range s.order {
 		if strings.HasSuffix(s.steps[id].Name, suffix) {
-			return s.steps[id]
+			found := *s.steps[id] // more may come of it while the caller looks
+			found.States, found.Output = slices.Clone(found.States), maps.Clone(found.Output)
+			return &found
 		}
 	}
 	return nil
+}
+
+// Names are the names of the steps in the order of their first events.
+func (s *Seen) Names() (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.order {
+		names = append(names, s.steps[id].Name)
+	}
+	return names
 }
 
 // lines are the Dockerfile's lines of the steps in the order of their first events.
@@ -247,12 +272,26 @@ func Image(t testing.TB, r builds.Request, digest string) v1.Image {
 	return img
 }
 
-// Run runs the suite.
+// test is one of the suite.
+type test struct {
+	name string
+	run  func(t *testing.T, k Kind)
+}
+
+// Run runs the suite for a kind that builds the files of a checkout.
 func Run(t *testing.T, kind func(t *testing.T) Kind) {
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, k Kind)
-	}{
+	Shared(t, dockerfiles(kind))
+	for _, test := range append(settingsTests(), generalTests()...) {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, kind(t))
+		})
+	}
+}
+
+// generalTests are about what every build needs.
+func generalTests() []test {
+	return []test{
 		{"an image is pushed with its labels and the digest that the registry knows", pushes},
 		{"steps have names, lines, stages, times and their own output", steps},
 		{"a second build takes its steps from the cache, unless told not to", caches},
@@ -269,11 +308,6 @@ func Run(t *testing.T, kind func(t *testing.T) Kind) {
 		{"an argument named like a secret is warned of", secretArgument},
 		{"builds run beside each other", concurrent},
 		{"a registry that is down is told from a bad Dockerfile", registryDown},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			test.run(t, kind(t))
-		})
 	}
 }
 
@@ -483,20 +517,21 @@ func cancels(t *testing.T, k Kind) {
 }
 
 func noRights(t *testing.T, k Kind) {
-	for _, flag := range []string{"--security=insecure", "--network=host"} {
-		_, _, err := Build(t, k.Builder, Request(t, Registry(t), Files{"Dockerfile": k.from(t, "RUN "+flag+" id")}))
-		Failed(t, err, builds.ClassUser, strings.Trim(strings.ReplaceAll(strings.Split(flag, "=")[0], "--", ""), "-"))
+	for _, flag := range []string{"--security=insecure", "--network=host", "--device=vendor.example/device=all"} {
+		_, seen, err := Build(t, k.Builder, Request(t, Registry(t), Files{"Dockerfile": k.from(t, "RUN "+flag+" id")}))
+		if e := Failed(t, err, builds.ClassUser, strings.Split(flag, "=")[0], "Line 2"); e.Line != 2 || len(seen.order) > 0 {
+			t.Errorf("the failure is %+v after %q", e.BuildError, seen.order)
+		}
 	}
 }
 
 func noForeignFrontend(t *testing.T, k Kind) {
-	text := "# syntax=" + Registry(t) + "/foreign/frontend:1\n" + k.from(t, "RUN true")
-	_, seen, err := Build(t, k.Builder, Request(t, Registry(t), Files{"Dockerfile": text}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w := strings.Join(seen.Warnings(), "\n"); !strings.Contains(w, "foreign/frontend:1") {
-		t.Errorf("the warnings are %q", w)
+	for _, line := range []string{"# syntax=%s/foreign/frontend:1", "#syntax = %s/foreign/frontend:1", "# escape=\\\n# syntax=%s/foreign/frontend:1"} {
+		text := fmt.Sprintf(line, Registry(t)) + "\n" + k.from(t, "RUN true")
+		_, _, err := Build(t, k.Builder, Request(t, Registry(t), Files{"Dockerfile": text}))
+		if e := Failed(t, err, builds.ClassUser, "foreign/frontend:1", "Line "); e.Line != strings.Count(line, "\n")+1 {
+			t.Errorf("the failure is %+v", e.BuildError)
+		}
 	}
 }
 
