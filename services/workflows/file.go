@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -53,6 +54,24 @@ func (f file) Cloud() bool {
 
 // LoginFirst tells whether the build itself reads from the registry.
 func (f file) LoginFirst() bool { return f.W.Cache == models.WorkflowCacheRegistry }
+
+// Arguments are the values of the Dockerfile's ARGs, a line each. They are no
+// secrets, and have no line breaks: models.BuildSettings sees to that.
+func (f file) Arguments() string {
+	lines := make([]string, 0, len(f.App.BuildSettings.Arguments))
+	for _, a := range f.App.BuildSettings.Arguments {
+		lines = append(lines, a.Name+"="+a.Value)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Platforms are what the image is made for, as BuildKit lists them; empty: the machine's own.
+func (f file) Platforms() string { return strings.Join(f.App.BuildSettings.Platforms, ",") }
+
+// Emulates tells whether commands may have to run for another platform than GitHub's machines have.
+func (f file) Emulates() bool {
+	return slices.ContainsFunc(f.App.BuildSettings.Platforms, func(p string) bool { return p != "linux/amd64" })
+}
 
 // KeepsLogin tells whether the login before the build is still good after it;
 // the portal's lives for minutes, so there is a second one.

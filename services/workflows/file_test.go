@@ -127,6 +127,38 @@ func TestEveryWorkflowFilePassesActionlint(t *testing.T) {
 	}
 }
 
+func TestTheAppsBuildSettingsReachTheWorkflowFileAsText(t *testing.T) {
+	t.Parallel()
+	for d := range settings {
+		for _, value := range append(hostile, "") {
+			t.Run(fmt.Sprint(d, value), func(t *testing.T) {
+				t.Parallel()
+				app := newApp()
+				app.BuildSettings = models.BuildSettings{Target: "prod", Platforms: []string{"linux/amd64", "linux/arm64"}, SBOM: true,
+					Arguments: []models.BuildArgument{{Name: "VERSION", Value: value}, {Name: "OTHER", Value: "1"}}}
+				text := render(t, workflowTo(d), app)
+				lint(t, text)
+				job, builds, emulates := parse(t, text).Jobs["image"], 0, false
+				if got := literal(job.Env["BUILD_ARGUMENTS"]); got != "VERSION="+value+"\nOTHER=1" || job.Env["BUILD_TARGET"] != "prod" || job.Env["BUILD_PLATFORMS"] != "linux/amd64,linux/arm64" {
+					t.Errorf("the environment is %q", job.Env)
+				}
+				for _, s := range job.Steps {
+					emulates = emulates || strings.HasPrefix(s.Uses, "docker/setup-qemu-action@")
+					if strings.HasPrefix(s.Uses, "docker/build-push-action@") {
+						builds++
+						if s.With["build-args"] != "${{ env.BUILD_ARGUMENTS }}" || s.With["target"] != "${{ env.BUILD_TARGET }}" || s.With["platforms"] != "${{ env.BUILD_PLATFORMS }}" {
+							t.Errorf("%s is given %v", s.Name, s.With)
+						}
+					}
+				}
+				if builds != 2 || !emulates {
+					t.Errorf("%d steps build, emulation is set up: %v", builds, emulates)
+				}
+			})
+		}
+	}
+}
+
 func TestAWorkflowAsksForNoMoreRightsThanItNeeds(t *testing.T) {
 	t.Parallel()
 	for d := range settings {
