@@ -33,7 +33,10 @@ func TestAForgeHearsOfEveryBuild(t *testing.T) {
 	databases(t, func(t *testing.T, settings slipwaytest.Settings) {
 		dockertest.BaseImage(t)
 		g := forgetest.NewGitHub(t, "acme/shop")
-		repo := gittest.New(t).Repository(t, "acme/shop.git", shop("one"))
+		slow := shop("one") // so that the forge hears of the build before it ends
+		slow["Dockerfile"] = "FROM slipway.test/base:1\nCOPY . .\nRUN sleep 5 && echo packing the shop\n"
+		slow["fresh"] = t.TempDir()
+		repo := gittest.New(t).Repository(t, "acme/shop.git", slow)
 		p := slipwaytest.Start(t, settings)
 		p.Team(t, "acme")
 		connection := slipwaytest.Post[slipwaytest.Named](t, p.Client, "/api/v1/connections", map[string]any{

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -21,6 +22,8 @@ const (
 	graceTime = 10 * time.Second // between a polite and a hard end of an instance
 	keepLines = 500              // of an instance's log when it goes
 	askEvery  = 40 * time.Millisecond
+	// listenTime bounds how long an instance is kept for its log to open.
+	listenTime = 5 * time.Second
 )
 
 // draining are the deployments to the same place that serve no new requests and still have instances.
@@ -153,23 +156,32 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 // get no time to end are heard before, the others while they end.
 func (s *Service) removeAndListen(ctx context.Context, target Target, d *models.Deployment, grace time.Duration) ([]string, error) {
 	if grace == 0 {
-		lines := s.tail(ctx, target, d, false)
+		lines := s.tail(ctx, target, d, LogOptions{})
 		return lines, target.Remove(ctx, d.ID, 0)
 	}
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
-	kept := make(chan []string, 1)
-	go func() { kept <- s.tail(reading, target, d, true) }()
+	kept, listening := make(chan []string, 1), make(chan struct{})
+	listens := sync.OnceFunc(func() { close(listening) })
+	go func() {
+		kept <- s.tail(reading, target, d, LogOptions{Follow: true, Opened: listens})
+		listens() // nothing is there to listen to
+	}()
+	select { // an instance that ends before anybody listens takes its words along
+	case <-listening:
+	case <-time.After(listenTime):
+	}
 	err := target.Remove(ctx, d.ID, grace)
 	wait := time.AfterFunc(500*time.Millisecond, stop) // the log of what is gone ends by itself
 	defer wait.Stop()
 	return <-kept, err
 }
 
-// tail returns the last lines of the deployment's instances, with follow once they have ended.
-func (s *Service) tail(ctx context.Context, target Target, d *models.Deployment, follow bool) (lines []string) {
+// tail returns the last lines of the deployment's instances, with Follow once they have ended.
+func (s *Service) tail(ctx context.Context, target Target, d *models.Deployment, o LogOptions) (lines []string) {
 	mask := s.maskerOf(d)
-	for line, err := range target.Logs(ctx, d.ID, LogOptions{Tail: keepLines, Follow: follow}) {
+	o.Tail = keepLines
+	for line, err := range target.Logs(ctx, d.ID, o) {
 		if err != nil {
 			break
 		}

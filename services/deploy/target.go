@@ -129,6 +129,9 @@ type LogOptions struct {
 	After  time.Time // only lines after it; zero: all
 	Tail   int       // at most the last so many; 0: all
 	Follow bool
+	// Opened, where set, is called for each instance once its log is open: with
+	// Follow, nothing that it writes from then on is missed.
+	Opened func()
 }
 
 // LogLine is one line that an instance wrote.

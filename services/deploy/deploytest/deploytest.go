@@ -275,7 +275,8 @@ func (s Suite) logs(t *testing.T) {
 	if !strings.Contains(first.Text, "listening on 8080") || !first.Stderr || first.At.IsZero() {
 		t.Fatalf("the first line is %+v", first)
 	}
-	for n, err := range numbered(target.Logs(ctx, r.ID, deploy.LogOptions{After: first.At, Follow: true}), func() { get(t, "http://"+i.Address+"/version") }) {
+	written := func() { get(t, "http://"+i.Address+"/version") } // once the log is open, and not missed
+	for n, err := range target.Logs(ctx, r.ID, deploy.LogOptions{After: first.At, Follow: true, Opened: written}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,12 +288,4 @@ func (s Suite) logs(t *testing.T) {
 		}
 	}
 	t.Error("the request's line never came")
-}
-
-// numbered does the thing once the lines are asked for.
-func numbered(lines func(func(deploy.LogLine, error) bool), thing func()) func(func(deploy.LogLine, error) bool) {
-	return func(yield func(deploy.LogLine, error) bool) {
-		go thing()
-		lines(yield)
-	}
 }

@@ -60,6 +60,9 @@ func (t *target) lines(ctx context.Context, id string, o deploy.LogOptions) iter
 			return
 		}
 		defer body.Close()
+		if o.Opened != nil {
+			o.Opened()
+		}
 		for r := bufio.NewReader(body); ; {
 			line, err := readLine(r)
 			if err != nil {
