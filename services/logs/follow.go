@@ -46,6 +46,8 @@ func (f *follower) follow() error {
 		switch {
 		case news.err != nil:
 			return news.err
+		case len(news.lines) > 0 && f.early() > 0:
+			err = f.pause(f.early()) // what comes meanwhile goes out with these
 		case len(news.lines) > 0:
 			err = f.send(Batch{Lines: news.lines})
 		case news.behind:
@@ -83,7 +85,7 @@ func (f *follower) catchUp() error {
 }
 
 func (f *follower) send(b Batch) error {
-	if err := f.pause(batchEvery - time.Since(f.sent)); err != nil {
+	if err := f.pause(f.early()); err != nil {
 		return err
 	}
 	select {
@@ -97,6 +99,9 @@ func (f *follower) send(b Batch) error {
 	}
 	return nil
 }
+
+// early is how long the next batch has to wait.
+func (f *follower) early() time.Duration { return batchEvery - time.Since(f.sent) }
 
 func (f *follower) pause(d time.Duration) error {
 	if d <= 0 {
