@@ -178,7 +178,7 @@ func rate(o Options) *limits.Limiter {
 }
 
 // ServeHTTP finds who answers: an app by the host name, then by the path. The
-// registry stands outside of echo, so that blobs go out by sendfile.
+// registry stands outside of echo: it has routes and errors of its own.
 func (h *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case h.isApp(r.Host):

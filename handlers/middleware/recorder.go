@@ -6,7 +6,7 @@ import (
 )
 
 // Recorder remembers the status and size of an answer while it passes through.
-// It keeps sendfile (ReadFrom) and the response controller (Unwrap) working.
+// It keeps the copying of files (ReadFrom) and the response controller (Unwrap) working.
 type Recorder struct {
 	http.ResponseWriter
 	Status int

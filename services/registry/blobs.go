@@ -95,7 +95,9 @@ func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, 
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	http.ServeContent(w, r, "", time.Time{}, f)
+	// Without sendfile: it hands the client pages that no processor has in its cache, and a client that hashes what
+	// it reads was 15 % slower with it than with docker-registry, and is as quick or quicker without.
+	http.ServeContent(struct{ http.ResponseWriter }{w}, r, "", time.Time{}, f)
 	return nil
 }
 

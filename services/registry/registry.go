@@ -32,8 +32,7 @@ const (
 )
 
 // Service is the registry. It serves /v2/ by ServeHTTP and the token endpoint
-// by Token, which are mounted beside the router of the pages: what is served
-// from a file goes to the socket by sendfile(2).
+// by Token, which are mounted beside the router of the pages.
 type Service struct {
 	DB       *models.Database
 	Box      *secrets.Box
