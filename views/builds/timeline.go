@@ -79,11 +79,7 @@ func (t *timeline) place(from, to time.Time) *bar {
 	whole := t.whole.Seconds()
 	x := min(100-least, max(0, from.Sub(t.from).Seconds()/whole*100))
 	width := min(100-x, max(least, to.Sub(from).Seconds()/whole*100))
-	return &bar{hundredths(x), hundredths(width)}
-}
-
-func hundredths(v float64) string {
-	return strconv.FormatFloat(float64(int(v*100+.5))/100, 'f', -1, 64)
+	return &bar{components.Hundredths(x), components.Hundredths(width)}
 }
 
 // axis returns the first start and the last end of the steps.

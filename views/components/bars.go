@@ -30,7 +30,7 @@ func segments(b models.Build) []Bar {
 	x := 0.0
 	for _, s := range steps {
 		width := float64(s.length) / float64(total) * room
-		bars = append(bars, Bar{X: number(x), Width: number(width), Class: segmentTone(s.state)})
+		bars = append(bars, Bar{X: Hundredths(x), Width: Hundredths(width), Class: segmentTone(s.state)})
 		x += width + gap
 	}
 	return bars
@@ -87,7 +87,7 @@ func stepLength(s models.BuildStep) time.Duration {
 	return time.Duration(s.DurationMS) * time.Millisecond
 }
 
-// number writes v with at most two digits after the point.
-func number(v float64) string {
+// Hundredths writes v with at most two digits after the point, for SVG attributes.
+func Hundredths(v float64) string {
 	return strconv.FormatFloat(float64(int(v*100+.5))/100, 'f', -1, 64)
 }

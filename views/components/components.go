@@ -101,11 +101,3 @@ func Initials(name string) string {
 
 // link returns the address as one that templ writes unchanged. Use it only with addresses that Slipway made.
 func link(url string) templ.SafeURL { return templ.SafeURL(url) }
-
-// percent writes v of total on an axis of 0 to 100, for SVG attributes.
-func percent(v, total float64) string {
-	if total <= 0 {
-		return "0"
-	}
-	return strconv.FormatFloat(min(100, max(0, v/total*100)), 'f', 2, 64)
-}

@@ -18,9 +18,6 @@ type Client struct {
 	Token string
 }
 
-// As returns a client of the same portal for another token.
-func (c *Client) As(token string) *Client { return &Client{URL: c.URL, Token: token} }
-
 // List is what the API answers to a list.
 type List[T any] struct {
 	Items []T    `json:"items"`
