@@ -87,13 +87,14 @@ func (b *tab) createAdmin(portal *slipwaytest.Portal) {
 func (b *tab) signIn() {
 	b.t.Helper()
 	b.await("the sign-in or the first page is there", `location.pathname === "/" && !!document.querySelector("main")
-		|| !!document.querySelector("[name=user_name]") || [...document.querySelectorAll("a")].some(a => a.textContent.includes("Continue with"))`)
+		|| location.pathname === "/idp/login" && !!document.querySelector("[name=user_name]") || [...document.querySelectorAll("a")].some(a => a.textContent.includes("Continue with"))`)
 	if eval[bool](b, `[...document.querySelectorAll("a")].some(a => a.textContent.includes("Continue with"))`) {
 		b.inspect("sign-in")
 		b.press(`//a[contains(normalize-space(), "Continue with")]`)
-		b.await("the provider or the first page is there", `!!document.querySelector("[name=user_name]") || location.pathname === "/"`)
+		b.await("the provider or the first page is there", `location.pathname === "/idp/login" && !!document.querySelector("[name=user_name]")
+			|| location.pathname === "/" && !!document.querySelector("main")`)
 	}
-	if eval[bool](b, `!!document.querySelector("[name=user_name]")`) {
+	if eval[bool](b, `location.pathname === "/idp/login"`) {
 		b.inspect("password")
 		b.fill("user_name", "ada")
 		b.fill("password", password)
