@@ -102,7 +102,7 @@ var portalRoutes = map[string]entry{
 	"POST /admin/engines/:id/check":  {need: needAdmin, url: "/admin/engines/{engine}/check", status: 303},
 	"POST /admin/engines/:id/delete": {need: needAdmin, url: "/admin/engines/{engine}/delete", status: 303},
 	"GET /admin/targets":             {need: needAdmin},
-	"GET /admin/targets/new":         {need: needAdmin},
+	"GET /admin/targets/new":         {need: needAdmin, url: "/admin/targets/new?kind=docker"},
 	"POST /admin/targets":            {need: needAdmin, body: "kind=docker&name=third&host=h&all_teams=true", status: 303},
 	"GET /admin/targets/:id":         {need: needAdmin, url: "/admin/targets/{target}"},
 	"POST /admin/targets/:id":        {need: needAdmin, url: "/admin/targets/{unused target}", body: "name=other&host=h&all_teams=true", status: 303},

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,6 +193,9 @@ func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.L
 	return func(yield func(deploy.LogLine, error) bool) {
 		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)
 	}
+}
+func (still) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, syscall.ECONNREFUSED
 }
 func (still) Remove(context.Context, string, time.Duration) error { return nil }
 func (still) Close() error                                        { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net"
 	"time"
 
 	"slipway.dev/models"
@@ -17,6 +18,8 @@ type Field struct {
 	Example  string
 	Secret   bool // encrypted at rest and never shown again
 	Required bool
+	Lines    int  // of a text that has several; 0: one
+	Made     bool // by the kind's Prepare, and shown for copying; nobody enters it
 }
 
 // Config is what a Kind opens a target with.
@@ -33,6 +36,9 @@ type Kind struct {
 	Title  string
 	Help   string
 	Fields []Field
+	// Prepare completes what an admin entered before it is stored, such as by
+	// making a key pair. Nil: there is nothing to complete.
+	Prepare func(settings, secrets map[string]string) error
 	// Open checks the settings and connects lazily: it must not fail because
 	// the target does not answer now. A setting that is wrong is a *models.Error.
 	Open func(Config) (Target, error)
@@ -71,6 +77,9 @@ type Target interface {
 	// first, at most the last tail of them where tail is not 0; with follow it goes on until
 	// ctx or the instances end.
 	Logs(ctx context.Context, release string, o LogOptions) iter.Seq2[LogLine, error]
+	// Dial connects to an address at which an instance answers (Instance.Address),
+	// in the way in which alone it can be reached from here.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
 	// Remove stops the release's instances, giving each the time to end by
 	// itself, and removes all that the release left. What is gone already is no error.
 	Remove(ctx context.Context, release string, grace time.Duration) error
