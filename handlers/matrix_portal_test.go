@@ -74,6 +74,7 @@ var portalRoutes = map[string]entry{
 	"GET /environments/:id":                             {need: needViewer, url: "/environments/{environment}"},
 	"POST /environments/:id/variables":                  {need: needDeveloper, url: "/environments/{environment}/variables", body: "name=LEVEL&value=1", status: 303},
 	"POST /environments/:id/variables/:variable/delete": {need: needDeveloper, url: "/environments/{environment}/variables/{variable}/delete", status: 303},
+	"POST /environments/:id/scale":                      {need: needDeveloper, url: "/environments/{environment}/scale", body: "app_id={app}&replicas=2&cpu=0.5&memory=64", status: 303},
 	"POST /environments/:id/delete":                     {need: needMaintainer, url: "/environments/{empty environment}/delete", body: "confirm=spare", status: 303},
 	"GET /apps/:id/deploy":                              {need: needDeveloper, url: "/apps/{app}/deploy"},
 	"POST /environments/:id/deployments":                {need: needDeveloper, url: "/environments/{environment}/deployments", body: "app_id={app}&image={digest}", status: 303},

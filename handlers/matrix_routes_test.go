@@ -122,6 +122,8 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/environments/:id/variables":          {need: needViewer, url: "/api/v1/environments/{environment}/variables"},
 	"PUT /api/v1/environments/:id/variables/:name":    {need: needDeveloper, url: "/api/v1/environments/{environment}/variables/COLOUR", body: `{"value":"red"}`},
 	"DELETE /api/v1/environments/:id/variables/:name": {need: needDeveloper, url: "/api/v1/environments/{environment}/variables/KEY", status: 204},
+	"GET /api/v1/environments/:id/scales":             {need: needViewer, url: "/api/v1/environments/{environment}/scales"},
+	"PUT /api/v1/environments/:id/scales/:app_id":     {need: needDeveloper, url: "/api/v1/environments/{environment}/scales/{app}", body: `{"replicas":2,"cpu":500}`},
 	"GET /api/v1/environments/:id/plan":               {need: needViewer, url: "/api/v1/environments/{environment}/plan?app_id={app}&image={digest}"},
 	"GET /api/v1/environments/:id/deployments":        {need: needViewer, url: "/api/v1/environments/{environment}/deployments"},
 	"POST /api/v1/environments/:id/deployments":       {need: needDeveloper, url: "/api/v1/environments/{environment}/deployments", body: `{"app_id":"{app}","image":"{digest}"}`, status: 202},

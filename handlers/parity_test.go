@@ -44,6 +44,7 @@ var twins = map[string]string{
 	"POST /environments":                                "POST /api/v1/environments",
 	"POST /environments/:id/delete":                     "DELETE /api/v1/environments/:id",
 	"POST /environments/:id/variables":                  "PUT /api/v1/environments/:id/variables/:name",
+	"POST /environments/:id/scale":                      "PUT /api/v1/environments/:id/scales/:app_id",
 	"POST /environments/:id/variables/:variable/delete": "DELETE /api/v1/environments/:id/variables/:name",
 	"POST /environments/:id/deployments":                "POST /api/v1/environments/:id/deployments",
 

@@ -76,6 +76,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/environments/:id", environments.Page)
 	g.POST("/environments/:id/variables", environments.SetVariable)
 	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
+	g.POST("/environments/:id/scale", environments.SetScale)
 	g.POST("/environments/:id/delete", environments.Delete)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}

@@ -38,6 +38,7 @@ type DeploymentConfig struct {
 	Port       int               `json:"port"`
 	Health     HealthKind        `json:"health"`
 	HealthPath string            `json:"health_path"`
+	Scale      Scale             `json:"scale"`
 	Variables  map[string]string `json:"variables"`
 	Secrets    map[string]string `json:"secrets"` // name → fingerprint
 }

@@ -34,6 +34,28 @@ type Environment struct {
 	Target    *Target `gorm:"foreignKey:TargetID"`
 }
 
+// Scale is how much of an app runs: how many instances, and how much each of them may take.
+type Scale struct {
+	Replicas int   `json:"replicas"`
+	CPU      int64 `json:"cpu,omitempty"`    // thousandths of a processor; 0: no limit
+	Memory   int64 `json:"memory,omitempty"` // bytes; 0: no limit
+}
+
+// OrOne is the scale, with one instance where none is said, as in what was deployed before there were scales.
+func (s Scale) OrOne() Scale {
+	s.Replicas = max(s.Replicas, 1)
+	return s
+}
+
+// AppScale is the scale of an app in an environment.
+type AppScale struct {
+	EnvironmentID string `gorm:"primaryKey"`
+	AppID         string `gorm:"primaryKey"`
+	Scale         `gorm:"embedded"`
+	UpdatedBy     string
+	UpdatedAt     time.Time
+}
+
 // Variable is a value that instances get as an environment variable: for every
 // app of the environment, or for one app where AppID is set. A secret's value is
 // encrypted and never shown again.

@@ -44,6 +44,9 @@ type DeploymentConfig struct {
 	Port       int               `json:"port"`
 	Health     models.HealthKind `json:"health" enum:"http,tcp,image"`
 	HealthPath string            `json:"health_path"`
+	Replicas   int               `json:"replicas"`
+	CPU        int64             `json:"cpu" doc:"Thousandths of a processor that each instance may take; 0: no limit."`
+	Memory     int64             `json:"memory" doc:"Bytes that each instance may take; 0: no limit."`
 	Variables  map[string]string `json:"variables" nullable:"false"`
 	Secrets    map[string]string `json:"secrets" nullable:"false" doc:"The fingerprint of each: it changes with the value."`
 	Hash       string            `json:"hash"`
@@ -200,7 +203,8 @@ func deploymentOf(d *models.Deployment) Deployment {
 }
 
 func configOf(d *models.Deployment) DeploymentConfig {
-	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
+	scale := d.Config.Scale.OrOne()
+	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
 	if c.Variables == nil {
 		c.Variables = map[string]string{}
 	}

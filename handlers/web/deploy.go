@@ -136,6 +136,9 @@ func planView(p *deploy.Plan) views.Plan {
 	for _, c := range p.Commits {
 		v.Commits = append(v.Commits, views.Commit{ID: c.ID, Subject: c.Subject, Author: c.Author, At: c.Time})
 	}
+	for _, d := range p.Settings {
+		v.Settings = append(v.Settings, views.Difference(d))
+	}
 	for _, c := range p.Variables {
 		v.Variables = append(v.Variables, views.Change(c))
 	}

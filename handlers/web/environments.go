@@ -3,6 +3,8 @@ package web
 import (
 	"context"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/problem"
@@ -93,10 +95,10 @@ func cellOf(b *deploy.Board, e models.Environment, a models.App) environments.Ce
 
 // Page shows one environment.
 func (h *Environments) Page(c echo.Context) error {
-	return h.environment(c, http.StatusOK, components.Form{})
+	return h.environment(c, http.StatusOK, environments.PageView{})
 }
 
-func (h *Environments) environment(c echo.Context, status int, form components.Form) error {
+func (h *Environments) environment(c echo.Context, status int, v environments.PageView) error {
 	ctx := c.Request().Context()
 	e, err := h.Deploy.Environment(ctx, c.Param("id"))
 	if err != nil {
@@ -109,13 +111,14 @@ func (h *Environments) environment(c echo.Context, status int, form components.F
 	role := models.PrincipalFrom(ctx).RoleIn(e.TeamID)
 	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
-	v := environments.PageView{
-		Environment: *e, Apps: b.Apps, Form: form,
-		CanChange: role.AtLeast(models.RoleDeveloper), CanDelete: role.AtLeast(models.RoleMaintainer),
-		Curl: p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable"),
-	}
+	v.Environment, v.Apps = *e, b.Apps
+	v.CanChange, v.CanDelete = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
+	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable")
 	for _, a := range b.Apps {
-		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a)})
+		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a), Scale: models.Scale{}.OrOne()})
+	}
+	if err := h.scales(ctx, &v); err != nil {
+		return err
 	}
 	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
 		return err
@@ -127,6 +130,19 @@ func (h *Environments) environment(c echo.Context, status int, form components.F
 	v.History = list.Items
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, status, environments.Page(p, v))
+}
+
+// scales fills in how much of each app is to run.
+func (h *Environments) scales(ctx context.Context, v *environments.PageView) error {
+	all, err := h.Deploy.Scales(ctx, v.Environment.ID)
+	for _, s := range all {
+		for i := range v.Cells {
+			if v.Cells[i].App.ID == s.AppID {
+				v.Cells[i].Scale = s.Scale
+			}
+		}
+	}
+	return err
 }
 
 // New is the form that makes an environment.
@@ -183,10 +199,19 @@ func (h *Environments) SetVariable(c echo.Context) error {
 		if in.Secret {
 			form.Values.Del("value") // a secret is never sent back
 		}
-		return h.environment(c, problem.Of(c.Request().Context(), err).Status, form)
+		return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Form: form})
 	}
 	notify(c, v.Name+" set")
 	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#variables")
+}
+
+// refused shows the environment again, with what is wrong.
+func (h *Environments) refused(c echo.Context, err error) error {
+	form, fault := again(c, err)
+	if fault != nil {
+		return fault
+	}
+	return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Err: form.Err})
 }
 
 // DeleteVariable removes a variable or a secret.
@@ -196,6 +221,46 @@ func (h *Environments) DeleteVariable(c echo.Context) error {
 	}
 	notify(c, "Deleted")
 	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#variables")
+}
+
+// SetScale says how much of an app runs in the environment, and rolls it out at once where asked.
+func (h *Environments) SetScale(c echo.Context) error {
+	ctx := c.Request().Context()
+	in := deploy.ScaleInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id")}
+	err := scale(c, &in.Scale)
+	if err == nil {
+		_, err = h.Deploy.SetScale(ctx, in)
+	}
+	var d *models.Deployment
+	if now := c.FormValue("digest"); err == nil && now != "" {
+		d, err = h.Deploy.Deploy(ctx, deploy.Input{EnvironmentID: in.EnvironmentID, AppID: in.AppID, Image: now})
+	}
+	if err != nil {
+		return h.refused(c, err)
+	}
+	if d != nil {
+		return c.Redirect(http.StatusSeeOther, "/deployments/"+d.ID)
+	}
+	notify(c, "Saved. It counts from the next deployment on")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#running")
+}
+
+// scale reads what the form says: processors and MiB, empty for no limit.
+func scale(c echo.Context, to *models.Scale) error {
+	wrong := map[string]string{}
+	number := func(field string) float64 {
+		text := strings.TrimSpace(c.FormValue(field))
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || n < 0 || n > 1e9 {
+			wrong[field] = "This is not a number that makes sense here."
+		}
+		return n
+	}
+	to.Replicas, to.CPU, to.Memory = int(number("replicas")), int64(number("cpu")*1000), int64(number("memory")*(1<<20))
+	return models.InvalidFields(wrong)
 }
 
 // Delete removes an environment in which nothing runs.
@@ -211,11 +276,7 @@ func (h *Environments) Delete(c echo.Context) error {
 		err = h.Deploy.DeleteEnvironment(ctx, e.ID)
 	}
 	if err != nil {
-		form, fault := again(c, err)
-		if fault != nil {
-			return fault
-		}
-		return h.environment(c, problem.Of(ctx, err).Status, form)
+		return h.refused(c, err)
 	}
 	notify(c, "Environment "+e.Name+" deleted")
 	return c.Redirect(http.StatusSeeOther, "/environments")

@@ -68,7 +68,7 @@ func testBox(t testing.TB) *secrets.Box {
 
 func newService(db *models.Database, box *secrets.Box, r *registry.Service) *deploy.Service {
 	return &deploy.Service{
-		DB: db, Box: box, Registry: r, Kinds: []deploy.Kind{docker.Kind("")}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
+		DB: db, Box: box, Registry: r, Kinds: []deploy.Kind{docker.Kind(""), docker.SSHKind()}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
 		Start: 30 * time.Second, Drain: 2 * time.Second,
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	units "github.com/docker/go-units"
 	"slipway.dev/models"
 	"slipway.dev/services/git"
 )
@@ -25,8 +27,10 @@ type Plan struct {
 	More        bool               // there are more commits than these
 	Back        bool               // the commits are taken away: the image is older than what runs
 	CommitsNote string             // why no commits are shown
+	Settings    []Difference
 	Variables   []Change
 	Secrets     []Change
+	Scale       models.Scale
 	Port        int
 	Health      models.HealthKind
 	HealthPath  string
@@ -41,6 +45,12 @@ type Plan struct {
 type Change struct {
 	Name string
 	Kind string // added, removed, changed
+}
+
+// Difference is a setting that differs from what runs.
+type Difference struct {
+	Name          string
+	Before, After string // for people
 }
 
 // Check is one thing that was looked at before a deployment.
@@ -113,6 +123,10 @@ func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config mo
 			p.SizeBefore = p.Current.Build.ImageSize
 		}
 	}
+	if p.Current != nil {
+		p.Settings = differences(before, config)
+	}
+	p.Scale = config.Scale
 	p.Variables, p.Secrets = compare(before.Variables, config.Variables), compare(before.Secrets, config.Secrets)
 	s.compareCommits(ctx, p)
 	return p, s.check(ctx, p)
@@ -150,6 +164,45 @@ func compare(before, after map[string]string) (out []Change) {
 		}
 	}
 	return out
+}
+
+// differences lists the settings that differ, in the order in which people ask for them.
+func differences(before, after models.DeploymentConfig) (out []Difference) {
+	add := func(name, was, is string) {
+		if was != is {
+			out = append(out, Difference{name, was, is})
+		}
+	}
+	add("Instances", strconv.Itoa(before.Scale.OrOne().Replicas), strconv.Itoa(after.Scale.OrOne().Replicas))
+	add("CPU of each", processors(before.Scale.CPU), processors(after.Scale.CPU))
+	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
+	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
+	add("Health check", healthText(before), healthText(after))
+	return out
+}
+
+func processors(thousandths int64) string {
+	if thousandths == 0 {
+		return "no limit"
+	}
+	return strconv.FormatFloat(float64(thousandths)/1000, 'f', -1, 64)
+}
+
+func memory(bytes int64) string {
+	if bytes == 0 {
+		return "no limit"
+	}
+	return units.CustomSize("%.4g %s", float64(bytes), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})
+}
+
+func healthText(c models.DeploymentConfig) string {
+	switch c.Health {
+	case models.HealthTCP:
+		return "TCP"
+	case models.HealthImage:
+		return "HEALTHCHECK"
+	}
+	return "GET " + or(c.HealthPath, "/")
 }
 
 // compareCommits lists the commits between what runs and the image. That they
@@ -203,6 +256,7 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 		return err
 	} else {
 		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
+		checkRoom(p.Scale.OrOne(), info, add)
 		made := strings.Join(p.Image.Platforms, ", ")
 		switch {
 		case !known:
@@ -214,6 +268,27 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 	}
 	s.checkHealth(p, add)
 	return nil
+}
+
+// checkRoom looks whether the target is large enough for one instance.
+func checkRoom(scale models.Scale, info Info, add func(string, bool, string, ...any)) {
+	switch {
+	case info.CPU > 0 && scale.CPU > info.CPU:
+		add("Room", false, "An instance may take %s processors, and the target has %s. Lower the limit.", processors(scale.CPU), processors(info.CPU))
+	case info.Memory > 0 && scale.Memory > info.Memory:
+		add("Room", false, "An instance may take %s of memory, and the target has %s. Lower the limit.", memory(scale.Memory), memory(info.Memory))
+	case scale.CPU == 0 && scale.Memory == 0:
+		add("Room", true, "%s without limits of CPU and memory.", count(scale.Replicas, "instance", "instances"))
+	default:
+		add("Room", true, "%s; each may take %s of CPU and %s of memory.", count(scale.Replicas, "instance", "instances"), processors(scale.CPU), memory(scale.Memory))
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {

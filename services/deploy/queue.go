@@ -105,8 +105,12 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 	if err != nil {
 		return nil, err
 	}
+	scale, err := scaleOf(tx, p.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
 	d.Config = models.DeploymentConfig{
-		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath,
+		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
 		Variables: map[string]string{}, Secrets: map[string]string{},
 	}
 	values := map[string]string{}

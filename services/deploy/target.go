@@ -91,6 +91,8 @@ type Target interface {
 type Info struct {
 	Version  string // such as Docker Engine 28.5
 	Platform string // such as linux/amd64; empty where instances may run anywhere
+	CPU      int64  // thousandths of a processor that one instance can get; 0: not known
+	Memory   int64  // bytes that one instance can get; 0: not known
 }
 
 // Image is what a release runs, always by digest.
@@ -118,12 +120,14 @@ type Release struct {
 	Port          int
 	Health        models.HealthKind
 	HealthPath    string
+	Scale         models.Scale // at least one instance
 }
 
 // Instance is one running or ended thing of a release, as its target sees it.
 type Instance struct {
 	ID        string // in the target
 	Release   string
+	Replica   int // which of the release's instances, from 1
 	Name      string
 	Address   string // host:port that answers requests; empty while it does not run
 	State     models.InstanceState

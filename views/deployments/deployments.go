@@ -4,6 +4,7 @@ package deployments
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ type Plan struct {
 	Commits       []Commit
 	More, Back    bool
 	CommitsNote   string
+	Settings      []Difference
 	Variables     []Change
 	Secrets       []Change
 	Size, Before  int64
@@ -57,6 +59,9 @@ type Commit struct {
 
 // Change is a variable or a secret that differs: added, removed or changed.
 type Change struct{ Name, Kind string }
+
+// Difference is a setting that differs from what runs.
+type Difference struct{ Name, Before, After string }
 
 // Check is something that was looked at before.
 type Check struct {
@@ -115,6 +120,18 @@ func checked(c models.DeploymentConfig) string {
 		path = "/"
 	}
 	return fmt.Sprintf("GET %s on port %d", path, c.Port)
+}
+
+// scaled says how much runs.
+func scaled(s models.Scale) string {
+	text := components.Count(s.OrOne().Replicas, "instance", "instances")
+	if s.CPU > 0 {
+		text += ", " + strconv.FormatFloat(float64(s.CPU)/1000, 'f', -1, 64) + " CPU each"
+	}
+	if s.Memory > 0 {
+		text += fmt.Sprintf(", %d MiB each", s.Memory>>20)
+	}
+	return text
 }
 
 // did says what the deployment repeats.

@@ -28,6 +28,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("a release becomes healthy, answers, and goes", s.lives)
 	t.Run("a second start of a release makes nothing twice", s.startsOnce)
 	t.Run("two releases run side by side", s.sideBySide)
+	t.Run("a release of three instances is healthy once all are, and each has its limits", s.scales)
 	t.Run("a release that crashes fails early with its exit code and last lines", s.crashes)
 	t.Run("a release that is never healthy fails at the deadline and says what was asked", s.unhealthy)
 	t.Run("a release whose port nobody listens on fails", s.deaf)
@@ -41,7 +42,7 @@ func (s Suite) release(env ...string) deploy.Release {
 	id := models.NewID()
 	r := deploy.Release{
 		ID: id, Name: "payments-checkout-dev-" + id[24:], Team: "payments", App: "checkout", Environment: "dev", EnvironmentID: models.NewID(),
-		Image: s.Image, Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz",
+		Image: s.Image, Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", Scale: models.Scale{Replicas: 1},
 	}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
@@ -126,6 +127,46 @@ func (s Suite) startsOnce(t *testing.T) {
 	}
 	if n := count(t, target, r.ID); n != 1 {
 		t.Errorf("the release has %d instances", n)
+	}
+}
+
+func (s Suite) scales(t *testing.T) {
+	target := s.Open(t)
+	r := s.release()
+	r.Scale = models.Scale{Replicas: 3, CPU: 250, Memory: 64 << 20}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := target.Fetch(ctx, r.Image, s.From, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	found, err := target.Wait(ctx, r, nothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := map[string]bool{}
+	for _, i := range found {
+		if get(t, "http://"+i.Address+"/version") == "" {
+			t.Errorf("%s does not answer", i.Name)
+		}
+		answered[i.Address] = true
+	}
+	if len(found) != 3 || len(answered) != 3 {
+		t.Fatalf("healthy are %+v", found)
+	}
+	if err := target.Start(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, target, r.ID); n != 3 {
+		t.Errorf("started again there are %d", n)
+	}
+	if err := target.Remove(ctx, r.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, target, r.ID); n != 0 {
+		t.Errorf("%d are left", n)
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	labelApp         = "slipway.app"
 	labelTeam        = "slipway.team"
 	labelPort        = "slipway.port"
+	labelReplica     = "slipway.replica" // which of the deployment's containers, from 1
 )
 
 // Kind is the kind of target for a Docker Engine. An empty host setting means defaultHost.
@@ -164,7 +165,11 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	if err != nil {
 		return deploy.Info{}, t.unreachable(err)
 	}
-	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch}, nil
+	has, err := t.docker.Info(ctx)
+	if err != nil {
+		return deploy.Info{}, t.unreachable(err)
+	}
+	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch, CPU: int64(has.NCPU) * 1000, Memory: has.MemTotal}, nil
 }
 
 // List returns the containers that carry the target's label.
