@@ -136,7 +136,17 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/deployments/:id/restart":  {need: needDeveloper, url: "/api/v1/deployments/{deployment}/restart", status: 202},
 	"POST /api/v1/deployments/:id/stop":     {need: needDeveloper, url: "/api/v1/deployments/{deployment}/stop", status: 202},
 	"POST /api/v1/deployments/:id/start":    {need: needDeveloper, url: "/api/v1/deployments/{stopped deployment}/start", status: 202},
-	"POST /api/v1/deployments/:id/approve":  {need: needDeveloper, url: "/api/v1/deployments/{pending deployment}/approve", status: 409},
+	"POST /api/v1/deployments/:id/approve":  {need: needMaintainer, url: "/api/v1/deployments/{waiting deployment}/approve", status: 202},
+	"POST /api/v1/deployments/:id/reject":   {need: needMaintainer, url: "/api/v1/deployments/{waiting deployment}/reject", body: `{"comment":"no"}`, status: 202},
+
+	"PUT /api/v1/environments/:id/protection":                {need: needMaintainer, url: "/api/v1/environments/{environment}/protection", body: `{"approvals":1,"branches":["main"],"after":"","freezes":[]}`},
+	"GET /api/v1/environments/:id/automatic":                 {need: needViewer, url: "/api/v1/environments/{environment}/automatic"},
+	"PUT /api/v1/environments/:id/automatic/:app_id":         {need: needDeveloper, url: "/api/v1/environments/{environment}/automatic/{app}", body: `{"branch":"main"}`},
+	"DELETE /api/v1/environments/:id/automatic/:app_id":      {need: needDeveloper, url: "/api/v1/environments/{guarded environment}/automatic/{app}", status: 204},
+	"POST /api/v1/environments/:id/automatic/:app_id/resume": {need: needDeveloper, url: "/api/v1/environments/{guarded environment}/automatic/{app}/resume"},
+	"GET /api/v1/bad-images":                                 {need: needViewer, url: "/api/v1/bad-images?team=payments"},
+	"PUT /api/v1/bad-images/:digest":                         {need: needDeveloper, url: "/api/v1/bad-images/{digest}", body: `{"team":"payments","reason":"slow"}`},
+	"DELETE /api/v1/bad-images/:digest":                      {need: needDeveloper, url: "/api/v1/bad-images/sha256:bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0?team=payments", status: 204},
 
 	"GET /api/v1/tokens":        {need: needPrincipal},
 	"POST /api/v1/tokens":       {need: needPrincipal, body: `{"name":"x","scopes":["read"]}`, status: 201},

@@ -77,6 +77,12 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/environments/:id/variables", environments.SetVariable)
 	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
 	g.POST("/environments/:id/scale", environments.SetScale)
+	g.GET("/environments/:id/protection", environments.Protection)
+	g.POST("/environments/:id/protection", environments.Protect)
+	g.POST("/environments/:id/freezes", environments.AddFreeze)
+	g.POST("/environments/:id/freezes/:n/delete", environments.DeleteFreeze)
+	g.POST("/environments/:id/automatic", environments.SetAuto)
+	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
@@ -88,6 +94,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/deployments/:id/log", deployments.Log)
 	g.GET("/deployments/:id/log.txt", deployments.RawLog)
 	g.POST("/deployments/:id/cancel", deployments.Cancel)
+	g.POST("/deployments/:id/approve", deployments.Approve)
+	g.POST("/deployments/:id/reject", deployments.Reject)
+	g.POST("/deployments/:id/bad", deployments.MarkBad)
+	g.POST("/deployments/:id/good", deployments.UnmarkBad)
 	g.POST("/deployments/:id/rollback", deployments.Rollback)
 	g.POST("/deployments/:id/restart", deployments.Restart)
 	g.POST("/deployments/:id/stop", deployments.Stop)

@@ -126,15 +126,23 @@ func (f *full) addImage() {
 		ImageRepository: f.host + "/payments/checkout", ImageDigest: d.String(), ImageTags: []string{"main"}}
 	f.create(built, &models.LogStream{ID: built.ID, Kind: "build", Closed: true})
 	f.places["ended build"] = built.ID
-	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 4}).Error)
+	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 6}).Error)
 }
+
+// badDigest is of an image that is marked as bad.
+const badDigest = "sha256:bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0"
 
 // addDeployments makes one that serves, one before it, one that waits, and one that is stopped.
 func (f *full) addDeployments() {
 	now := f.db.NowFunc()
 	stage := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "stage", Position: 1, CreatedAt: now, UpdatedAt: now}
 	spare := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "spare", Position: 2, CreatedAt: now, UpdatedAt: now}
-	f.create(stage, spare)
+	guarded := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "guarded", Position: 3, CreatedAt: now, UpdatedAt: now,
+		Protection: models.Protection{Freezes: []models.Freeze{{Name: "Once", Start: &time.Time{}, End: &time.Time{}}}}}
+	f.create(stage, spare, guarded)
+	f.places["guarded environment"] = guarded.ID
+	f.create(&models.AutoDeploy{EnvironmentID: guarded.ID, AppID: f.App.ID, Branch: "main", SeenAt: now, HeldAt: &now, UpdatedAt: now},
+		&models.BadImage{TeamID: f.Team.ID, Digest: badDigest, Reason: "loses orders", MarkedByName: "Mira", CreatedAt: now})
 	f.places["empty environment"] = spare.ID
 	for i, d := range []struct {
 		place       string
@@ -144,11 +152,16 @@ func (f *full) addDeployments() {
 		{"old deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded}},
 		{"deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true}},
 		{"pending deployment", f.Environment.ID, models.Deployment{State: models.DeploymentPending}},
+		{"waiting deployment", guarded.ID, models.Deployment{State: models.DeploymentWaiting}},
+		{"bad deployment", guarded.ID, models.Deployment{State: models.DeploymentSucceeded, ImageDigest: badDigest}},
 		{"stopped deployment", stage.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true, Stopped: true}},
 	} {
 		row := d.change
 		row.ID, row.TeamID, row.AppID, row.EnvironmentID, row.Number = models.NewID(), f.Team.ID, f.App.ID, d.environment, int64(i+1)
-		row.ImageRepository, row.ImageDigest, row.Action, row.CreatedAt = f.host+"/payments/checkout", f.places["digest"], models.ActionDeploy, now
+		row.ImageRepository, row.Action, row.CreatedAt = f.host+"/payments/checkout", models.ActionDeploy, now
+		if row.ImageDigest == "" {
+			row.ImageDigest = f.places["digest"]
+		}
 		row.Config = models.DeploymentConfig{Port: 8080, Health: models.HealthTCP, Variables: map[string]string{}, Secrets: map[string]string{}}
 		row.SealedSecrets = f.s.Deploy.Box.Seal("deployments/"+row.ID, []byte(`{"KEY":"`+canary+`"}`))
 		f.create(&row)

@@ -23,15 +23,16 @@ type TargetGrant struct {
 
 // Environment is a stage of a team on one target.
 type Environment struct {
-	ID        string `gorm:"primaryKey"`
-	TeamID    string
-	TargetID  string
-	Name      string
-	Position  int // left to right on the board
-	CreatedAt time.Time
-	UpdatedAt time.Time
-	Team      *Team   `gorm:"foreignKey:TeamID"`
-	Target    *Target `gorm:"foreignKey:TargetID"`
+	ID         string `gorm:"primaryKey"`
+	TeamID     string
+	TargetID   string
+	Name       string
+	Position   int        // left to right on the board
+	Protection Protection `gorm:"serializer:json"`
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Team       *Team   `gorm:"foreignKey:TeamID"`
+	Target     *Target `gorm:"foreignKey:TargetID"`
 }
 
 // Scale is how much of an app runs: how many instances, and how much each of them may take.

@@ -11,15 +11,16 @@ import (
 
 // Environment is a stage of a team on one target.
 type Environment struct {
-	ID        string    `json:"id"`
-	Team      string    `json:"team" doc:"The owner's slug."`
-	TeamID    string    `json:"team_id"`
-	Name      string    `json:"name"`
-	TargetID  string    `json:"target_id"`
-	Target    string    `json:"target" doc:"The target's name."`
-	Position  int       `json:"position" doc:"From left to right on the board, from 0."`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	ID         string     `json:"id"`
+	Team       string     `json:"team" doc:"The owner's slug."`
+	TeamID     string     `json:"team_id"`
+	Name       string     `json:"name"`
+	TargetID   string     `json:"target_id"`
+	Target     string     `json:"target" doc:"The target's name."`
+	Position   int        `json:"position" doc:"From left to right on the board, from 0."`
+	Protection Protection `json:"protection"`
+	CreatedAt  time.Time  `json:"created_at"`
+	UpdatedAt  time.Time  `json:"updated_at"`
 }
 
 // NewEnvironment is what makes an environment.
@@ -185,7 +186,7 @@ func (a *API) deleteVariable(ctx context.Context, in *struct {
 
 func environmentOf(e *models.Environment) Environment {
 	out := Environment{
-		ID: e.ID, Team: slugOf(e.Team), TeamID: e.TeamID, Name: e.Name, TargetID: e.TargetID, Position: e.Position,
+		ID: e.ID, Team: slugOf(e.Team), TeamID: e.TeamID, Name: e.Name, TargetID: e.TargetID, Position: e.Position, Protection: protectionOf(e.Protection),
 		CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(),
 	}
 	if e.Target != nil {

@@ -49,6 +49,7 @@ type PlanCheck struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
 	Message string `json:"message"`
+	Rule    bool   `json:"rule" doc:"A rule of the environment: nothing is deployed while it fails."`
 }
 
 func (a *API) plans() {
@@ -74,7 +75,7 @@ func planOf(p *deploy.Plan) Plan {
 		Settings:  sliceOf(p.Settings, func(d *deploy.Difference) PlanSetting { return PlanSetting{d.Name, d.Before, d.After} }),
 		Variables: sliceOf(p.Variables, changeOf), Secrets: sliceOf(p.Secrets, changeOf),
 		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Ready: p.Ready(), ConfigHash: p.ConfigHash,
-		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message} }),
+		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message, c.Gate} }),
 	}
 	if p.Current != nil {
 		out.Current = &p.Current.ID

@@ -3,8 +3,10 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/problem"
@@ -120,6 +122,9 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err := h.scales(ctx, &v); err != nil {
 		return err
 	}
+	if err := h.rules(ctx, b, &v); err != nil {
+		return err
+	}
 	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
 		return err
 	}
@@ -139,6 +144,26 @@ func (h *Environments) scales(ctx context.Context, v *environments.PageView) err
 		for i := range v.Cells {
 			if v.Cells[i].App.ID == s.AppID {
 				v.Cells[i].Scale = s.Scale
+			}
+		}
+	}
+	return err
+}
+
+// rules fills in what has to hold, and what comes by itself.
+func (h *Environments) rules(ctx context.Context, b *deploy.Board, v *environments.PageView) error {
+	before := ""
+	for _, e := range b.Environments {
+		if e.ID == v.Environment.Protection.After {
+			before = e.Name
+		}
+	}
+	v.Rules = environments.Rules(v.Environment.Protection, before)
+	all, err := h.Deploy.AutoDeploys(ctx, v.Environment.ID)
+	for n := range all {
+		for i := range v.Cells {
+			if v.Cells[i].App.ID == all[n].AppID {
+				v.Cells[i].Auto = &all[n]
 			}
 		}
 	}
@@ -261,6 +286,127 @@ func scale(c echo.Context, to *models.Scale) error {
 	}
 	to.Replicas, to.CPU, to.Memory = int(number("replicas")), int64(number("cpu")*1000), int64(number("memory")*(1<<20))
 	return models.InvalidFields(wrong)
+}
+
+// Protection is the form of what has to hold before a deployment.
+func (h *Environments) Protection(c echo.Context) error {
+	return h.protection(c, http.StatusOK, components.Form{})
+}
+
+func (h *Environments) protection(c echo.Context, status int, form components.Form) error {
+	ctx := c.Request().Context()
+	e, err := h.Deploy.Environment(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := models.Authorize(ctx, e.TeamID, models.RoleMaintainer, "environment"); err != nil {
+		return err
+	}
+	v := environments.ProtectionView{Environment: *e, Form: form}
+	if v.Others, err = h.Deploy.Environments(ctx, deploy.EnvironmentFilter{TeamID: e.TeamID}); err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "Protection of " + e.Name, Nav: "environments", Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}, {Label: e.Name, Href: environments.URL(*e)}}})
+	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/protection", `{"approvals": 1, "branches": ["main"], "after": "", "freezes": []}`)
+	return Render(c, status, environments.Protection(p, v))
+}
+
+// Protect sets approvals, branches and order; freezes stay.
+func (h *Environments) Protect(c echo.Context) error {
+	return h.protect(c, func(p *models.Protection) error {
+		n, err := strconv.Atoi(c.FormValue("approvals"))
+		if err != nil {
+			return models.InvalidField("approvals", "This is not a number.")
+		}
+		p.Approvals, p.Branches, p.After = n, strings.Split(c.FormValue("branches"), "\n"), c.FormValue("after")
+		return nil
+	})
+}
+
+// AddFreeze adds a time in which nothing is deployed.
+func (h *Environments) AddFreeze(c echo.Context) error {
+	return h.protect(c, func(p *models.Protection) error {
+		f := models.Freeze{Name: strings.TrimSpace(c.FormValue("name"))}
+		if c.FormValue("start") == "" && c.FormValue("end") == "" {
+			from, err1 := strconv.Atoi(c.FormValue("from_day"))
+			to, err2 := strconv.Atoi(c.FormValue("to_day"))
+			if err1 != nil || err2 != nil {
+				return models.InvalidField("from_day", "Choose a day.")
+			}
+			f.Zone, f.FromDay, f.ToDay = strings.TrimSpace(c.FormValue("zone")), time.Weekday(from), time.Weekday(to)
+			f.FromTime, f.ToTime = c.FormValue("from_time"), c.FormValue("to_time")
+		} else {
+			for field, to := range map[string]**time.Time{"start": &f.Start, "end": &f.End} {
+				at, err := time.Parse("2006-01-02T15:04", c.FormValue(field))
+				if err != nil {
+					return models.InvalidField(field, "This is not a date and time.")
+				}
+				*to = &at
+			}
+		}
+		p.Freezes = append(p.Freezes, f)
+		return nil
+	})
+}
+
+// DeleteFreeze takes a freeze away.
+func (h *Environments) DeleteFreeze(c echo.Context) error {
+	return h.protect(c, func(p *models.Protection) error {
+		n, err := strconv.Atoi(c.Param("n"))
+		if err != nil || n < 0 || n >= len(p.Freezes) {
+			return models.Errorf(models.NotFound, "No such freeze.")
+		}
+		p.Freezes = slices.Delete(p.Freezes, n, n+1)
+		return nil
+	})
+}
+
+// protect changes the protection, and shows the form again where that is refused.
+func (h *Environments) protect(c echo.Context, change func(*models.Protection) error) error {
+	ctx := c.Request().Context()
+	e, err := h.Deploy.Environment(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	rules := e.Protection
+	if err = change(&rules); err == nil {
+		_, err = h.Deploy.Protect(ctx, e.ID, rules)
+	}
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.protection(c, problem.Of(ctx, err).Status, form)
+	}
+	notify(c, "Saved")
+	return c.Redirect(http.StatusSeeOther, environments.URL(*e)+"/protection")
+}
+
+// SetAuto has good builds of a branch deployed by themselves, or none.
+func (h *Environments) SetAuto(c echo.Context) error {
+	ctx := c.Request().Context()
+	in := deploy.AutoInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Branch: strings.TrimSpace(c.FormValue("branch"))}
+	var err error
+	if in.Branch == "" {
+		err = h.Deploy.UnsetAuto(ctx, in.EnvironmentID, in.AppID)
+	} else {
+		_, err = h.Deploy.SetAuto(ctx, in)
+	}
+	if err != nil {
+		return h.refused(c, err)
+	}
+	notify(c, "Saved")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#running")
+}
+
+// LiftHold has good builds deployed again after a rollback.
+func (h *Environments) LiftHold(c echo.Context) error {
+	if err := h.Deploy.LiftHold(c.Request().Context(), c.Param("id"), c.FormValue("app_id")); err != nil {
+		return h.refused(c, err)
+	}
+	notify(c, "Good builds are deployed again")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#running")
 }
 
 // Delete removes an environment in which nothing runs.

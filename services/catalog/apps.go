@@ -366,7 +366,7 @@ func idle(tx *gorm.DB, app *models.App) error {
 	if err := tx.Model(&models.Build{}).Where("app_id = ? AND state IN ?", app.ID, []models.BuildState{models.BuildQueued, models.BuildRunning}).Count(&builds).Error; err != nil {
 		return err
 	}
-	if err := tx.Model(&models.Deployment{}).Where("app_id = ? AND state IN ?", app.ID, []models.DeploymentState{models.DeploymentPending, models.DeploymentRunning}).Count(&deployments).Error; err != nil {
+	if err := tx.Model(&models.Deployment{}).Where("app_id = ? AND state IN ?", app.ID, models.UnendedDeployments).Count(&deployments).Error; err != nil {
 		return err
 	}
 	if builds+deployments > 0 {

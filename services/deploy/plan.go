@@ -58,11 +58,17 @@ type Check struct {
 	Name    string
 	OK      bool
 	Message string
+	Gate    bool // a rule of the environment: nothing is deployed while it fails
 }
 
 // Ready tells whether every check passed.
 func (p *Plan) Ready() bool {
 	return !slices.ContainsFunc(p.Checks, func(c Check) bool { return !c.OK })
+}
+
+// Open tells whether no rule of the environment keeps the image out.
+func (p *Plan) Open() bool {
+	return !slices.ContainsFunc(p.Checks, func(c Check) bool { return c.Gate && !c.OK })
 }
 
 // Plan looks at what Deploy with the same input would change. It changes nothing.
@@ -79,7 +85,13 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 	if _, err := s.configure(s.DB.WithContext(ctx), &next, at, choice); err != nil {
 		return nil, err
 	}
-	return s.plan(ctx, at, choice, next.Config, next.ConfigHash)
+	p, err := s.plan(ctx, at, choice, next.Config, next.ConfigHash)
+	if err != nil {
+		return nil, err
+	}
+	gates, err := s.gates(ctx, s.DB.WithContext(ctx), at, choice, in.Reason)
+	p.Checks = append(gates, p.Checks...)
+	return p, err
 }
 
 // PlanRollback looks at what Rollback to the deployment would change.
@@ -97,8 +109,13 @@ func (s *Service) PlanRollback(ctx context.Context, id string) (*Plan, error) {
 		choice.Size = d.Build.ImageSize
 	}
 	p, err := s.plan(ctx, at, choice, d.Config, d.ConfigHash)
-	if err == nil {
-		p.To = d
+	if err != nil {
+		return nil, err
+	}
+	p.To = d
+	bad, err := badImage(s.DB.WithContext(ctx), d.TeamID, d.ImageDigest)
+	if bad != nil {
+		p.Checks = append(p.Checks, gate("Image marked bad", false, "%s marked this image as bad%s.", bad.MarkedByName, because(bad.Reason)))
 	}
 	return p, err
 }
@@ -237,7 +254,7 @@ func (s *Service) readCommits(ctx context.Context, p *Plan, from, to string) (no
 // check looks at what could stop the deployment.
 func (s *Service) check(ctx context.Context, p *Plan) error {
 	add := func(name string, ok bool, format string, args ...any) {
-		p.Checks = append(p.Checks, Check{name, ok, fmt.Sprintf(format, args...)})
+		p.Checks = append(p.Checks, Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...)})
 	}
 	known := len(p.Image.Platforms) > 0 // a rollback does not ask the registry
 	if known {

@@ -21,6 +21,7 @@ type NewView struct {
 	Plan         *Plan // nil where Form.Err says why there is none
 	Form         components.Form
 	CanDeploy    bool
+	CanOverride  bool // deploy during a freeze
 	Curl         components.CurlExample
 }
 
@@ -48,6 +49,9 @@ type Plan struct {
 	URL           string
 	Checks        []Check
 	Ready         bool
+	Open          bool // no rule of the environment keeps it out
+	Frozen        bool // and a freeze is among those that do
+	NeedsApproval bool
 	ConfigHash    string
 }
 
@@ -68,6 +72,7 @@ type Check struct {
 	Name    string
 	OK      bool
 	Message string
+	Gate    bool // a rule of the environment
 }
 
 // PageView is one deployment.
@@ -76,6 +81,8 @@ type PageView struct {
 	Reason     string            // why it waits
 	Log        components.LogView
 	CanDeploy  bool
+	CanDecide  bool               // approve or reject it
+	Bad        *models.BadImage   // its image is marked; nil: not
 	Earlier    *models.Deployment // what a failed one can go back to, or the one before
 	Curl       components.CurlExample
 	LogCurl    components.CurlExample
@@ -132,6 +139,15 @@ func scaled(s models.Scale) string {
 		text += fmt.Sprintf(", %d MiB each", s.Memory>>20)
 	}
 	return text
+}
+
+// badText says who marked the image.
+func badText(b models.BadImage) string {
+	text := b.MarkedByName + " marked this image as bad, so nobody deploys it"
+	if b.Reason != "" {
+		text += ": " + strings.TrimRight(b.Reason, ". ")
+	}
+	return text + "."
 }
 
 // did says what the deployment repeats.

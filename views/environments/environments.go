@@ -49,7 +49,8 @@ type PageView struct {
 	Form        components.Form // of a variable
 	Err         *models.Error   // of anything else that was refused
 	CanChange   bool            // variables, deployments
-	CanDelete   bool
+	CanDelete   bool            // and everything else about the environment itself
+	Rules       []string        // what has to hold before a deployment
 	Curl        components.CurlExample
 }
 
@@ -57,7 +58,8 @@ type PageView struct {
 type AppCell struct {
 	App models.App
 	Cell
-	Scale models.Scale // from the next deployment on
+	Scale models.Scale       // from the next deployment on
+	Auto  *models.AutoDeploy // nil: people deploy
 }
 
 // scale is the scale in words.
