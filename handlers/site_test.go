@@ -185,6 +185,7 @@ type still struct{}
 func (still) Check(context.Context) (deploy.Info, error)                             { return deploy.Info{Version: "Still 1"}, nil }
 func (still) Fetch(context.Context, deploy.Image, deploy.Source, func(string)) error { return nil }
 func (still) Start(context.Context, deploy.Release) error                            { return nil }
+func (still) Run(context.Context, deploy.Release, func(string)) error                { return nil }
 func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Instance, error) {
 	return nil, nil
 }

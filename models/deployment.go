@@ -44,6 +44,7 @@ type DeploymentConfig struct {
 	Health     HealthKind        `json:"health"`
 	HealthPath string            `json:"health_path"`
 	Scale      Scale             `json:"scale"`
+	Command    []string          `json:"command,omitempty"` // runs once before the switch
 	Variables  map[string]string `json:"variables"`
 	Secrets    map[string]string `json:"secrets"` // name → fingerprint
 }

@@ -278,7 +278,7 @@ func appUpdate(c echo.Context) (catalog.UpdateApp, error) {
 	return catalog.UpdateApp{
 		Builder: builder,
 		Name:    text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
-		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
+		Health: &health, HealthPath: text("health_path"), Command: text("release_command"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
 	}, nil
 }
 

@@ -195,6 +195,7 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
 	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
 	add("Health check", healthText(before), healthText(after))
+	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
 }
 

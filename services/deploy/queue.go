@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/shlex"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
@@ -135,8 +136,13 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 	if err != nil {
 		return nil, err
 	}
+	command, err := shlex.Split(p.App.ReleaseCommand)
+	if err != nil {
+		return nil, models.Errorf(models.Conflict, "The command before the switch of %s can't be read: %v. Change it in the app's settings.", p.App.Name, err)
+	}
 	d.Config = models.DeploymentConfig{
-		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
+		Command: command,
+		Port:    c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
 		Variables: map[string]string{}, Secrets: map[string]string{},
 	}
 	values := map[string]string{}

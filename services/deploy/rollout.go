@@ -27,6 +27,8 @@ const (
 	cleanTime  = 20 * time.Second // to take away what a failed or canceled rollout left
 	proxyTime  = 5 * time.Second  // for the proxies to take a new version over
 	proxyEvery = 20 * time.Millisecond
+
+	commandTime = 15 * time.Minute // for the command before the switch
 )
 
 // rollout is one worker's attempt at a deployment that it holds.
@@ -58,9 +60,12 @@ func (r *rollout) run(ctx context.Context) (err error) {
 	for _, p := range []struct {
 		name string
 		do   func(context.Context, func(string)) error
-	}{{"pull", r.pull}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+	}{{"pull", r.pull}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
 		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
 			continue // a worker before this one came further
+		}
+		if p.name == "command" && (len(r.d.Config.Command) == 0 || r.d.Action != models.ActionDeploy) {
+			continue // what served before has run it
 		}
 		if err := r.phase(ctx, p.name, p.do); err != nil {
 			return err
@@ -145,6 +150,18 @@ func (r *rollout) image() Image {
 	return Image{Repository: r.d.ImageRepository, Digest: r.d.ImageDigest}
 }
 
+// command runs the app's command before the switch; where it fails, nothing of the new version serves.
+func (r *rollout) command(ctx context.Context, say func(string)) error {
+	release, err := r.release()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	mask := r.masker()
+	return r.target.Run(ctx, release, func(line string) { say(mask.Mask(clean(line))) })
+}
+
 func (r *rollout) start(ctx context.Context, _ func(string)) error {
 	release, err := r.release()
 	if err != nil {
@@ -181,7 +198,7 @@ func (r *rollout) release() (Release, error) {
 	return Release{
 		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
 		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
-		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(),
+		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
 	}, nil
 }
 

@@ -143,3 +143,36 @@ func read(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+func TestACommandThatFailsLeavesTheOldVersionServing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.worker()
+	s.built(2, "VERSION=1")
+	s.succeeded(s.deploy(deploy.Input{}).ID)
+	command := func(text string) {
+		t.Helper()
+		if err := s.db.Model(s.App).Update("release_command", text).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	command("fail 7")
+	s.built(3, "VERSION=2")
+	bad := s.ended(s.deploy(deploy.Input{}).ID)
+	if bad.State != models.DeploymentFailed || bad.Error.Stage != deploy.StageCommand || bad.Error.ExitCode == nil || *bad.Error.ExitCode != 7 ||
+		!strings.Contains(strings.Join(bad.Error.Logs, "\n"), "failing") {
+		t.Errorf("it is %s: %+v", bad.State, bad.Error)
+	}
+	if got := s.answer("/version"); got != "1" || s.live() != 1 {
+		t.Errorf("the route answers %q, %d containers run", got, s.live())
+	}
+	command(`say "VERSION"`)
+	plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
+	if err != nil || len(plan.Settings) != 1 || plan.Settings[0].After != "say VERSION" {
+		t.Errorf("the plan says %+v (%v)", plan, err)
+	}
+	good := s.succeeded(s.deploy(deploy.Input{}).ID)
+	if len(good.Phases) < 2 || good.Phases[1].Name != "command" || good.Phases[1].Message != "2" {
+		t.Errorf("the phases are %+v", good.Phases)
+	}
+}

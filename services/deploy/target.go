@@ -67,6 +67,11 @@ type Target interface {
 	// Start makes the release's instances run beside what runs already. No
 	// request reaches them yet through Slipway. It does not wait for health.
 	Start(ctx context.Context, r Release) error
+	// Run runs the release's command in an instance of its own, beside what runs
+	// already, and returns once it has ended well; a *Failure with its exit code
+	// and last lines where it has not. Say takes what it prints. Called again
+	// for the release it goes on with the run that there is or was.
+	Run(ctx context.Context, r Release, say func(string)) error
 	// Wait returns the release's instances once all are healthy, a *Failure as
 	// soon as one ends or ctx's deadline passes. Say takes the transcript of
 	// what was asked and answered.
@@ -121,6 +126,7 @@ type Release struct {
 	Health        models.HealthKind
 	HealthPath    string
 	Scale         models.Scale // at least one instance
+	Command       []string     // what Run runs, in place of the image's own command
 }
 
 // Instance is one running or ended thing of a release, as its target sees it.
@@ -149,14 +155,16 @@ type LogOptions struct {
 
 // LogLine is one line that an instance wrote.
 type LogLine struct {
-	At     time.Time
-	Stderr bool
-	Text   string
+	At      time.Time
+	Replica int // which of the release's instances wrote it, from 1
+	Stderr  bool
+	Text    string
 }
 
 // Stages of a rollout that can fail.
 const (
 	StageImage   = "image"
+	StageCommand = "command"
 	StageStart   = "start"
 	StageHealth  = "health"
 	StageTarget  = "target"

@@ -36,6 +36,7 @@ const (
 	labelTeam        = "slipway.team"
 	labelPort        = "slipway.port"
 	labelReplica     = "slipway.replica" // which of the deployment's containers, from 1
+	labelCommand     = "slipway.command" // it runs the command before the switch and serves nobody
 )
 
 // Kind is the kind of target for a Docker Engine. An empty host setting means defaultHost.
@@ -207,6 +208,9 @@ func (t *target) list(ctx context.Context, labelled ...filters.KeyValuePair) ([]
 	}
 	var out []deploy.Instance
 	for _, c := range found {
+		if c.Labels[labelCommand] != "" {
+			continue
+		}
 		i, err := t.inspect(ctx, c.ID)
 		if errdefs.IsNotFound(err) {
 			continue // it went between the two calls

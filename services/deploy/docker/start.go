@@ -80,8 +80,11 @@ func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, 
 	if err != nil {
 		return "", err
 	}
-	ends := map[string]*network.EndpointSettings{net: {Aliases: []string{r.App}}}
-	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
+	ends := map[string]*network.EndpointSettings{net: {}}
+	if replica != commandReplica {
+		ends[net].Aliases = []string{r.App}
+	}
+	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
 	return made.ID, err
 }
 
@@ -89,7 +92,10 @@ func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, 
 // first; a container of somebody else's may have it.
 func containerName(r deploy.Release, replica, attempt int) string {
 	name := "slipway-" + r.Name
-	if replica > 1 {
+	switch {
+	case replica == commandReplica:
+		name += ".command"
+	case replica > 1:
 		name += "." + strconv.Itoa(replica)
 	}
 	if attempt > 1 {
@@ -109,6 +115,10 @@ func (t *target) config(r deploy.Release, image string, replica int) *container.
 		},
 		ExposedPorts: nat.PortSet{port(r): {}},
 	}
+	if replica == commandReplica {
+		c.Labels[labelCommand], c.Cmd, c.ExposedPorts = "true", r.Command, nil
+		c.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Env)) {
 		c.Env = append(c.Env, name+"="+r.Env[name])
 	}
@@ -120,15 +130,19 @@ func port(r deploy.Release) nat.Port { return nat.Port(strconv.Itoa(r.Port) + "/
 // hostConfig gives the container no more of the host than a port of the address
 // for the proxy, and of CPU and memory no more than it may take; it gets no swap beyond. It restarts by itself only after it has been healthy once, so
 // that a crash at the start is seen as what it is.
-func (t *target) hostConfig(r deploy.Release) *container.HostConfig {
+func (t *target) hostConfig(r deploy.Release, replica int) *container.HostConfig {
 	pids := int64(4096)
-	return &container.HostConfig{
+	h := &container.HostConfig{
 		PortBindings:  nat.PortMap{port(r): {{HostIP: t.address, HostPort: "0"}}},
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		SecurityOpt:   []string{"no-new-privileges"},
 		Resources:     container.Resources{PidsLimit: &pids, NanoCPUs: r.Scale.CPU * 1e6, Memory: r.Scale.Memory, MemorySwap: r.Scale.Memory},
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 	}
+	if replica == commandReplica {
+		h.PortBindings = nil
+	}
+	return h
 }
 
 // network returns the environment's own network, made where it is missing. Two
@@ -398,6 +412,9 @@ func (t *target) Remove(ctx context.Context, release string, grace time.Duration
 		if err := t.remove(ctx, i.ID); err != nil {
 			return t.unreachable(err)
 		}
+	}
+	if err := t.removeCommands(ctx, release); err != nil {
+		return err
 	}
 	return t.dropNetworks(ctx)
 }
