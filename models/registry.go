@@ -9,7 +9,20 @@ type RegistryRepository struct {
 	TeamID    string
 	PushID    string // of the image pushed last; empty while there is none
 	CreatedAt time.Time
+
+	AnonymousPull AnonymousPull // empty: as the team says
+	ImmutableTags []string      `gorm:"serializer:json"` // globs of tags that never move; nil: as the team says
 }
+
+// AnonymousPull says whether anybody may pull from a repository, without a login.
+type AnonymousPull string
+
+// What a repository may say of it.
+const (
+	AnonymousAsTeam AnonymousPull = "" // as its team says
+	AnonymousYes    AnonymousPull = "yes"
+	AnonymousNo     AnonymousPull = "no"
+)
 
 // RegistryBlob is a layer or a config: a file of the registry, known by its digest.
 type RegistryBlob struct {
@@ -71,6 +84,15 @@ type RegistryTagEvent struct {
 	ActorID    string
 	ActorName  string
 	CreatedAt  time.Time
+}
+
+// RegistryPulls is how often an image was pulled, and by whom last.
+type RegistryPulls struct {
+	Repository string `gorm:"primaryKey"`
+	Digest     string `gorm:"primaryKey"`
+	Pulls      int64
+	LastAt     time.Time
+	LastBy     string // a name, for people
 }
 
 // RegistryUpload is a blob that is being pushed.

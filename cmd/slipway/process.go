@@ -168,7 +168,7 @@ func (p *process) openBuilds() error {
 		return err
 	}
 	p.builds = &builds.Service{
-		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Remote: p.catalog.Remote,
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, CheckTags: p.registry.CheckTags, Remote: p.catalog.Remote,
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
@@ -217,6 +217,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "replacing old keys of the registry", p.registry.RotateOldKeys)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
@@ -239,6 +240,7 @@ func (p *process) start(ctx context.Context, workers bool) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	p.background.Go(func() { p.events.Run(ctx) })
+	p.background.Go(func() { p.registry.RunPulls(ctx) })
 	if p.proxy != nil {
 		p.background.Go(func() {
 			if err := p.proxy.Run(ctx); err != nil {

@@ -22,7 +22,7 @@ type Entry struct {
 func Record(ctx context.Context, tx *gorm.DB, e Entry) error {
 	row := models.AuditEntry{
 		ID: models.NewID(), TeamID: e.TeamID, Action: e.Action, Subject: e.Subject, Name: e.Name,
-		Detail: e.Detail, RequestID: models.RequestFrom(ctx).ID, IP: models.RequestFrom(ctx).IP,
+		Detail: e.Detail, RequestID: models.RequestFrom(ctx).ID, IP: models.RequestFrom(ctx).IP, Times: 1,
 	}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		row.ActorKind, row.ActorID, row.ActorName = p.Kind, p.ID, p.Name

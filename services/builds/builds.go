@@ -38,6 +38,8 @@ type Service struct {
 	Dir      string // of checkouts; each build removes its own
 	// Remote returns how a repository is read, its credential opened.
 	Remote func(ctx context.Context, r *models.Repository) (git.Remote, error)
+	// CheckTags, where set, fails with a *models.Error where a new image must not take one of the tags of the repository.
+	CheckTags func(ctx context.Context, repository string, tags []string) error
 	// PlainHTTP says that the registry speaks HTTP although it is on another
 	// machine; on this one HTTP is tried by itself.
 	PlainHTTP bool

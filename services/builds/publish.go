@@ -96,6 +96,8 @@ func (d Destination) Explain(err error) error {
 		return nil
 	case full(err.Error()):
 		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", d.Host()), err)
+	case errors.As(err, &answered) && answered.StatusCode == http.StatusConflict && len(answered.Errors) > 0:
+		return Failure(ClassUser, "The registry refused the push: "+answered.Errors[0].Message, err)
 	case errors.As(err, &answered) && (answered.StatusCode == http.StatusUnauthorized || answered.StatusCode == http.StatusForbidden):
 		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s refuses to take the image %s: the credential is not valid for it.", d.Host(), d.Repository), err)
 	case errors.As(err, &answered):
@@ -110,11 +112,34 @@ func (r *run) destination() Destination {
 	return Destination{
 		Repository: repository, Tag: numberTag(b), PlainHTTP: r.PlainHTTP,
 		Credential: func(ctx context.Context) (string, string, error) {
-			user, password, err := r.Registry.Credential(ctx, repository, []string{"pull", "push"}, credentialLife)
+			user, password, err := r.Registry.Credential(r.asItself(ctx), repository, []string{"pull", "push"}, credentialLife)
 			r.mask.Add(password)
 			return user, password, told(err)
 		},
 	}
+}
+
+// free fails where the image would move a tag that must not move, before anything is built for it.
+func (r *run) free(ctx context.Context) error {
+	if r.CheckTags == nil {
+		return nil
+	}
+	b := r.build
+	tags := commitTags(b)
+	if tag := refTag(b); tag != "" {
+		tags = append(tags, tag)
+	}
+	err := r.CheckTags(r.asItself(ctx), r.destination().Repository, append(tags, numberTag(b)))
+	if refused, ok := errors.AsType[*models.Error](err); ok {
+		return Failure(ClassUser, "Nothing was built. "+refused.Message, err)
+	}
+	return err
+}
+
+// asItself acts for the build alone: what it is given ends with it, and the tags that it makes are its own.
+func (r *run) asItself(ctx context.Context) context.Context {
+	b := r.build
+	return models.WithPrincipal(ctx, models.SystemFor("build:"+b.ID, "build "+b.Title()+" of "+b.App.Name))
 }
 
 // tag gives the pushed image its annotations and its names, and the build the

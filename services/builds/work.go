@@ -148,6 +148,9 @@ func (r *run) run(ctx context.Context) error {
 		}
 		return r.place(ctx, made)
 	}
+	if err := r.free(ctx); err != nil {
+		return err
+	}
 	if err := r.checkOut(ctx); err != nil {
 		return err
 	}

@@ -41,16 +41,19 @@ func (s *Service) repositoryOf(p *place) string {
 
 // choose finds the image that the input names, or the app's newest good build's.
 func (s *Service) choose(ctx context.Context, p *place, in Input) (*Choice, error) {
+	seen := in.Tag != "" && strings.HasPrefix(in.Image, "sha256:") // the tag, and which image it named
 	named := 0
 	for _, s := range []string{in.Image, in.BuildID, in.Tag} {
 		if s != "" {
 			named++
 		}
 	}
-	if named > 1 {
-		return nil, models.InvalidField("image", "Name the image by only one of image, build_id and tag.")
+	if named > 1 && !(seen && in.BuildID == "") {
+		return nil, models.InvalidField("image", "Name the image by only one of image, build_id and tag; beside a tag, image may be the digest that it has to name.")
 	}
 	switch {
+	case seen:
+		return s.byTag(ctx, p, in)
 	case in.Image != "":
 		return s.byReference(ctx, p, in.Image)
 	case in.Tag != "":
@@ -60,9 +63,15 @@ func (s *Service) choose(ctx context.Context, p *place, in Input) (*Choice, erro
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.read(ctx, p, "build_id", "@"+b.ImageDigest)
-	if err == nil && len(b.ImageTags) > 0 {
-		c.Tag = b.ImageTags[0]
+	return s.read(ctx, p, "build_id", "@"+b.ImageDigest)
+}
+
+// byTag finds the image by the tag, which must still name the digest that was looked at.
+func (s *Service) byTag(ctx context.Context, p *place, in Input) (*Choice, error) {
+	c, err := s.read(ctx, p, "tag", ":"+in.Tag)
+	if err == nil && c.Digest != in.Image {
+		return nil, models.Errorf(models.Conflict, "The tag %s moved since you looked: it named %.19s, and names %.19s now. Nothing was deployed. Look at what changes, and deploy again.",
+			in.Tag, in.Image, c.Digest)
 	}
 	return c, err
 }

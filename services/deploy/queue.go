@@ -15,7 +15,8 @@ import (
 )
 
 // Input says what to deploy and where. At most one of Image, BuildID and Tag is
-// set; none means the app's newest good build.
+// set; none means the app's newest good build. Beside a Tag, Image may be the
+// digest that it named when it was looked at: where it names another one by now, nothing is deployed.
 type Input struct {
 	EnvironmentID string `json:"-" param:"id" form:"-"`
 	AppID         string `json:"app_id" form:"app_id"`
@@ -69,7 +70,7 @@ func (s *Service) Deploy(ctx context.Context, in Input) (*models.Deployment, err
 			return err
 		}
 		if in.ConfigHash != "" && in.ConfigHash != d.ConfigHash {
-			return models.Errorf(models.Conflict, "The configuration of %s changed since you looked. Look at what changes, and deploy again.", p.Environment.Name)
+			return models.Errorf(models.Conflict, "The image or the configuration of %s changed since you looked. Look at what changes, and deploy again.", p.Environment.Name)
 		}
 		return s.insert(ctx, tx, d, p)
 	})
@@ -121,17 +122,17 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 		}
 		d.Config.Secrets[v.Name], values[v.Name] = v.Fingerprint, string(plain)
 	}
-	d.ConfigHash, err = hashOf(d.Config)
+	d.ConfigHash, err = hashOf(c.Digest, d.Config)
 	return values, err
 }
 
-// hashOf names a configuration; maps are written in the order of their keys.
-func hashOf(c models.DeploymentConfig) (string, error) {
+// hashOf names an image with its configuration; maps are written in the order of their keys.
+func hashOf(digest string, c models.DeploymentConfig) (string, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256(append([]byte(digest+"\n"), text...))
 	return hex.EncodeToString(sum[:]), nil
 }
 
@@ -175,7 +176,7 @@ func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment,
 		return err
 	}
 	entry := audit.Entry{TeamID: d.TeamID, Action: "deployment." + string(d.Action), Subject: "deployment:" + d.ID, Name: p.App.Name + " " + d.Title(),
-		Detail: map[string]string{"environment": p.Environment.Name, "digest": d.ImageDigest, "config": d.ConfigHash}}
+		Detail: map[string]string{"environment": p.Environment.Name, "digest": d.ImageDigest, "tag": d.ImageTag, "config": d.ConfigHash}}
 	if err := audit.Record(ctx, tx, entry); err != nil {
 		return err
 	}

@@ -135,7 +135,9 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
+	name := "deployment " + r.d.Title() + " of " + r.d.App.Name + " to " + r.d.Environment.Name
 	from := func(ctx context.Context) (string, string, error) {
+		ctx = models.WithPrincipal(ctx, models.SystemFor("deployment:"+r.d.ID, name)) // it ends with the deployment
 		return r.Registry.Credential(ctx, r.d.ImageRepository, []string{"pull"}, pullTTL)
 	}
 	return r.target.Fetch(ctx, r.image(), from, say)

@@ -82,6 +82,9 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	if (p == errInternal || p == errDiskFull) && r.Context().Err() == nil {
 		slog.ErrorContext(r.Context(), "registry", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
+	if p.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "60")
+	}
 	_ = writeJSON(w, p.status, map[string]any{"errors": []any{map[string]string{"code": p.code, "message": p.message}}})
 }
 

@@ -62,6 +62,15 @@ func (s *Service) sendManifest(w http.ResponseWriter, r *http.Request, name, ref
 	h.Set("Content-Type", m.MediaType)
 	h.Set("Docker-Content-Digest", m.Digest)
 	h.Set("Etag", `"`+m.Digest+`"`)
+	if r.Method == http.MethodGet {
+		tag := reference
+		if isDigest(reference) {
+			tag = ""
+		}
+		if err := s.countPull(r.Context(), name, tag, m.Digest); err != nil {
+			return err
+		}
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(m.Content))
 	return nil
 }
@@ -231,10 +240,10 @@ func (s *Service) row(ctx context.Context, p *push, platforms []string, children
 	return row
 }
 
-// actor is who pushes, for people; nobody where Slipway itself does.
+// actor is who pushes, for people: a person, a token, a build; nobody where Slipway itself does.
 func actor(ctx context.Context) (id, name string) {
 	p := models.PrincipalFrom(ctx)
-	if p == nil || p.Kind == models.PrincipalSystem {
+	if p == nil || p.Kind == models.PrincipalSystem && p.ID == "" {
 		return "", ""
 	}
 	if p.UserID != "" {

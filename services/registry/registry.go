@@ -51,8 +51,13 @@ type Service struct {
 	MinFree int64         // bytes of the disk that pushes leave free; 64 MiB where zero
 	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
 
-	keys   keyring
-	logins failedLogins
+	AnonymousBurst int           // requests of one address without a login at once; 1000 where zero
+	KeyFresh       time.Duration // how long a key is believed without a look at the database; 30 s where zero
+
+	keys      keyring
+	logins    failedLogins
+	strangers strangers
+	pulls     pulls
 }
 
 // Host is where images live: the first part of an image's full name, such as localhost:8080.

@@ -10,7 +10,8 @@ import (
 	"slipway.dev/services/audit"
 )
 
-// moveTag points the tag at the pushed manifest and writes down where it was before.
+// moveTag points the tag at the pushed manifest and writes down where it was
+// before, unless a pattern keeps it there. Every way in which a tag moves ends here.
 func (s *Service) moveTag(ctx context.Context, tx *gorm.DB, p *push) error {
 	var before []models.RegistryTag
 	if err := tx.Where("repository = ? AND name = ?", p.name, p.tag).Limit(1).Find(&before).Error; err != nil {
@@ -23,6 +24,11 @@ func (s *Service) moveTag(ctx context.Context, tx *gorm.DB, p *push) error {
 		}
 	}
 	event.ActorID, event.ActorName = actor(ctx)
+	if event.Previous != "" && !ownTag(ctx, before[0]) {
+		if err := s.mayMove(tx, p.name, p.tag, event.Previous); err != nil {
+			return err
+		}
+	}
 	tag := models.RegistryTag{Repository: p.name, Name: p.tag, Digest: event.Digest,
 		MovedBy: event.ActorID, MovedByName: event.ActorName, MovedAt: event.CreatedAt}
 	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&tag).Error; err != nil {
@@ -36,6 +42,9 @@ func (s *Service) deleteTag(ctx context.Context, tx *gorm.DB, repository models.
 	var tag models.RegistryTag
 	if err := tx.Where("repository = ? AND name = ?", repository.Name, name).Take(&tag).Error; err != nil {
 		return manifestUnknown(err)
+	}
+	if err := s.mayMove(tx, repository.Name, name, tag.Digest); err != nil {
+		return err
 	}
 	if err := tx.Delete(&tag).Error; err != nil {
 		return err

@@ -54,11 +54,15 @@ func (s *Service) Workload(ctx context.Context, text string) (*models.Principal,
 // Credential returns a user name and a password with which docker and BuildKit
 // may do the actions on the repository until ttl is over. It acts for the
 // context's principal, who must be allowed them; the repository may be given
-// with the registry's host or without.
+// with the registry's host or without. What models.SystemFor a build or a
+// deployment is given ends with that, however long ttl is; ttl is at most 24 hours.
 func (s *Service) Credential(ctx context.Context, repository string, actions []string, ttl time.Duration) (username, password string, err error) {
 	p := models.PrincipalFrom(ctx)
 	if p == nil {
 		return "", "", models.Errorf(models.Unauthorized, "Sign in first.")
+	}
+	if ttl > maxCredential {
+		return "", "", fmt.Errorf("a credential for %s is good for %s at most", ttl, maxCredential)
 	}
 	name := s.localName(repository)
 	allowed, err := s.allowed(ctx, p, []string{name})
@@ -129,9 +133,6 @@ func (s *Service) Token(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(withPeer(r))
 	w.Header().Set("Cache-Control", "no-store")
 	if err := s.answerToken(w, r); err != nil {
-		if models.IsCode(err, models.TooMany) {
-			w.Header().Set("Retry-After", "60")
-		}
 		fail(w, r, err)
 	}
 }
@@ -141,16 +142,16 @@ func (s *Service) answerToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if password == "" {
+	h, err := s.signIn(r.Context(), user, password)
+	if err != nil {
+		return err
+	}
+	t, err := s.accessToken(r.Context(), h, scopes)
+	if err != nil {
+		return err
+	}
+	if t.Kind == models.PrincipalAnonymous && len(t.Access) == 0 {
 		return models.Errorf(models.Unauthorized, "Sign in first: docker login %s. The password is a token of yours.", s.Host())
-	}
-	holder, err := s.signIn(r.Context(), user, password)
-	if err != nil {
-		return err
-	}
-	t, err := s.accessToken(r.Context(), holder, scopes)
-	if err != nil {
-		return err
 	}
 	raw, err := s.sign(r.Context(), t)
 	if err != nil {
@@ -193,8 +194,11 @@ type holder struct {
 	credential *token // what they signed in with, where Credential made it
 }
 
-// signIn finds out whom the password stands for.
+// signIn finds out whom the password stands for; without one it is a stranger.
 func (s *Service) signIn(ctx context.Context, user, password string) (holder, error) {
+	if password == "" {
+		return holder{principal: anonymous(ctx)}, s.admit(ctx)
+	}
 	credential, err := s.openToken(ctx, password, audienceCredential)
 	if err != nil {
 		return holder{}, err
