@@ -12,6 +12,33 @@ type ImageRepository struct {
 	Tags    int64  // how many there are
 	Size    int64  // bytes that its blobs take
 	Running []ImageDeployment
+	Public  bool       // anybody may pull, without a login; known of one repository, not in lists
+	Pulls   ImagePulls // likewise
+}
+
+// ImagePulls is how often something was pulled.
+type ImagePulls struct {
+	Times  int64
+	LastAt time.Time // zero where Times is
+	LastBy string
+}
+
+// TagHistory is which images a tag named.
+type TagHistory struct {
+	Repository string
+	TeamID     string
+	Tag        string
+	Digest     string    // what it names now; empty: it was deleted
+	Moves      []TagMove // newest first
+	Next       string    // the cursor of the page after
+}
+
+// TagMove is one move of a tag, and what is known of the image that it came to.
+type TagMove struct {
+	RegistryTagEvent
+	Kept   bool              // the image is still there
+	Build  *Build            // the newest one that made it; nil for images from outside
+	Places []ImageDeployment // where it serves and served
 }
 
 // Image is a manifest of a repository as lists show it.
@@ -70,6 +97,7 @@ type ImagePassport struct {
 	Builds      []Build            // every build that made it, newest first
 	Deployments []ImageDeployment  // where it serves and served, newest first
 	Moves       []RegistryTagEvent // tags that came to it, newest first
+	Pulls       ImagePulls
 }
 
 // ImagePlatform is one image of an index.

@@ -104,7 +104,7 @@ func nounOf(path, id string) string {
 	switch {
 	case noun == "workflow-runs", strings.Contains(path, "}/workflow"), strings.HasSuffix(path, "}/exchanges"):
 		return "workflows"
-	case noun == "image-repositories":
+	case noun == "image-repositories", noun == "image-tags", strings.HasSuffix(path, "/image-settings"):
 		return "images"
 	case id == "plan-deployment":
 		return "deployments"

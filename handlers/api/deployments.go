@@ -25,7 +25,7 @@ type Deployment struct {
 	Stopped       bool                    `json:"stopped" doc:"Whether a person stopped it."`
 	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
 	Digest        string                  `json:"digest"`
-	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen."`
+	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen; digest is what it named at that moment."`
 	BuildID       *string                 `json:"build_id,omitempty" doc:"The build that made the image."`
 	URL           string                  `json:"url"`
 	Config        DeploymentConfig        `json:"config" doc:"Frozen when the deployment was asked for."`
@@ -73,13 +73,14 @@ type Instance struct {
 	CreatedAt time.Time            `json:"created_at"`
 }
 
-// NewDeployment says what to deploy: at most one of image, build_id and tag; none means the newest good build.
+// NewDeployment says what to deploy: at most one of image, build_id and tag, or a tag with the digest that it named;
+// none means the newest good build.
 type NewDeployment struct {
 	AppID      string `json:"app_id"`
-	Image      string `json:"image,omitempty" maxLength:"500" doc:"A digest or a full reference."`
+	Image      string `json:"image,omitempty" maxLength:"500" doc:"A digest or a full reference. Beside a tag: the digest that it has to name, else nothing is deployed."`
 	BuildID    string `json:"build_id,omitempty" maxLength:"100"`
 	Tag        string `json:"tag,omitempty" maxLength:"200"`
-	ConfigHash string `json:"config_hash,omitempty" maxLength:"100" doc:"Refuse where the configuration is another one by now."`
+	ConfigHash string `json:"config_hash,omitempty" maxLength:"100" doc:"Of the plan that was looked at: refuse where the image or the configuration is another one by now."`
 }
 
 // DeploymentsQuery narrows lists of deployments.

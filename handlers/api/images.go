@@ -71,6 +71,14 @@ type ImagePassport struct {
 	Layers            []ImageLayer      `json:"layers" nullable:"false"`
 	Builds            []ImageBuild      `json:"builds" nullable:"false" doc:"That made it, newest first."`
 	Deployments       []ImagePlace      `json:"deployments" nullable:"false" doc:"Where it serves and served, newest first."`
+	Pulls             ImagePulls        `json:"pulls"`
+}
+
+// ImagePulls is how often an image was pulled.
+type ImagePulls struct {
+	Times  int64      `json:"times"`
+	LastAt *time.Time `json:"last_at"`
+	LastBy string     `json:"last_by,omitempty" doc:"A name, for people."`
 }
 
 // PlatformImage is one image of an index.
@@ -186,6 +194,9 @@ func (a *API) passportOf(p *models.ImagePassport) ImagePassport {
 		Image: a.imageOf(&p.Image), OtherRepositories: p.Others, Annotations: p.Annotations, Layers: sliceOf(p.Layers, layerOf),
 		Builds: sliceOf(p.Builds, imageBuildOf), Deployments: sliceOf(p.Deployments, placeOf),
 		PlatformImages: sliceOf(p.Images, func(i *models.ImagePlatform) PlatformImage { return PlatformImage{i.Platform, i.Digest, i.Size} }),
+	}
+	if out.Pulls = (ImagePulls{Times: p.Pulls.Times, LastBy: p.Pulls.LastBy}); p.Pulls.Times > 0 {
+		out.Pulls.LastAt = utc(&p.Pulls.LastAt)
 	}
 	if c := p.Config; c != nil {
 		out.Config = &ImageConfig{

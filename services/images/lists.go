@@ -63,6 +63,14 @@ func (s *Service) Repository(ctx context.Context, name string) (*models.ImageRep
 	if err := s.describe(ctx, who, one); err != nil {
 		return nil, err
 	}
+	settings, err := s.Registry.Settings(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	one[0].Public = settings.Public()
+	if one[0].Pulls, err = s.pulls(ctx, name, ""); err != nil {
+		return nil, err
+	}
 	return &one[0], nil
 }
 

@@ -198,5 +198,6 @@ func (s *Service) fillHistory(ctx context.Context, who reader, p *models.ImagePa
 	if err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
 		return fmt.Errorf("reading the tags of %s: %w", p.Digest, err)
 	}
-	return nil
+	p.Pulls, err = s.pulls(ctx, p.Repository, p.Digest)
+	return err
 }
