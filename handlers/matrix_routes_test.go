@@ -99,6 +99,15 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
 	"GET /api/v1/images/:digest":     {need: needViewer, url: "/api/v1/images/{digest}"},
 
+	"GET /api/v1/image-repositories/settings":   {need: needViewer, url: "/api/v1/image-repositories/settings?repository=payments/checkout"},
+	"PATCH /api/v1/image-repositories/settings": {need: needMaintainer, url: "/api/v1/image-repositories/settings?repository=payments/checkout", body: `{"anonymous_pull":"no","immutable_tags":["v*"]}`},
+	"GET /api/v1/teams/:team/image-settings":    {need: needViewer, url: "/api/v1/teams/{team}/image-settings"},
+	"PATCH /api/v1/teams/:team/image-settings":  {need: needMaintainer, url: "/api/v1/teams/{team}/image-settings", body: `{"immutable_tags":["v*"]}`},
+	"POST /api/v1/image-tags":                   {need: needDeveloper, body: `{"repository":"payments/checkout","tag":"fresh","digest":"{digest}"}`, status: 201},
+	"GET /api/v1/image-tags/moves":              {need: needViewer, url: "/api/v1/image-tags/moves?repository=payments/checkout&tag=main"},
+	"GET /api/v1/registry/keys":                 {need: needAdmin},
+	"POST /api/v1/registry/keys/rotate":         {need: needAdmin, body: `{"drop_old":true}`},
+
 	"GET /api/v1/targets":            {need: needAdmin},
 	"POST /api/v1/targets":           {need: needAdmin, body: `{"name":"third","kind":"docker"}`, status: 201},
 	"GET /api/v1/targets/kinds":      {need: needAdmin},
@@ -174,6 +183,12 @@ var peopleRoutes = map[string]entry{
 
 	"GET /images":   {need: needPrincipal},
 	"GET /images/*": {need: needViewer, url: "/images/payments/checkout@{digest}"},
+
+	"POST /image-settings":             {need: needMaintainer, body: "repository=payments%2Fcheckout&anonymous_pull=no&tags_from=own&immutable_tags=v*", status: 303},
+	"POST /image-tags":                 {need: needDeveloper, body: "repository=payments%2Fcheckout&tag=stable&digest={digest}&new=true", status: 303},
+	"POST /teams/:team/image-settings": {need: needMaintainer, url: "/teams/{team}/image-settings", body: "immutable_tags=v*", status: 303},
+	"GET /admin/registry-keys":         {need: needAdmin},
+	"POST /admin/registry-keys/rotate": {need: needAdmin, status: 303},
 
 	"GET /tokens":             {need: needPrincipal},
 	"POST /tokens":            {need: needPrincipal, body: "name=x&scopes=read", status: 201},

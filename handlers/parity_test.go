@@ -72,7 +72,13 @@ var twins = map[string]string{
 	"POST /teams/:team/members/:user":        "PUT /api/v1/teams/:team/members/:user",
 	"POST /teams/:team/members/:user/remove": "DELETE /api/v1/teams/:team/members/:user",
 	"POST /teams/:team/settings":             "PATCH /api/v1/teams/:team",
-	"POST /teams/:team/tokens":               "POST /api/v1/tokens",
+	"POST /teams/:team/image-settings":       "PATCH /api/v1/teams/:team/image-settings",
+
+	"POST /image-settings":             "PATCH /api/v1/image-repositories/settings",
+	"POST /image-tags":                 "POST /api/v1/image-tags",
+	"POST /admin/registry-keys/rotate": "POST /api/v1/registry/keys/rotate",
+
+	"POST /teams/:team/tokens": "POST /api/v1/tokens",
 
 	"POST /apps/:id/build-settings":             "PATCH /api/v1/apps/:id",
 	"POST /apps/:id/build-secrets":              "PUT /api/v1/apps/:id/build-secrets/:name",

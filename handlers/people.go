@@ -36,8 +36,10 @@ func (r *routes) people(s Services, base *web.Base) {
 	pictures := &web.Images{Base: base, Images: s.Images}
 	signedIn.GET("/images", pictures.List)
 	signedIn.GET("/images/*", pictures.Show)
+	signedIn.POST("/image-settings", pictures.SaveSettings)
+	signedIn.POST("/image-tags", pictures.SetTag)
 
-	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
+	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit, Images: s.Registry}
 	signedIn.GET("/teams", teams.List)
 	signedIn.GET("/teams/new", teams.New)
 	signedIn.POST("/teams", teams.Create)
@@ -62,6 +64,7 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.GET("/teams/:team/audit", teams.AuditLog)
 	signedIn.GET("/teams/:team/settings", teams.Settings)
 	signedIn.POST("/teams/:team/settings", teams.Update)
+	signedIn.POST("/teams/:team/image-settings", teams.UpdateImageSettings)
 
 	admins := &web.Admin{Base: base, Auth: s.Auth, Audit: s.Audit}
 	admin.GET("/admin", admins.Home)
@@ -77,4 +80,8 @@ func (r *routes) people(s Services, base *web.Base) {
 	admin.POST("/admin/users/:id/sessions/end", admins.EndSessions)
 	admin.POST("/admin/users/:id/sessions/:session/end", admins.EndSession)
 	admin.GET("/admin/audit", admins.AuditLog)
+
+	keys := &web.RegistryKeys{Base: base, Registry: s.Registry}
+	admin.GET("/admin/registry-keys", keys.List)
+	admin.POST("/admin/registry-keys/rotate", keys.Rotate)
 }

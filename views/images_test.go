@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"slipway.dev/models"
+	"slipway.dev/views/components"
 	pictures "slipway.dev/views/images"
 	"slipway.dev/views/layout"
 )
@@ -20,11 +21,19 @@ func imageSamples() []sample {
 	one.Nav, one.Crumbs = "images", []layout.Link{{Label: "Images", Href: "/images"}}
 	items := repositoryImages()
 	own := models.ImageRepository{Name: "payments/checkout-api", App: &checkout, Latest: &items[0], Tags: 143, Size: 3_812_004_113, Running: slices.Concat(items[0].Running, items[1].Running)}
-	one.Meta = pictures.RepositoryMeta(own)
+	own.Pulls = models.ImagePulls{Times: 1312, LastAt: now.Add(-3 * time.Minute), LastBy: "deployment #31 of checkout-api to production"}
+	one.Meta, one.Tabs = pictures.RepositoryMeta(own), pictures.RepositoryTabs(own.Name, "images")
 	outside := models.ImageRepository{Name: "payments/base/debian-with-tools", Latest: &items[3], Tags: 1, Size: 51_002_114}
 	view := pictures.RepositoryView{Name: own.Name, App: &checkout, Items: items, Host: registryHost, CanDeploy: true, Next: "/images/x?cursor=y", Curl: one.Curl("GET", "/api/v1/images?repository=payments%2Fcheckout-api", "")}
 	curl := list.Curl("GET", "/api/v1/image-repositories", "")
 	return []sample{
+		imageSettingsSample("image-settings", pictures.SettingsView{Name: own.Name, Team: *payments, CanEdit: true}),
+		imageSettingsSample("image-settings-public", pictures.SettingsView{Name: own.Name, Team: *payments, CanEdit: true, Public: true, Pull: models.AnonymousYes, Own: []string{"v*", "["},
+			Form: components.Form{Err: models.InvalidField("immutable_tags", "\"[\" is no pattern of tags.").(*models.Error)}}),
+		imageSettingsSample("image-settings-seen", pictures.SettingsView{Name: own.Name, Team: *payments, Patterns: []string{"v*"}}),
+		tagSample("image-tag", ""),
+		tagSample("image-tag-immutable", "mai*"),
+		{"image-tag-add", pictures.AddTag(testPage("Add a tag"), pictures.AddTagView{Repository: own.Name, Digest: digestOf("8d41c0be77f2a911"), Patterns: []string{"v*"}, Curl: curl})},
 		{"images", pictures.List(list, pictures.ListView{Items: []models.ImageRepository{own, outside}, Host: registryHost, Curl: curl})},
 		{"images-empty", pictures.List(list, pictures.ListView{Host: registryHost, Curl: curl})},
 		{"image-repository", pictures.Repository(one, view)},
@@ -33,8 +42,35 @@ func imageSamples() []sample {
 	}
 }
 
+func imageSettingsSample(name string, v pictures.SettingsView) sample {
+	p := testPage(v.Name)
+	p.Nav, p.Crumbs, p.Tabs = "images", []layout.Link{{Label: "Images", Href: "/images"}}, pictures.RepositoryTabs(v.Name, "settings")
+	v.Curl = p.Curl("PATCH", "/api/v1/image-repositories/settings?repository=payments%2Fcheckout-api", `{"immutable_tags": ["v*"]}`)
+	return sample{name, pictures.Settings(p, v)}
+}
+
+// tagSample is a tag that was made, moved, deleted and made again.
+func tagSample(name, pattern string) sample {
+	items := repositoryImages()
+	event := func(digest, previous, by string, age time.Duration) models.RegistryTagEvent {
+		return models.RegistryTagEvent{ID: digest + previous, Repository: "payments/checkout-api", Tag: "main", Digest: digest, Previous: previous, ActorName: by, CreatedAt: now.Add(-age)}
+	}
+	a, b, c := items[0].Digest, items[1].Digest, items[3].Digest
+	v := pictures.TagView{Pattern: pattern, CanMove: true, TagHistory: models.TagHistory{Repository: "payments/checkout-api", Tag: "main", Digest: a, Moves: []models.TagMove{
+		{RegistryTagEvent: event(a, b, "build #142 of checkout-api", 4*time.Minute), Kept: true, Build: items[0].Build, Places: items[0].Running},
+		{RegistryTagEvent: event(b, "", "Mira Kovač", 26*time.Hour), Kept: true, Build: items[1].Build, Places: items[1].Running},
+		{RegistryTagEvent: event("", c, "", 40*time.Hour)},
+		{RegistryTagEvent: event(c, "", "token ci of team payments", 200*time.Hour)},
+	}}}
+	p := testPage("payments/checkout-api:main")
+	p.Nav, p.Meta = "images", pictures.TagMeta(v)
+	p.Crumbs = []layout.Link{{Label: "Images", Href: "/images"}, {Label: "payments/checkout-api", Href: "/images/payments/checkout-api"}}
+	v.Curl = p.Curl("GET", "/api/v1/image-tags/moves?repository=payments%2Fcheckout-api&tag=main", "")
+	return sample{name, pictures.Tag(p, v)}
+}
+
 func passportSample(name string, passport models.ImagePassport) sample {
-	v := pictures.ImageView{ImagePassport: passport, Host: registryHost, CanDeploy: true}
+	v := pictures.ImageView{ImagePassport: passport, Host: registryHost, CanDeploy: true, CanTag: true}
 	p := testPage(passport.Repository + ":" + pictures.Name(passport.Image))
 	p.Nav, p.Meta = "images", pictures.Meta(v)
 	p.Crumbs = []layout.Link{{Label: "Images", Href: "/images"}, {Label: passport.Repository, Href: "/images/" + passport.Repository}}

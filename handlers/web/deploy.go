@@ -129,7 +129,7 @@ func (h *Deploy) plan(ctx context.Context, v views.NewView, asked url.Values) (*
 // planView is the plan as its page takes it.
 func planView(p *deploy.Plan) views.Plan {
 	v := views.Plan{
-		Digest: p.Image.Digest, Build: p.Image.Build, Current: p.Current, RollbackTo: p.To, More: p.More, Back: p.Back, CommitsNote: p.CommitsNote,
+		Digest: p.Image.Digest, Tag: p.Image.Tag, Build: p.Image.Build, Current: p.Current, RollbackTo: p.To, More: p.More, Back: p.Back, CommitsNote: p.CommitsNote,
 		Size: p.Image.Size, Before: p.SizeBefore, URL: p.URL, Ready: p.Ready(), ConfigHash: p.ConfigHash,
 		Image: apps.Version(models.Deployment{Build: p.Image.Build, ImageTag: p.Image.Tag, ImageDigest: p.Image.Digest}),
 	}
@@ -150,13 +150,17 @@ func planView(p *deploy.Plan) views.Plan {
 
 // Create deploys what the form showed, or shows why that is not possible.
 func (h *Deploy) Create(c echo.Context) error {
-	in := deploy.Input{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Image: c.FormValue("image"), BuildID: c.FormValue("build_id"), ConfigHash: c.FormValue("config_hash")}
+	in := deploy.Input{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Image: c.FormValue("image"), BuildID: c.FormValue("build_id"), Tag: c.FormValue("tag"), ConfigHash: c.FormValue("config_hash")}
 	d, err := h.Deploy.Deploy(c.Request().Context(), in)
 	if err != nil {
 		if _, fault := again(c, err); fault != nil || in.AppID == "" {
 			return err
 		}
-		return h.form(c, in.AppID, in.EnvironmentID, url.Values{"image": {in.Image}}, err)
+		asked := url.Values{"image": {in.Image}}
+		if in.Tag != "" { // what it names by now
+			asked = url.Values{"image": {in.Tag}}
+		}
+		return h.form(c, in.AppID, in.EnvironmentID, asked, err)
 	}
 	return c.Redirect(http.StatusSeeOther, views.URL(*d))
 }

@@ -38,6 +38,9 @@ func (h *Images) Show(c echo.Context) error {
 	if err != nil {
 		return models.Errorf(models.NotFound, "No such image.")
 	}
+	if name, what, found := strings.Cut(rest, "/-/"); found {
+		return h.below(c, name, what)
+	}
 	repository, digest, found := strings.Cut(rest, "@")
 	switch {
 	case found:
@@ -59,7 +62,7 @@ func (h *Images) repository(c echo.Context, name string) error {
 		return err
 	}
 	p := h.page(c, layout.Page{Title: name, Nav: "images", Crumbs: []layout.Link{{Label: "Images", Href: "/images"}},
-		Meta: view.RepositoryMeta(*r), Live: live(name, r.App)})
+		Meta: view.RepositoryMeta(*r), Live: live(name, r.App), Tabs: view.RepositoryTabs(name, "images")})
 	v := view.RepositoryView{Name: name, App: r.App, Items: list.Items, Host: h.Images.Registry.Host(), CanDeploy: canDeploy(c, r.App),
 		Curl: p.Curl("GET", "/api/v1/images?repository="+url.QueryEscape(name), "")}
 	v.First, v.Next = pages(c, list.Next)
@@ -71,7 +74,8 @@ func (h *Images) image(c echo.Context, repository, digest string) error {
 	if err != nil {
 		return err
 	}
-	v := view.ImageView{ImagePassport: *passport, Host: h.Images.Registry.Host(), CanDeploy: canDeploy(c, passport.App)}
+	v := view.ImageView{ImagePassport: *passport, Host: h.Images.Registry.Host(), CanDeploy: canDeploy(c, passport.App),
+		CanTag: models.PrincipalFrom(c.Request().Context()).RoleIn(passport.TeamID).AtLeast(models.RoleDeveloper)}
 	p := h.page(c, layout.Page{Title: passport.Repository + ":" + view.Name(passport.Image), Nav: "images", Meta: view.Meta(v),
 		Crumbs: []layout.Link{{Label: "Images", Href: "/images"}, {Label: passport.Repository, Href: view.RepositoryURL(passport.Repository)}},
 		Live:   live(passport.Repository, passport.App)})

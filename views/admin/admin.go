@@ -43,6 +43,7 @@ type UserView struct {
 type AuditView struct {
 	Entries []models.AuditEntry
 	Subject string
+	Actions []components.FilterLink
 	First   string
 	Next    string
 }
@@ -54,6 +55,7 @@ func Tabs(current string) []layout.Tab {
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
+		{Label: "Registry keys", Href: "/admin/registry-keys", Current: current == "registry-keys"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}
 }

@@ -34,6 +34,7 @@ type Choice struct {
 // Plan says what changes.
 type Plan struct {
 	Image, Digest string // what people call it, and its digest
+	Tag           string // that named it when the page was made; empty: it was chosen otherwise
 	Build         *models.Build
 	Current       *models.Deployment
 	RollbackTo    *models.Deployment
@@ -167,4 +168,13 @@ func phaseClass(p models.DeploymentPhase) string {
 		c += " spins"
 	}
 	return c
+}
+
+// resolved says of the tag that was chosen which image it was.
+func resolved(d models.Deployment) string {
+	what := "named " + components.ShortDigest(d.ImageDigest)
+	if d.RollbackOf != nil {
+		return what + " when it was first deployed"
+	}
+	return what + " when it was clicked; it may name another image by now"
 }

@@ -42,6 +42,7 @@ type ImageView struct {
 	models.ImagePassport
 	Host      string
 	CanDeploy bool
+	CanTag    bool // a developer of the team
 	Curl      components.CurlExample
 }
 

@@ -46,17 +46,20 @@ type TokensView struct {
 	Tokens tokens.View
 }
 
-// SettingsView is the form of a team's name.
+// SettingsView is the form of a team's name, and that of its image repositories.
 type SettingsView struct {
 	Header
-	Form components.Form
-	Curl components.CurlExample
+	Form       components.Form // of the name
+	Images     components.Form // of the images
+	Curl       components.CurlExample
+	ImagesCurl components.CurlExample
 }
 
 // AuditView is the team's audit log.
 type AuditView struct {
 	Header
 	Entries []models.AuditEntry
+	Actions []components.FilterLink
 	First   string
 	Next    string
 }
