@@ -1068,7 +1068,7 @@ func imageSettings(v SettingsView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 69, "</div><footer><span class=\"sub\">It holds at once, for tags that are there too.</span> <button class=\"btn primary\">Save image settings</button></footer></form>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 69, "</div><footer><span class=\"sub\">It holds at once, for tags that are there too.</span> <button class=\"btn\">Save image settings</button></footer></form>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
