@@ -22,6 +22,7 @@ func imageSamples() []sample {
 	items := repositoryImages()
 	own := models.ImageRepository{Name: "payments/checkout-api", App: &checkout, Latest: &items[0], Tags: 143, Size: 3_812_004_113, Running: slices.Concat(items[0].Running, items[1].Running)}
 	own.Pulls = models.ImagePulls{Times: 1312, LastAt: now.Add(-3 * time.Minute), LastBy: "deployment #31 of checkout-api to production"}
+	own.Public = true
 	one.Meta, one.Tabs = pictures.RepositoryMeta(own), pictures.RepositoryTabs(own.Name, "images")
 	outside := models.ImageRepository{Name: "payments/base/debian-with-tools", Latest: &items[3], Tags: 1, Size: 51_002_114}
 	view := pictures.RepositoryView{Name: own.Name, App: &checkout, Items: items, Host: registryHost, CanDeploy: true, Next: "/images/x?cursor=y", Curl: one.Curl("GET", "/api/v1/images?repository=payments%2Fcheckout-api", "")}

@@ -64,6 +64,8 @@ func runningSamples() []sample {
 		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added"}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
 		Checks: []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
 	}
+	tagged := *plan
+	tagged.Tag, tagged.Build, tagged.Image = "main", nil, "main@9f3c2ab41be0"
 	deploy := testPage("Deploy checkout-api")
 	envs := []components.FilterLink{{Label: "development", Href: "/a"}, {Label: "staging", Href: "/b", Current: true}}
 	choices := []deployments.Choice{{Build: *serving.Build, Href: "/x", Current: true}, {Build: *serving.Build, Href: "/y", Serving: true}}
@@ -79,6 +81,7 @@ func runningSamples() []sample {
 		{"environment-new", environments.New(testPage("New environment"), environments.NewView{Teams: []environments.TeamTargets{{Team: *payments, Targets: []models.Target{*stage.Target}}}})},
 		{"deploy", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true})},
 		{"deploy-back", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &back, CanDeploy: true})},
+		{"deploy-tag", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &tagged, CanDeploy: true})},
 		{"deploy-nowhere", deployments.New(deploy, deployments.NewView{App: checkout})},
 		deploymentSample("deployment", serving, func(v *deployments.PageView) { v.Earlier = &failed }),
 		deploymentSample("deployment-failed", failed, func(v *deployments.PageView) { v.Earlier = &serving }),

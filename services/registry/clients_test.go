@@ -224,6 +224,12 @@ func TestDockerAndSkopeoPullWithoutALoginWhatATeamOpened(t *testing.T) {
 		t.Errorf("skopeo inspects %s", out)
 	}
 	skopeo(t, "", "copy", "--src-no-creds", "--src-tls-verify=false", "docker://"+own, "dir:"+t.TempDir())
+	curl(t, "", f.registry.External+"/v2/payments/checkout/manifests/main", "401")
+	body := curl(t, "", f.registry.External+"/registry/token?scope=repository:payments/checkout:pull", "200")
+	_, rest, _ := strings.Cut(body, `"access_token":"`)
+	access, _, _ := strings.Cut(rest, `"`)
+	curl(t, access, f.registry.External+"/v2/payments/checkout/manifests/main", "200")
+	curl(t, access, f.registry.External+"/v2/_catalog", "401")
 	if err := f.registry.FlushPulls(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -232,6 +238,20 @@ func TestDockerAndSkopeoPullWithoutALoginWhatATeamOpened(t *testing.T) {
 			t.Errorf("the log names %q", e.ActorName)
 		}
 	}
+}
+
+// curl gets the address, with a token where there is one, and returns the body; the status has to be as said.
+func curl(t *testing.T, token, address, status string) string {
+	t.Helper()
+	args := []string{"-s", "-m", "30", "-w", "\n%{http_code}"}
+	if token != "" {
+		args = append(args, "-H", "Authorization: Bearer "+token)
+	}
+	out, err := exec.CommandContext(t.Context(), "curl", append(args, "--", address)...).Output()
+	if err != nil || !strings.HasSuffix(string(out), "\n"+status) {
+		t.Errorf("curl %s: %v %s, want %s", address, err, out, status)
+	}
+	return string(out)
 }
 
 func TestDockerPushSaysWhichPatternKeepsATag(t *testing.T) {

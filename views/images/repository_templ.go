@@ -233,7 +233,7 @@ func RepositoryMeta(r models.ImageRepository) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = components.StateAs("waiting", "Public").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = public().Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
