@@ -5,7 +5,7 @@ var systemRoutes = map[string]entry{
 	"POST /hooks/:id":       {need: needNothing, url: "/hooks/{connection}", body: "ref=refs/heads/main", status: 401},
 	"GET /healthz":          {need: needNothing},
 	"GET /readyz":           {need: needNothing},
-	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403}},
+	"GET /metrics":          {need: needAdmin, want: map[who]int{nobody: 401, reader: 403, robot: 403}},
 	"GET /assets/*":         {need: needNothing, url: "/assets/none.css", status: 404},
 	"POST /oauth/token":     {need: needNothing, body: "grant_type=password", status: 400},
 	"GET /api/openapi.json": {need: needPrincipal},
@@ -18,7 +18,7 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/me": {need: needPrincipal},
 
 	"GET /api/v1/teams":                        {need: needPrincipal},
-	"POST /api/v1/teams":                       {need: needPrincipal, body: `{"slug":"crew"}`, status: 201},
+	"POST /api/v1/teams":                       {need: needPrincipal, body: `{"slug":"crew"}`, status: 201, want: map[who]int{robot: 403}},
 	"GET /api/v1/teams/:team":                  {need: needViewer, url: "/api/v1/teams/{team}"},
 	"PATCH /api/v1/teams/:team":                {need: needMaintainer, url: "/api/v1/teams/{team}", body: `{"name":"Money"}`},
 	"GET /api/v1/teams/:team/members":          {need: needViewer, url: "/api/v1/teams/{team}/members"},
@@ -146,27 +146,27 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/deployments/:id/approve":  {need: needDeveloper, url: "/api/v1/deployments/{pending deployment}/approve", status: 409},
 
 	"GET /api/v1/tokens":        {need: needPrincipal},
-	"POST /api/v1/tokens":       {need: needPrincipal, body: `{"name":"x","scopes":["read"]}`, status: 201},
+	"POST /api/v1/tokens":       {need: needPrincipal, body: `{"name":"x","scopes":["read"]}`, status: 201, want: map[who]int{robot: 403}},
 	"DELETE /api/v1/tokens/:id": {need: needMaintainer, url: "/api/v1/tokens/{team token}", status: 204},
 
 	"GET /api/v1/users":             {need: needAdmin},
 	"POST /api/v1/users":            {need: needAdmin, body: `{"user_name":"new","name":"New"}`, status: 201},
-	"GET /api/v1/users/:id":         {need: needAdmin, url: "/api/v1/users/{maintainer}", want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 200, reader: 200}},
+	"GET /api/v1/users/:id":         {need: needAdmin, url: "/api/v1/users/{maintainer}", want: map[who]int{robot: 404, outsider: 404, viewer: 404, developer: 404, maintainer: 200, reader: 200}},
 	"PATCH /api/v1/users/:id":       {need: needAdmin, url: "/api/v1/users/{viewer}", body: `{"admin":true}`},
 	"POST /api/v1/users/:id/invite": {need: needAdmin, url: "/api/v1/users/{invited}/invite"},
 	"GET /api/v1/users/:id/sessions": {need: needAdmin, url: "/api/v1/users/{maintainer}/sessions",
-		want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 200, reader: 404}},
+		want: map[who]int{robot: 404, outsider: 404, viewer: 404, developer: 404, maintainer: 200, reader: 404}},
 	"DELETE /api/v1/users/:id/sessions": {need: needAdmin, url: "/api/v1/users/{maintainer}/sessions", status: 204,
-		want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 204, reader: 404}},
+		want: map[who]int{robot: 404, outsider: 404, viewer: 404, developer: 404, maintainer: 204, reader: 404}},
 	"DELETE /api/v1/users/:id/sessions/:session": {need: needAdmin, url: "/api/v1/users/{maintainer}/sessions/{session}", status: 204,
-		want: map[who]int{outsider: 404, viewer: 404, developer: 404, maintainer: 204, reader: 404}},
+		want: map[who]int{robot: 404, outsider: 404, viewer: 404, developer: 404, maintainer: 204, reader: 404}},
 
 	"GET /api/v1/audit": {need: needMaintainer, url: "/api/v1/audit?team={team}"},
 }
 
 // peopleRoutes are the pages about who may come in and what they may do.
 var peopleRoutes = map[string]entry{
-	"GET /login":                     {need: needNothing, status: 303, want: map[who]int{nobody: 200, reader: 200}},
+	"GET /login":                     {need: needNothing, status: 303, want: map[who]int{nobody: 200, reader: 200, robot: 200}},
 	"GET /login/:issuer":             {need: needNothing, url: "/login/none", status: 404},
 	"GET /login/:issuer/callback":    {need: needNothing, url: "/login/none/callback", status: 404},
 	"POST /logout":                   {need: needNothing, status: 303},

@@ -26,9 +26,10 @@ const (
 	maintainer who = "maintainer"
 	admin      who = "admin"
 	reader     who = "reader"
+	robot      who = "robot" // a team's token with a developer's role
 )
 
-var callers = []who{nobody, outsider, viewer, developer, maintainer, admin, reader}
+var callers = []who{nobody, outsider, viewer, developer, maintainer, admin, reader, robot}
 
 // need says who may use a route: everyone from a role upwards.
 type need string
@@ -64,7 +65,7 @@ func (e entry) expect(method, path string, c who) int {
 	switch {
 	case e.need == needNothing:
 		return allowed
-	case c == nobody || (page && c == reader):
+	case c == nobody || (page && (c == reader || c == robot)):
 		if page && wantsPage(httptest.NewRequest(method, "/", nil)) && path != "/live" {
 			return http.StatusSeeOther // to the sign-in page
 		}
@@ -79,8 +80,11 @@ func (e entry) expect(method, path string, c who) int {
 		return http.StatusNotFound
 	}
 	role := models.Role(c)
-	if c == reader {
+	switch c {
+	case reader:
 		role = models.RoleMaintainer
+	case robot:
+		role = models.RoleDeveloper
 	}
 	if !role.AtLeast(models.Role(e.need)) {
 		return http.StatusForbidden
@@ -137,6 +141,8 @@ func (f *full) caller(c who) (cookie *http.Cookie, token string) {
 		return nil, ""
 	case c == reader:
 		return nil, f.token(f.Maintainer, models.ScopeRead)
+	case c == robot:
+		return nil, f.teamToken(models.RoleDeveloper)
 	}
 	return f.cookie(users[c]), ""
 }

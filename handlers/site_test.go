@@ -234,6 +234,17 @@ type ask struct {
 	peer               string
 }
 
+// teamToken makes a token of the team with the role in it and every scope.
+func (f *fixture) teamToken(role models.Role) string {
+	f.t.Helper()
+	_, secret, err := f.s.Auth.CreateToken(modelstest.As(f.t, f.db, f.Maintainer), auth.NewToken{Name: "pipeline", TeamID: f.Team.ID, Role: role, Days: 1,
+		Scopes: []models.Scope{models.ScopeRead, models.ScopeWrite, models.ScopeRegistryRead, models.ScopeRegistryWrite}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return secret
+}
+
 // send answers a request in process.
 func (f *fixture) send(a ask) *httptest.ResponseRecorder {
 	f.t.Helper()

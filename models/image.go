@@ -12,8 +12,8 @@ type ImageRepository struct {
 	Tags    int64  // how many there are
 	Size    int64  // bytes that its blobs take
 	Running []ImageDeployment
-	Public  bool       // anybody may pull, without a login; known of one repository, not in lists
-	Pulls   ImagePulls // likewise
+	Public  bool       // anybody may pull, without a login
+	Pulls   ImagePulls // known of one repository, not in lists
 }
 
 // ImagePulls is how often something was pulled.

@@ -15,6 +15,7 @@ type ImageRepository struct {
 	AppID   string       `json:"app_id,omitempty" doc:"The app whose builds go here."`
 	Tags    int64        `json:"tags" doc:"How many there are."`
 	Size    int64        `json:"size" doc:"Bytes that its blobs take."`
+	Public  bool         `json:"public" doc:"Whether anybody may pull, without a login."`
 	Latest  *Image       `json:"latest" doc:"The image pushed last."`
 	Running []ImagePlace `json:"running" nullable:"false"`
 }
@@ -161,7 +162,7 @@ func (a *API) getImage(ctx context.Context, in *struct {
 
 func (a *API) imageRepositoryOf(r *models.ImageRepository) ImageRepository {
 	out := ImageRepository{
-		Name: r.Name, Image: a.Registry.Host() + "/" + r.Name, TeamID: r.TeamID, Tags: r.Tags, Size: r.Size, Running: sliceOf(r.Running, placeOf),
+		Name: r.Name, Image: a.Registry.Host() + "/" + r.Name, TeamID: r.TeamID, Tags: r.Tags, Size: r.Size, Public: r.Public, Running: sliceOf(r.Running, placeOf),
 	}
 	if r.App != nil {
 		out.AppID = r.App.ID

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -63,11 +64,6 @@ func (s *Service) Repository(ctx context.Context, name string) (*models.ImageRep
 	if err := s.describe(ctx, who, one); err != nil {
 		return nil, err
 	}
-	settings, err := s.Registry.Settings(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	one[0].Public = settings.Public()
 	if one[0].Pulls, err = s.pulls(ctx, name, ""); err != nil {
 		return nil, err
 	}
@@ -302,12 +298,17 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 	if err != nil {
 		return err
 	}
+	public, err := s.Registry.Public(ctx, names)
+	if err != nil {
+		return err
+	}
 	running := map[string][]models.ImageDeployment{}
 	for _, d := range serving {
 		running[s.local(d.Repository)] = append(running[s.local(d.Repository)], d)
 	}
 	for k := range repositories {
 		r := &repositories[k]
+		r.Public = slices.Contains(public, r.Name)
 		r.Tags, r.Size, r.Running, r.Latest, r.App = tags[r.Name], sizes[r.Name], running[r.Name], latest[r.Name], apps[r.Name]
 		if r.Latest != nil {
 			r.Latest.TeamID = r.TeamID

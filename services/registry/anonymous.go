@@ -50,8 +50,9 @@ func (s *Service) admitAnonymous(w http.ResponseWriter, r *http.Request, c call)
 	return s.admit(r.Context())
 }
 
-// public returns those of the repositories from which anybody may pull.
-func (s *Service) public(ctx context.Context, names []string) ([]string, error) {
+// Public returns those of the repositories from which anybody may pull, without
+// a login. Who may know that a repository is there is the caller's to know.
+func (s *Service) Public(ctx context.Context, names []string) ([]string, error) {
 	var out []string
 	err := s.DB.WithContext(ctx).Table("registry_repositories").Joins("JOIN teams ON teams.id = registry_repositories.team_id").
 		Where("registry_repositories.name IN ?", names).

@@ -176,7 +176,7 @@ func (s *Service) allowed(ctx context.Context, p *models.Principal, names []stri
 	if len(closed) == 0 {
 		return out, nil
 	}
-	open, err := s.public(ctx, closed)
+	open, err := s.Public(ctx, closed)
 	for _, name := range open {
 		if !slices.Contains(out[name], Pull) {
 			out[name] = append(out[name], Pull)

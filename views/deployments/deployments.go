@@ -170,6 +170,14 @@ func phaseClass(p models.DeploymentPhase) string {
 	return c
 }
 
+// called is what the button calls the image: short, for the digest stands beside it.
+func called(p Plan) string {
+	if p.Tag != "" && p.Build == nil {
+		return p.Tag
+	}
+	return p.Image
+}
+
 // resolved says of the tag that was chosen which image it was.
 func resolved(d models.Deployment) string {
 	what := "named " + components.ShortDigest(d.ImageDigest)
