@@ -41,6 +41,9 @@ func (s *Service) deleteImage(ctx context.Context, tx *gorm.DB, repository model
 	if err := s.checkIdle(tx, repository.Name, d); err != nil {
 		return err
 	}
+	if err := s.checkAbove(tx, repository.Name, d); err != nil {
+		return err
+	}
 	var tags []models.RegistryTag
 	if err := tx.Where("repository = ? AND digest = ?", repository.Name, d.String()).Find(&tags).Error; err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 )
@@ -21,6 +22,27 @@ func (s *Service) mayMove(tx *gorm.DB, repository, tag, digest string) error {
 	}
 	if p := now.Pattern(tag); p != "" {
 		return immutable(now, tag, p, digest)
+	}
+	return nil
+}
+
+// checkAbove fails where an index that a pattern keeps needs the manifest: without
+// one of its platforms the tag would name half an image.
+func (s *Service) checkAbove(tx *gorm.DB, repository string, d digest.Digest) error {
+	var tags []models.RegistryTag
+	err := tx.Raw(`WITH RECURSIVE above (digest) AS (
+			SELECT r.manifest FROM registry_references r WHERE r.repository = ? AND r.child = ?
+			UNION
+			SELECT r.manifest FROM registry_references r JOIN above a ON r.child = a.digest WHERE r.repository = ?)
+		SELECT t.* FROM registry_tags t JOIN above a ON a.digest = t.digest WHERE t.repository = ? ORDER BY t.name`,
+		repository, d.String(), repository, repository).Scan(&tags).Error
+	if err != nil {
+		return fmt.Errorf("looking for the tags above %s: %w", d, err)
+	}
+	for _, t := range tags {
+		if err := s.mayMove(tx, repository, t.Name, t.Digest); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -147,6 +147,34 @@ func TestATagThatAPatternKeepsNeitherMovesNorGoes(t *testing.T) {
 	})
 }
 
+func TestNoPlatformGoesOutOfAnImageThatAPatternKeeps(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db)
+		index, err := random.Index(64, 1, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		developer, maintainer := f.writer(t, f.Developer), f.writer(t, f.Maintainer)
+		if err := remote.WriteIndex(f.ref(t, "payments/checkout:v1"), index, developer); err != nil {
+			t.Fatal(err)
+		}
+		all, err := index.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		child := f.ref(t, "payments/checkout@"+all.Manifests[0].Digest.String())
+		f.set(t, registry.ChangeSettings{ImmutableTags: &[]string{"v*"}})
+		if err := remote.Delete(child, maintainer); err == nil || !strings.Contains(err.Error(), "immutable") {
+			t.Errorf("half of an immutable image is gone: %v", err)
+		}
+		f.set(t, registry.ChangeSettings{ImmutableTags: &[]string{}})
+		if err := remote.Delete(child, maintainer); err != nil {
+			t.Errorf("without the pattern: %v", err)
+		}
+	})
+}
+
 func TestABuildMayMoveTheTagThatItMadeItselfAndNoOther(t *testing.T) {
 	t.Parallel()
 	f := serve(t, modelstest.DB(t))
