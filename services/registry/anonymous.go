@@ -27,8 +27,8 @@ func anonymous(ctx context.Context) *models.Principal {
 	return &models.Principal{Kind: models.PrincipalAnonymous, Name: "anonymous from " + models.RequestFrom(ctx).IP, Scopes: []models.Scope{}}
 }
 
-// admit counts a request without a login and fails where its address sends too many.
-func (s *Service) admit(ctx context.Context) error {
+// admitStranger counts a request without a login and fails where its address sends too many.
+func (s *Service) admitStranger(ctx context.Context) error {
 	s.strangers.once.Do(func() {
 		s.strangers.limiter.Burst, s.strangers.limiter.Every = anonymousBurst, anonymousEvery
 		if s.AnonymousBurst > 0 {
@@ -47,7 +47,7 @@ func (s *Service) admitAnonymous(w http.ResponseWriter, r *http.Request, c call)
 		s.challenge(w, c, nil, "insufficient_scope")
 		return models.Errorf(models.Unauthorized, "The list of repositories is for those who signed in: docker login %s.", s.Host())
 	}
-	return s.admit(r.Context())
+	return s.admitStranger(r.Context())
 }
 
 // Public returns those of the repositories from which anybody may pull, without

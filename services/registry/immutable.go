@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -10,18 +11,49 @@ import (
 	"slipway.dev/models"
 )
 
-// mayMove fails where a pattern keeps the tag at the digest that it names. Who
-// calls it holds the repository's row, so that a change of the settings comes before or after.
-func (s *Service) mayMove(tx *gorm.DB, repository, tag, digest string) error {
+// KeptTags returns why tags of the repository may neither move nor go, by their
+// names; those that may are left out. Who acts on it in tx holds the repository's
+// row, so that a change of the settings comes before or after.
+func (s *Service) KeptTags(tx *gorm.DB, repository string, tags []models.RegistryTag) (map[string]string, error) {
 	var now Settings
 	if err := tx.Where("name = ?", repository).Take(&now.Repository).Error; err != nil {
-		return fmt.Errorf("reading the settings of %s: %w", repository, err)
+		return nil, fmt.Errorf("reading the settings of %s: %w", repository, err)
 	}
 	if err := tx.Where("id = ?", now.Repository.TeamID).Take(&now.Team).Error; err != nil {
-		return fmt.Errorf("reading the settings of %s's team: %w", repository, err)
+		return nil, fmt.Errorf("reading the settings of %s's team: %w", repository, err)
 	}
-	if p := now.Pattern(tag); p != "" {
-		return immutable(now, tag, p, digest)
+	return now.kept(tags), nil
+}
+
+func (s Settings) kept(tags []models.RegistryTag) map[string]string {
+	where := "the repository's settings"
+	if s.TagsAsTeam() {
+		where = "the team's settings"
+	}
+	out := map[string]string{}
+	for _, t := range tags {
+		if p := s.Pattern(t.Name); p != "" {
+			out[t.Name] = fmt.Sprintf("the pattern %q in %s keeps it", p, where)
+		}
+	}
+	return out
+}
+
+// checkKept fails where a pattern keeps one of the tags at the digest that it names.
+func (s *Service) checkKept(tx *gorm.DB, repository string, tags ...models.RegistryTag) error {
+	why, err := s.KeptTags(tx, repository, tags)
+	if err != nil {
+		return err
+	}
+	return immutable(repository, tags, why)
+}
+
+func immutable(repository string, tags []models.RegistryTag, why map[string]string) error {
+	for _, t := range tags {
+		if reason := why[t.Name]; reason != "" {
+			return models.Errorf(models.Conflict, "The tag %s of %s is immutable: %s at %.19s. Use another tag, or let a maintainer change the pattern.",
+				t.Name, repository, reason, t.Digest)
+		}
 	}
 	return nil
 }
@@ -39,12 +71,10 @@ func (s *Service) checkAbove(tx *gorm.DB, repository string, d digest.Digest) er
 	if err != nil {
 		return fmt.Errorf("looking for the tags above %s: %w", d, err)
 	}
-	for _, t := range tags {
-		if err := s.mayMove(tx, repository, t.Name, t.Digest); err != nil {
-			return err
-		}
+	if len(tags) == 0 {
+		return nil
 	}
-	return nil
+	return s.checkKept(tx, repository, tags...)
 }
 
 // ownTag tells whether the tag was made by the very build that is at work: it
@@ -52,15 +82,6 @@ func (s *Service) checkAbove(tx *gorm.DB, repository string, d digest.Digest) er
 func ownTag(ctx context.Context, t models.RegistryTag) bool {
 	p := models.PrincipalFrom(ctx)
 	return p != nil && p.Kind == models.PrincipalSystem && strings.HasPrefix(p.ID, "build:") && p.ID == t.MovedBy
-}
-
-func immutable(now Settings, tag, pattern, digest string) error {
-	where := "the repository's settings"
-	if now.TagsAsTeam() {
-		where = "the team's settings"
-	}
-	return models.Errorf(models.Conflict, "The tag %s of %s is immutable: the pattern %q in %s keeps it at %.19s. Use another tag, or let a maintainer change the pattern.",
-		tag, now.Repository.Name, pattern, where, digest)
 }
 
 // CheckTags fails with a Conflict that names the pattern where a push of a new
@@ -79,10 +100,6 @@ func (s *Service) CheckTags(ctx context.Context, repository string, tags []strin
 	if err := db.Where("repository = ? AND name IN ?", now.Repository.Name, tags).Order("name").Find(&there).Error; err != nil {
 		return fmt.Errorf("looking for the tags of %s: %w", repository, err)
 	}
-	for _, t := range there {
-		if p := now.Pattern(t.Name); p != "" && !ownTag(ctx, t) {
-			return immutable(*now, t.Name, p, t.Digest)
-		}
-	}
-	return nil
+	there = slices.DeleteFunc(there, func(t models.RegistryTag) bool { return ownTag(ctx, t) })
+	return immutable(now.Repository.Name, there, now.kept(there))
 }

@@ -25,7 +25,7 @@ func (s *Service) moveTag(ctx context.Context, tx *gorm.DB, p *push) error {
 	}
 	event.ActorID, event.ActorName = actor(ctx)
 	if event.Previous != "" && !ownTag(ctx, before[0]) {
-		if err := s.mayMove(tx, p.name, p.tag, event.Previous); err != nil {
+		if err := s.checkKept(tx, p.name, before[0]); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,7 @@ func (s *Service) deleteTag(ctx context.Context, tx *gorm.DB, repository models.
 	if err := tx.Where("repository = ? AND name = ?", repository.Name, name).Take(&tag).Error; err != nil {
 		return manifestUnknown(err)
 	}
-	if err := s.mayMove(tx, repository.Name, name, tag.Digest); err != nil {
+	if err := s.checkKept(tx, repository.Name, tag); err != nil {
 		return err
 	}
 	if err := tx.Delete(&tag).Error; err != nil {

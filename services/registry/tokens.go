@@ -197,7 +197,7 @@ type holder struct {
 // signIn finds out whom the password stands for; without one it is a stranger.
 func (s *Service) signIn(ctx context.Context, user, password string) (holder, error) {
 	if password == "" {
-		return holder{principal: anonymous(ctx)}, s.admit(ctx)
+		return holder{principal: anonymous(ctx)}, s.admitStranger(ctx)
 	}
 	credential, err := s.openToken(ctx, password, audienceCredential)
 	if err != nil {
