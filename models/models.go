@@ -23,6 +23,8 @@ func All() []any {
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
+		&RegistryDeletion{}, &RegistryDeletedManifest{}, &RegistryDeletedReference{}, &RegistryDeletedTag{},
+		&RegistryQuota{}, &RegistryUsage{}, &RegistryUsageDay{}, &RetentionPolicy{}, &RetentionRun{}, &RetentionItem{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
 	}
 }

@@ -9,6 +9,7 @@ type RegistryRepository struct {
 	TeamID    string
 	PushID    string // of the image pushed last; empty while there is none
 	CreatedAt time.Time
+	CleanedAt *time.Time // when its daily clean-up was last queued
 }
 
 // RegistryBlob is a layer or a config: a file of the registry, known by its digest.
@@ -24,6 +25,7 @@ type RegistryLink struct {
 	Repository string `gorm:"primaryKey"`
 	Digest     string `gorm:"primaryKey"`
 	TouchedAt  time.Time
+	ReleasedAt *time.Time // when the last image that needed it went for good: it counts no more
 }
 
 // RegistryManifest is a manifest or an index, known by the digest of Content.

@@ -69,6 +69,7 @@ type settings struct {
 	DiskFloor       size          `default:"1GB" help:"No build begins with less free disk space; 0: they begin anyway."`
 	BuildCacheSize  size          `default:"20GB" help:"The Docker Engine's build cache is pruned to this size; 0: any size."`
 	BuildCacheAge   time.Duration `default:"336h" help:"What nothing used for so long is pruned from the build cache; 0: nothing is too old."`
+	ImageUndo       time.Duration `default:"168h" help:"How long deleted images can be restored; below 0: not at all."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
 

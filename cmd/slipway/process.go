@@ -137,7 +137,7 @@ func (p *process) openServices() error {
 	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
 	p.openAuth()
 	p.registry = &registry.Service{
-		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
+		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external, Undo: p.settings.ImageUndo,
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return p.auth.AuthenticateToken(ctx, token)
 		},

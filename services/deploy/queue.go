@@ -159,6 +159,9 @@ func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment,
 	if err := lockApp(tx, d.AppID); err != nil {
 		return err
 	}
+	if err := s.Registry.Hold(ctx, tx, d.ImageRepository, d.ImageDigest); err != nil { // no clean-up takes it from here on
+		return err
+	}
 	err := tx.Model(&models.App{}).Where("id = ?", d.AppID).Select("deployment_count").Scan(&d.Number).Error
 	if err != nil {
 		return err

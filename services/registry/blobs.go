@@ -49,7 +49,7 @@ func (s *Service) want(ctx context.Context, name string, d digest.Digest) error 
 		return nil
 	}
 	renewed := db.Model(&models.RegistryLink{}).Where("repository = ? AND digest = ?", name, d.String()).
-		UpdateColumn("touched_at", now)
+		UpdateColumns(map[string]any{"touched_at": now, "released_at": nil})
 	if renewed.Error == nil && renewed.RowsAffected == 0 { // collected since it was read
 		return errBlobUnknown
 	}
@@ -159,10 +159,14 @@ func (s *Service) link(tx *gorm.DB, name string, d digest.Digest) error {
 	if err := s.ensureRepository(tx, name); err != nil {
 		return err
 	}
-	return tx.Clauses(clause.OnConflict{
+	err := tx.Clauses(clause.OnConflict{
 		Columns:   []clause.Column{{Name: "repository"}, {Name: "digest"}},
-		DoUpdates: clause.Assignments(map[string]any{"touched_at": now}),
+		DoUpdates: clause.Assignments(map[string]any{"touched_at": now, "released_at": nil}),
 	}).Create(&models.RegistryLink{Repository: name, Digest: d.String(), TouchedAt: now}).Error
+	if err != nil {
+		return err
+	}
+	return s.settle(tx, name, d)
 }
 
 // ensureRepository makes the repository's row with the first thing that is pushed to it.

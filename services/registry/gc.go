@@ -24,6 +24,9 @@ const collectBatch = 200
 // pushed and while another process does the same.
 func (s *Service) Collect(ctx context.Context) error {
 	before := s.DB.NowFunc().Add(-s.grace())
+	if err := s.purgeExpired(ctx); err != nil {
+		return fmt.Errorf("ending deletions whose time is over: %w", err)
+	}
 	if err := s.purgeUploads(ctx, before); err != nil {
 		return fmt.Errorf("deleting stale uploads: %w", err)
 	}
@@ -101,9 +104,10 @@ func (s *Service) unlink(ctx context.Context, before time.Time) error {
 	})
 }
 
-// condemn marks blobs that no repository has. From then on nobody can link them.
+// condemn marks blobs that no repository has and no deletion that can be undone. From then on nobody can link them.
 func (s *Service) condemn(ctx context.Context, before time.Time) error {
-	const unused = "NOT EXISTS (SELECT 1 FROM registry_links l WHERE l.digest = registry_blobs.digest)"
+	const unused = "NOT EXISTS (SELECT 1 FROM registry_links l WHERE l.digest = registry_blobs.digest)" +
+		" AND NOT EXISTS (SELECT 1 FROM registry_deleted_references d WHERE d.child = registry_blobs.digest)" // can be restored
 	return s.batches(ctx, func(tx *gorm.DB) (int, error) {
 		var blobs []models.RegistryBlob
 		err := s.lock(tx).Where("touched_at < ? AND deleting_at IS NULL", before).Where(unused).Limit(collectBatch).Find(&blobs).Error

@@ -52,7 +52,7 @@ func exists(path string) bool {
 func TestTheCollectorTakesWhatNobodyNeedsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		f := serve(t, db)
+		f := serve(t, db, func(s *registry.Service) { s.Undo = -1 })
 		login := f.writer(t, f.Maintainer)
 		kept := f.push(t, "payments/checkout:kept", 2, login)
 		doomed := f.push(t, "payments/checkout:doomed", 2, login)

@@ -159,6 +159,9 @@ func (s *Service) store(ctx context.Context, tx *gorm.DB, p *push, platforms []s
 	if err := refer(tx, p); err != nil {
 		return err
 	}
+	if err := takeOut(tx, p); err != nil {
+		return fmt.Errorf("taking %s out of what is deleted: %w", p.title(), err)
+	}
 	if p.doc.Subject == nil {
 		if err := tx.Model(&repository).UpdateColumn("push_id", row.PushID).Error; err != nil {
 			return err

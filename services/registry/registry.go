@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/secrets"
 )
@@ -50,9 +51,16 @@ type Service struct {
 	MaxBlob int64         // the largest blob in bytes; 20 GiB where zero
 	MinFree int64         // bytes of the disk that pushes leave free; 64 MiB where zero
 	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
+	Undo    time.Duration // how long what was deleted can be restored; 7 days where zero, not at all below
+
+	// Protected, where set, returns why tags of the repository may not be deleted,
+	// by their names, such as "it is immutable"; tags that may are left out. Every
+	// deletion asks it, by people, clients and clean-ups.
+	Protected func(tx *gorm.DB, repository string, tags []models.RegistryTag) (map[string]string, error)
 
 	keys   keyring
 	logins failedLogins
+	quotas quotas
 }
 
 // Host is where images live: the first part of an image's full name, such as localhost:8080.
@@ -81,6 +89,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Service) serveAuthorized(w http.ResponseWriter, r *http.Request, c call) error {
 	r, err := s.authorize(w, r, c)
 	if err != nil {
+		return err
+	}
+	if err := s.admit(r, c); err != nil {
 		return err
 	}
 	return s.serve(w, r, c)

@@ -240,7 +240,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, f *os.File, h 
 	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, h)}, body, *buf)
 	switch {
 	case body.err != nil:
-		return have + n, errUploadBroken
+		return have + n, brokenOff(body.err)
 	case err != nil: // the file may hold less than the hash, so none of it counts
 		return have, err
 	case have+n > s.maxBlob():
