@@ -37,6 +37,18 @@ var twins = map[string]string{
 	"POST /schedules/:id/resume": "PATCH /api/v1/schedules/:id",
 	"POST /schedules/:id/delete": "DELETE /api/v1/schedules/:id",
 
+	"POST /images/clean-up":            "PUT /api/v1/retention-policies",
+	"POST /images/clean-up/inherit":    "DELETE /api/v1/retention-policies",
+	"POST /images/clean-up/run":        "POST /api/v1/retention-runs",
+	"POST /images/deleted/:id/restore": "POST /api/v1/deleted-images/:id/restore",
+	"POST /images/deleted/:id/purge":   "DELETE /api/v1/deleted-images/:id",
+	"POST /images/delete/tag":          "DELETE /api/v1/image-tags",
+	"POST /images/delete/image":        "DELETE /api/v1/images/:digest",
+	"POST /images/delete/repository":   "DELETE /api/v1/image-repositories",
+	"POST /teams/:team/image-policy":   "PUT /api/v1/teams/:team/retention-policy",
+	"POST /admin/images/quota":         "PUT /api/v1/image-quota",
+	"POST /admin/images/quota/:team":   "PUT /api/v1/teams/:team/image-quota",
+
 	"POST /builds/:id/cancel":  "POST /api/v1/builds/:id/cancel",
 	"POST /builds/:id/approve": "POST /api/v1/builds/:id/approve",
 	"POST /builds/:id/retry":   "POST /api/v1/builds/:id/retry",

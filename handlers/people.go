@@ -36,6 +36,24 @@ func (r *routes) people(s Services, base *web.Base) {
 	pictures := &web.Images{Base: base, Images: s.Images}
 	signedIn.GET("/images", pictures.List)
 	signedIn.GET("/images/*", pictures.Show)
+	cleanUp := &web.CleanUp{Base: base, Registry: s.Registry, Retention: s.Retention, Catalog: s.Catalog}
+	signedIn.GET("/images/clean-up", cleanUp.Repository)
+	signedIn.POST("/images/clean-up", cleanUp.SetPolicy)
+	signedIn.POST("/images/clean-up/inherit", cleanUp.Inherit)
+	signedIn.POST("/images/clean-up/run", cleanUp.Run)
+	signedIn.GET("/images/clean-up/runs/:id", cleanUp.ShowRun)
+	signedIn.GET("/images/deleted", cleanUp.Deleted)
+	signedIn.POST("/images/deleted/:id/restore", cleanUp.Restore)
+	signedIn.POST("/images/deleted/:id/purge", cleanUp.Purge)
+	signedIn.GET("/images/delete", cleanUp.AskDelete)
+	signedIn.POST("/images/delete/tag", cleanUp.DeleteTag)
+	signedIn.POST("/images/delete/image", cleanUp.DeleteImage)
+	signedIn.POST("/images/delete/repository", cleanUp.DeleteRepository)
+	signedIn.GET("/teams/:team/images", cleanUp.Team)
+	signedIn.POST("/teams/:team/image-policy", cleanUp.SetTeamPolicy)
+	admin.GET("/admin/images", cleanUp.Site)
+	admin.POST("/admin/images/quota", cleanUp.SetQuota)
+	admin.POST("/admin/images/quota/:team", cleanUp.SetQuota)
 
 	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
 	signedIn.GET("/teams", teams.List)

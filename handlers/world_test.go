@@ -28,6 +28,7 @@ import (
 	"slipway.dev/services/engines"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
+	"slipway.dev/services/retention"
 )
 
 // canary is planted wherever a secret is kept; no answer may hold it.
@@ -49,6 +50,7 @@ func newFull(t testing.TB) *full {
 	f.addSources()
 	f.addImage()
 	f.addDeployments()
+	f.addSpare()
 	f.addSecrets()
 	f.addBuilding()
 	f.addPeople()
@@ -127,6 +129,36 @@ func (f *full) addImage() {
 	f.create(built, &models.LogStream{ID: built.ID, Kind: "build", Closed: true})
 	f.places["ended build"] = built.ID
 	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 4}).Error)
+}
+
+// addSpare makes a repository of images with a policy, of which something was deleted and cleaned up.
+func (f *full) addSpare() {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	push := func(tag, content string) string {
+		d := "sha256:" + strings.Repeat(content, 64)
+		f.create(&models.RegistryManifest{Repository: "payments/spare", Digest: d, PushID: models.NewID(), MediaType: "application/vnd.oci.image.manifest.v1+json",
+			Content: []byte(`{"schemaVersion":2}`), PushedAt: now.AddDate(0, -1, 0), PushedByName: hostile},
+			&models.RegistryTag{Repository: "payments/spare", Name: tag, Digest: d, MovedAt: now.AddDate(0, -1, 0)})
+		return d
+	}
+	f.create(&models.RegistryRepository{Name: "payments/spare", TeamID: f.Team.ID, PushID: "1", CreatedAt: now})
+	f.places["spare digest"] = push("v1", "a")
+	push("v2", "b")
+	gone := push("v3", "c")
+	maintainer := modelstest.As(f.t, f.db, f.Maintainer)
+	d, err := f.s.Registry.DeleteImage(maintainer, "payments/spare", gone)
+	f.must(err)
+	f.places["deletion"] = d.ID
+	_, err = f.s.Retention.SetPolicy(maintainer, "payments/spare", retention.PolicyInput{Rules: []models.RetentionRule{{Last: 1}}})
+	f.must(err)
+	p, err := f.s.Retention.Preview(maintainer, "payments/spare", retention.PreviewFilter{})
+	f.must(err)
+	f.places["plan"] = p.Fingerprint
+	run := &models.RetentionRun{ID: models.NewID(), TeamID: f.Team.ID, Repository: "payments/spare", State: models.RetentionSucceeded, StartedByName: hostile, CreatedAt: now, FinishedAt: &now}
+	f.create(run, &models.RetentionItem{RunID: run.ID, Digest: gone, Tags: []string{"v3"}, Outcome: models.OutcomeSpared, Reason: hostile})
+	f.places["run"] = run.ID
+	f.must(f.s.Retention.Count(f.t.Context()))
 }
 
 // addDeployments makes one that serves, one before it, one that waits, and one that is stopped.

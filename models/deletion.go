@@ -87,3 +87,15 @@ func (d *RegistryDeletion) Title() string {
 	}
 	return d.Repository + "@" + d.Digest
 }
+
+// DeletionForecast is what a deletion would take.
+type DeletionForecast struct {
+	Repository string
+	Kind       DeletionKind
+	Digest     string
+	Tags       []string // some of them
+	TagCount   int64
+	Manifests  int64         // with platforms and what is about them
+	Forbidden  string        // what forbids it, for people; empty: nothing
+	Undo       time.Duration // how long it can be restored; 0: not at all
+}

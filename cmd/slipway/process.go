@@ -36,6 +36,7 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 	"slipway.dev/services/workflows"
@@ -67,6 +68,7 @@ type process struct {
 	catalog   *catalog.Service
 	registry  *registry.Service
 	images    *images.Service
+	retention *retention.Service
 	engines   *engines.Service
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
 	builds    *builds.Service
@@ -145,6 +147,7 @@ func (p *process) openServices() error {
 	}
 	p.openWorkloads()
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
+	p.retention = &retention.Service{DB: p.db, Registry: p.registry, Jobs: p.queue}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
 
@@ -205,6 +208,7 @@ func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
 	p.schedules.Register(p.queue)
+	p.retention.Register(p.queue)
 	p.forges.Register(p.queue)
 	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
@@ -228,7 +232,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Retention: p.retention, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}

@@ -21,6 +21,7 @@ import (
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
@@ -41,6 +42,7 @@ type Services struct {
 	Builds      *builds.Service
 	Engines     *engines.Service
 	Images      *images.Service
+	Retention   *retention.Service
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
@@ -74,6 +76,9 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.schedules()
 	a.workflows()
 	a.images()
+	a.retention()
+	a.deletions()
+	a.imageUsage()
 	a.buildSecrets()
 	a.engines()
 	a.targets()

@@ -15,7 +15,7 @@ import (
 
 // nouns are the groups of the description, in the order of the work.
 var nouns = []struct{ name, title string }{
-	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"},
+	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"}, {"retention", "Clean-up of images"},
 	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
 	{"queue", "Queue"}, {"workers", "Workers"},
 	{"audit", "Audit"}, {"events", "Events"},

@@ -293,17 +293,14 @@ func (s *Service) SetQuota(ctx context.Context, team string, bytes *int64) error
 	return err
 }
 
-// Quota is how many bytes of images the team may have, and whether that is its own number. Below 0: any number.
-func (s *Service) Quota(ctx context.Context, teamID string) (bytes int64, own bool, err error) {
-	if err := models.Authorize(ctx, teamID, models.RoleViewer, "team"); err != nil {
-		return 0, false, err
+// DefaultQuota is how many bytes of images every team may have that has no number of its own; 0: any number. Admins may ask.
+func (s *Service) DefaultQuota(ctx context.Context) (int64, error) {
+	if err := models.AuthorizeAdmin(ctx); err != nil {
+		return 0, err
 	}
-	var rows []models.RegistryQuota
-	if err := s.DB.WithContext(ctx).Where("team_id IN ?", []string{teamID, ""}).Order("team_id DESC").Find(&rows).Error; err != nil {
-		return 0, false, fmt.Errorf("reading the quota: %w", err)
+	var row models.RegistryQuota
+	if err := s.DB.WithContext(ctx).Where("team_id = ''").Limit(1).Find(&row).Error; err != nil {
+		return 0, fmt.Errorf("reading the quota: %w", err)
 	}
-	if len(rows) == 0 {
-		return -1, false, nil
-	}
-	return rows[0].Bytes, rows[0].TeamID != "", nil
+	return max(row.Bytes, 0), nil
 }

@@ -12,28 +12,9 @@ import (
 	"slipway.dev/models"
 )
 
-// Kind says what keeps a manifest.
-type Kind string
-
-// What keeps a manifest. Empty: nothing, it goes.
-const (
-	KindRuns      Kind = "runs"      // it runs, or its instances have not gone yet
-	KindPending   Kind = "pending"   // a deployment that has not ended names it
-	KindRollback  Kind = "rollback"  // one of the last deployments of an environment ran it
-	KindBuild     Kind = "build"     // a build that has not ended names it
-	KindProtected Kind = "protected" // one of its tags may not be deleted
-	KindDeleted   Kind = "deleted"   // a deletion can be undone only with it
-	KindBase      Kind = "base"      // a Dockerfile builds on it
-	KindCache     Kind = "cache"     // builds read their cache from it
-	KindRule      Kind = "rule"
-	KindYoung     Kind = "young" // it is younger than the policy's minimum
-	KindPart      Kind = "part"  // it is a part of an index that stays, or an index with a part that is used
-	KindAbout     Kind = "about" // it is about an image that stays, or something young is about it
-)
-
 // verdict is why a manifest stays; the zero one lets it go.
 type verdict struct {
-	kind Kind
+	kind models.RetentionKind
 	text string
 }
 
@@ -74,7 +55,7 @@ func (s *Service) plan(db *gorm.DB, repository models.RegistryRepository, policy
 }
 
 // keep gives the manifest its first reason to stay.
-func (p *plan) keep(i int, kind Kind, text string) bool {
+func (p *plan) keep(i int, kind models.RetentionKind, text string) bool {
 	if p.verdicts[i].kind != "" {
 		return false
 	}
@@ -112,7 +93,7 @@ func (p *plan) keepByRules(policy models.RetentionPolicy, now time.Time) {
 			found++
 			always := rule.Last == 0 && rule.Days == 0
 			if always || found <= rule.Last || rule.Days > 0 && m.pushedAt.After(since) {
-				p.keep(i, KindRule, fmt.Sprintf("rule %d: %s", n+1, Sentence(rule)))
+				p.keep(i, models.KeptRule, fmt.Sprintf("rule %d: %s", n+1, rule.Sentence()))
 			}
 		}
 	}
@@ -132,7 +113,7 @@ func (p *plan) keepYoung(policy models.RetentionPolicy, now time.Time) {
 	for i, m := range p.manifests {
 		young := m.pushedAt.After(since) || slices.ContainsFunc(m.tags, func(t tag) bool { return t.movedAt.After(since) })
 		if policy.MinAgeDays > 0 && young {
-			p.keep(i, KindYoung, fmt.Sprintf("it is younger than %s", count(policy.MinAgeDays, "day")))
+			p.keep(i, models.KeptYoung, fmt.Sprintf("it is younger than %s", count(policy.MinAgeDays, "day")))
 		}
 	}
 }
@@ -145,7 +126,7 @@ func (p *plan) spread() {
 	for i, v := range p.verdicts {
 		if v.kind != "" {
 			next = append(next, i)
-			needed[i] = slices.Contains([]Kind{KindRuns, KindPending, KindRollback, KindBuild}, v.kind)
+			needed[i] = slices.Contains([]models.RetentionKind{models.KeptRuns, models.KeptPending, models.KeptRollback, models.KeptBuild}, v.kind)
 		}
 	}
 	for len(next) > 0 {
@@ -153,26 +134,26 @@ func (p *plan) spread() {
 		next = next[1:]
 		m, why := p.manifests[i], p.verdicts[i]
 		for _, c := range m.children {
-			if p.keep(c, KindPart, "it is a part of "+short(m.digest)) {
+			if p.keep(c, models.KeptPart, "it is a part of "+short(m.digest)) {
 				next = append(next, c)
 			}
 		}
 		for _, a := range m.about {
-			if p.keep(a, KindAbout, "it is about "+short(m.digest)) {
+			if p.keep(a, models.KeptAbout, "it is about "+short(m.digest)) {
 				next = append(next, a)
 			}
 		}
 		if needed[i] {
 			for _, parent := range m.parents {
-				if kept := p.keep(parent, KindPart, "its image "+short(m.digest)+" stays: "+why.text); kept || !needed[parent] {
+				if kept := p.keep(parent, models.KeptPart, "its image "+short(m.digest)+" stays: "+why.text); kept || !needed[parent] {
 					needed[parent] = true
 					next = append(next, parent)
 				}
 			}
 		}
-		if why.kind == KindYoung {
+		if why.kind == models.KeptYoung {
 			for _, of := range m.subjects {
-				if p.keep(of, KindAbout, "what is about it is young") {
+				if p.keep(of, models.KeptAbout, "what is about it is young") {
 					next = append(next, of)
 				}
 			}
@@ -222,27 +203,6 @@ func (p *plan) fingerprint() string {
 	slices.Sort(digests)
 	sum := sha256.Sum256([]byte(strings.Join(digests, "\n")))
 	return hex.EncodeToString(sum[:16])
-}
-
-// Sentence says a rule in words.
-func Sentence(r models.RetentionRule) string {
-	what := "every image with a tag"
-	switch {
-	case r.Untagged:
-		what = "every image without a tag"
-	case len(r.Tags) > 0:
-		what = "every image tagged " + strings.Join(r.Tags, " or ")
-	}
-	of := strings.TrimPrefix(what, "every image ")
-	switch {
-	case r.Last > 0 && r.Days > 0:
-		return fmt.Sprintf("keep the newest %s, and those pushed in the last %s, %s", count(r.Last, "image"), count(r.Days, "day"), of)
-	case r.Last > 0:
-		return fmt.Sprintf("keep the newest %s %s", count(r.Last, "image"), of)
-	case r.Days > 0:
-		return fmt.Sprintf("keep images %s pushed in the last %s", of, count(r.Days, "day"))
-	}
-	return "keep " + what
 }
 
 func count(n int, noun string) string {

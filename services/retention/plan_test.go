@@ -36,19 +36,19 @@ func TestAPreviewNamesTheRuleOrTheReferenceThatKeepsEachTag(t *testing.T) {
 
 		p := w.preview(r)
 		for name, want := range map[string]struct {
-			kind   retention.Kind
+			kind   models.RetentionKind
 			reason string
 		}{
 			"v1":      {"", ""},
 			"stable":  {"", ""},
-			"v2":      {retention.KindRollback, "checkout ran it in dev"},
-			runs:      {retention.KindRuns, "runs it in dev"},
-			"v3":      {retention.KindPart, "its image"},
-			signature: {retention.KindAbout, "it is about"},
+			"v2":      {models.KeptRollback, "checkout ran it in dev"},
+			runs:      {models.KeptRuns, "runs it in dev"},
+			"v3":      {models.KeptPart, "its image"},
+			signature: {models.KeptAbout, "it is about"},
 			orphan:    {"", ""},
-			"v4":      {retention.KindRule, "rule 2: keep images tagged v4 pushed in the last 60 days"},
-			"v5":      {retention.KindRule, "rule 1: keep the newest 1 image tagged v*"},
-			"pr-7":    {retention.KindYoung, "younger than 1 day"},
+			"v4":      {models.KeptRule, "rule 2: keep images tagged v4 pushed in the last 60 days"},
+			"v5":      {models.KeptRule, "rule 1: keep the newest 1 image tagged v*"},
+			"pr-7":    {models.KeptYoung, "younger than 1 day"},
 			loose:     {"", ""},
 		} {
 			e := entry(p, name)
@@ -75,7 +75,7 @@ func TestAPreviewIsPagedAndFiltered(t *testing.T) {
 		clear(seen)
 		f := retention.PreviewFilter{Only: only, Page: models.Page{Limit: 7}}
 		for {
-			p, err := w.service.Preview(modelstest.As(t, w.db, w.Viewer), r, f, nil)
+			p, err := w.service.Preview(modelstest.As(t, w.db, w.Viewer), r, f)
 			w.must(err)
 			for _, e := range p.Entries.Items {
 				seen[e.Tag] = true
@@ -241,7 +241,7 @@ func TestAPolicyThatCouldSurpriseIsRefusedByField(t *testing.T) {
 	if _, err := w.service.SetPolicy(modelstest.As(t, w.db, w.Developer), r, retention.PolicyInput{}); !models.IsCode(err, models.Denied) {
 		t.Errorf("a developer: %v", err)
 	}
-	if _, err := w.service.Preview(modelstest.As(t, w.db, w.Stranger), r, retention.PreviewFilter{}, nil); !models.IsCode(err, models.NotFound) {
+	if _, err := w.service.Preview(modelstest.As(t, w.db, w.Stranger), r, retention.PreviewFilter{}); !models.IsCode(err, models.NotFound) {
 		t.Errorf("a stranger: %v", err)
 	}
 }

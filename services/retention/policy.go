@@ -35,15 +35,8 @@ type PolicyInput struct {
 	Rollbacks  *int                   `json:"rollbacks,omitempty" minimum:"1" maximum:"1000" doc:"Images of so many deployments of each app and environment stay; 10 where absent."`
 }
 
-// Effective is the policy that counts for a repository, and where it comes from.
-type Effective struct {
-	models.RetentionPolicy
-	Set       bool // there is one
-	Inherited bool // it is the team's
-}
-
 // TeamPolicy returns the policy that the team's repositories inherit; the team's viewers may.
-func (s *Service) TeamPolicy(ctx context.Context, team string) (*Effective, error) {
+func (s *Service) TeamPolicy(ctx context.Context, team string) (*models.EffectivePolicy, error) {
 	t, err := s.team(ctx, team, models.RoleViewer)
 	if err != nil {
 		return nil, err
@@ -52,7 +45,7 @@ func (s *Service) TeamPolicy(ctx context.Context, team string) (*Effective, erro
 }
 
 // Policy returns the policy that counts for the repository; the team's viewers may.
-func (s *Service) Policy(ctx context.Context, repository string) (*Effective, error) {
+func (s *Service) Policy(ctx context.Context, repository string) (*models.EffectivePolicy, error) {
 	r, err := s.repository(ctx, repository, models.RoleViewer)
 	if err != nil {
 		return nil, err
@@ -60,20 +53,20 @@ func (s *Service) Policy(ctx context.Context, repository string) (*Effective, er
 	return effective(s.DB.WithContext(ctx), r.TeamID, r.Name)
 }
 
-func effective(db *gorm.DB, teamID, repository string) (*Effective, error) {
+func effective(db *gorm.DB, teamID, repository string) (*models.EffectivePolicy, error) {
 	var rows []models.RetentionPolicy
 	err := db.Where("team_id = ? AND repository IN ?", teamID, []string{repository, ""}).Order("repository DESC").Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the clean-up policy: %w", err)
 	}
 	if len(rows) == 0 {
-		return &Effective{RetentionPolicy: models.RetentionPolicy{TeamID: teamID, Repository: repository, MinAgeDays: DefaultMinAge, Rollbacks: DefaultRollbacks}}, nil
+		return &models.EffectivePolicy{RetentionPolicy: models.RetentionPolicy{TeamID: teamID, Repository: repository, MinAgeDays: DefaultMinAge, Rollbacks: DefaultRollbacks}}, nil
 	}
-	return &Effective{RetentionPolicy: rows[0], Set: true, Inherited: rows[0].Repository != repository}, nil
+	return &models.EffectivePolicy{RetentionPolicy: rows[0], Set: true, Inherited: rows[0].Repository != repository}, nil
 }
 
 // SetTeamPolicy sets the policy that the team's repositories inherit; the team's maintainers may.
-func (s *Service) SetTeamPolicy(ctx context.Context, team string, in PolicyInput) (*Effective, error) {
+func (s *Service) SetTeamPolicy(ctx context.Context, team string, in PolicyInput) (*models.EffectivePolicy, error) {
 	t, err := s.team(ctx, team, models.RoleMaintainer)
 	if err != nil {
 		return nil, err
@@ -82,7 +75,7 @@ func (s *Service) SetTeamPolicy(ctx context.Context, team string, in PolicyInput
 }
 
 // SetPolicy gives the repository a policy of its own; the team's maintainers may.
-func (s *Service) SetPolicy(ctx context.Context, repository string, in PolicyInput) (*Effective, error) {
+func (s *Service) SetPolicy(ctx context.Context, repository string, in PolicyInput) (*models.EffectivePolicy, error) {
 	r, err := s.repository(ctx, repository, models.RoleMaintainer)
 	if err != nil {
 		return nil, err
@@ -90,7 +83,7 @@ func (s *Service) SetPolicy(ctx context.Context, repository string, in PolicyInp
 	return s.setPolicy(ctx, r.TeamID, r.Name, r.Name, in)
 }
 
-func (s *Service) setPolicy(ctx context.Context, teamID, repository, name string, in PolicyInput) (*Effective, error) {
+func (s *Service) setPolicy(ctx context.Context, teamID, repository, name string, in PolicyInput) (*models.EffectivePolicy, error) {
 	row := models.RetentionPolicy{TeamID: teamID, Repository: repository, Enabled: in.Enabled, Rules: tidy(in.Rules),
 		MinAgeDays: DefaultMinAge, Rollbacks: DefaultRollbacks, UpdatedAt: s.DB.NowFunc()}
 	if in.MinAgeDays != nil {

@@ -4,34 +4,9 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"slipway.dev/models"
 )
-
-// Entry is one tag, or one manifest without a tag, and what becomes of it.
-type Entry struct {
-	Tag      string // empty: the manifest has none
-	Digest   string
-	PushedAt time.Time
-	Size     int64 // compressed bytes of the image
-	Frees    int64 // bytes that nothing but this manifest holds; 0 where it stays
-	Goes     bool
-	Kind     Kind   // what keeps it
-	Reason   string // the rule or the reference that keeps it, for people
-}
-
-// Preview is what a clean-up would do now: a dry run.
-type Preview struct {
-	Repository  string
-	Policy      Effective
-	Fingerprint string // names what goes; Start takes it
-	Manifests   int
-	Goes        int // manifests
-	GoesTags    int
-	Bytes       int64
-	Entries     models.List[Entry]
-}
 
 // PreviewFilter narrows a dry run's list.
 type PreviewFilter struct {
@@ -39,9 +14,8 @@ type PreviewFilter struct {
 	Only string // goes or stays; empty: both
 }
 
-// Preview tells what a clean-up of the repository would do now, under the policy
-// that counts for it or under the one given; the team's viewers may.
-func (s *Service) Preview(ctx context.Context, repository string, f PreviewFilter, instead *PolicyInput) (*Preview, error) {
+// Preview tells what a clean-up of the repository would do now; the team's viewers may.
+func (s *Service) Preview(ctx context.Context, repository string, f PreviewFilter) (*models.RetentionPreview, error) {
 	r, err := s.repository(ctx, repository, models.RoleViewer)
 	if err != nil {
 		return nil, err
@@ -54,15 +28,7 @@ func (s *Service) Preview(ctx context.Context, repository string, f PreviewFilte
 	if err != nil {
 		return nil, err
 	}
-	if instead != nil {
-		if err := policy.replace(*instead); err != nil {
-			return nil, err
-		}
-	}
-	out := &Preview{Repository: r.Name, Policy: *policy}
-	if !policy.Set {
-		policy.Rules = []models.RetentionRule{{}, {Untagged: true}} // without a policy nothing goes
-	}
+	out := &models.RetentionPreview{Repository: r.Name, Policy: *policy}
 	p, err := s.plan(db, r, policy.RetentionPolicy)
 	if err != nil {
 		return nil, err
@@ -78,27 +44,16 @@ func (s *Service) Preview(ctx context.Context, repository string, f PreviewFilte
 // keepAll lets nothing go.
 func (p *plan) keepAll(why string) {
 	for i := range p.verdicts {
-		p.keep(i, KindRule, why)
+		p.keep(i, models.KeptRule, why)
 	}
 	p.Goes, p.GoesTags, p.Bytes = 0, 0, 0
 	clear(p.frees)
 }
 
-func (e *Effective) replace(in PolicyInput) error {
-	e.Rules, e.Set = tidy(in.Rules), true
-	if in.MinAgeDays != nil {
-		e.MinAgeDays = *in.MinAgeDays
-	}
-	if in.Rollbacks != nil {
-		e.Rollbacks = *in.Rollbacks
-	}
-	return check(e.RetentionPolicy)
-}
-
 // page is one page of the entries, the image pushed last first. The cursor names
 // the last entry of the page before; where that is gone the list begins anew.
-func (p *plan) page(f PreviewFilter) models.List[Entry] {
-	list := models.List[Entry]{Items: []Entry{}}
+func (p *plan) page(f PreviewFilter) models.List[models.RetentionEntry] {
+	list := models.List[models.RetentionEntry]{Items: []models.RetentionEntry{}}
 	afterDigest, afterTag, _ := strings.Cut(f.Cursor, "/")
 	start, skip := 0, f.Cursor != ""
 	if skip {
@@ -126,17 +81,17 @@ func (p *plan) page(f PreviewFilter) models.List[Entry] {
 	return list
 }
 
-func (p *plan) entries(i int) []Entry {
+func (p *plan) entries(i int) []models.RetentionEntry {
 	m, v := p.manifests[i], p.verdicts[i]
-	e := Entry{Digest: m.digest, PushedAt: m.pushedAt, Size: m.size, Frees: p.frees[i], Goes: p.goes(i), Kind: v.kind, Reason: v.text}
+	e := models.RetentionEntry{Digest: m.digest, PushedAt: m.pushedAt, Size: m.size, Frees: p.frees[i], Goes: p.goes(i), Kind: v.kind, Reason: v.text}
 	if len(m.tags) == 0 {
-		return []Entry{e}
+		return []models.RetentionEntry{e}
 	}
-	out := make([]Entry, 0, len(m.tags))
+	out := make([]models.RetentionEntry, 0, len(m.tags))
 	for _, t := range m.tags {
 		e.Tag = t.name
 		out = append(out, e)
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Tag, b.Tag) })
+	slices.SortFunc(out, func(a, b models.RetentionEntry) int { return strings.Compare(a.Tag, b.Tag) })
 	return out
 }

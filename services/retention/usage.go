@@ -11,33 +11,14 @@ import (
 	"slipway.dev/models"
 )
 
-// Usage is what a repository or a team takes, as it was last counted.
-type Usage struct {
-	models.RegistryUsage
-	Team     string // its slug
-	Growth   int64  // bytes more than GrowthOf ago
-	GrowthOf time.Duration
-	Quota    int64 // of a team, in bytes; 0: none
-	OwnQuota bool  // the team's own number
-}
-
-// Nearly tells whether the team has used at least 80 % of its quota.
-func (u Usage) Nearly() bool { return u.Quota > 0 && u.Bytes*5 >= u.Quota*4 }
-
-// TeamUsage is a team and the repositories of it, the largest first.
-type TeamUsage struct {
-	Total        Usage
-	Repositories models.List[Usage]
-}
-
 // OfTeam tells what the team's images take; the team's viewers may.
-func (s *Service) OfTeam(ctx context.Context, team string, page models.Page) (*TeamUsage, error) {
+func (s *Service) OfTeam(ctx context.Context, team string, page models.Page) (*models.TeamImageUsage, error) {
 	t, err := s.team(ctx, team, models.RoleViewer)
 	if err != nil {
 		return nil, err
 	}
 	db := s.DB.WithContext(ctx)
-	total := []Usage{{Team: t.Slug, RegistryUsage: models.RegistryUsage{TeamID: t.ID}}}
+	total := []models.ImageUsage{{Team: t.Slug, RegistryUsage: models.RegistryUsage{TeamID: t.ID}}}
 	if err := db.Where("team_id = ? AND repository = ''", t.ID).Limit(1).Find(&total[0].RegistryUsage).Error; err != nil {
 		return nil, fmt.Errorf("reading what a team takes: %w", err)
 	}
@@ -53,13 +34,13 @@ func (s *Service) OfTeam(ctx context.Context, team string, page models.Page) (*T
 	if err := q.Order("bytes DESC, repository").Limit(page.Size() + 1).Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("reading what repositories take: %w", err)
 	}
-	out := &TeamUsage{Total: total[0], Repositories: paged(rows, page, func(u models.RegistryUsage) string { return u.Repository })}
+	out := &models.TeamImageUsage{Total: total[0], Repositories: paged(rows, page, func(u models.RegistryUsage) string { return u.Repository })}
 	return out, s.growth(db, out.Repositories.Items)
 }
 
 // OfSite tells what each team's images take, the largest first; admins may.
-func (s *Service) OfSite(ctx context.Context, page models.Page) (models.List[Usage], error) {
-	none := models.List[Usage]{}
+func (s *Service) OfSite(ctx context.Context, page models.Page) (models.List[models.ImageUsage], error) {
+	none := models.List[models.ImageUsage]{}
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return none, err
 	}
@@ -89,21 +70,21 @@ func after(q *gorm.DB, page models.Page, column string) (*gorm.DB, error) {
 	return q.Where("bytes < ? OR (bytes = ? AND "+column+" > ?)", bytes, bytes, name), nil
 }
 
-func paged(rows []models.RegistryUsage, page models.Page, name func(models.RegistryUsage) string) models.List[Usage] {
-	list := models.List[Usage]{Items: make([]Usage, 0, len(rows))}
+func paged(rows []models.RegistryUsage, page models.Page, name func(models.RegistryUsage) string) models.List[models.ImageUsage] {
+	list := models.List[models.ImageUsage]{Items: make([]models.ImageUsage, 0, len(rows))}
 	for i, r := range rows {
 		if i == page.Size() {
 			last := rows[i-1]
 			list.Next = strconv.FormatInt(last.Bytes, 10) + "/" + name(last)
 			break
 		}
-		list.Items = append(list.Items, Usage{RegistryUsage: r})
+		list.Items = append(list.Items, models.ImageUsage{RegistryUsage: r})
 	}
 	return list
 }
 
 // complete fills in the names, quotas and growth of teams, with one query for each.
-func (s *Service) complete(db *gorm.DB, list []Usage) error {
+func (s *Service) complete(db *gorm.DB, list []models.ImageUsage) error {
 	var ids []string
 	for _, u := range list {
 		ids = append(ids, u.TeamID)
@@ -136,7 +117,7 @@ func (s *Service) complete(db *gorm.DB, list []Usage) error {
 }
 
 // growth compares each count with the one of 30 days ago, or the oldest since then.
-func (s *Service) growth(db *gorm.DB, list []Usage) error {
+func (s *Service) growth(db *gorm.DB, list []models.ImageUsage) error {
 	if len(list) == 0 {
 		return nil
 	}

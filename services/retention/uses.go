@@ -16,7 +16,7 @@ const cacheTag = "buildcache" // of the build cache beside an app's images
 type use struct {
 	Digest string
 	Tag    string
-	kind   Kind
+	kind   models.RetentionKind
 	text   string
 }
 
@@ -37,7 +37,7 @@ func (s *Service) uses(db *gorm.DB, repository models.RegistryRepository, st *st
 		}
 		all = append(all, found...)
 	}
-	return append(all, use{Tag: cacheTag, kind: KindCache, text: "builds read their cache from it"}), nil
+	return append(all, use{Tag: cacheTag, kind: models.KeptCache, text: "builds read their cache from it"}), nil
 }
 
 // inRepository are the digests of the repository: an image counts as used wherever it was deployed from.
@@ -54,9 +54,9 @@ func serving(db *gorm.DB, name string) ([]use, error) {
 		WHERE deployments.image_digest `+inRepository+` AND `+registry.Serving+` ORDER BY environments.position, environments.name`, name).Scan(&places).Error
 	var out []use
 	for _, p := range places {
-		u := use{Digest: p.Digest, kind: KindRuns, text: p.App + " runs it in " + p.Environment}
+		u := use{Digest: p.Digest, kind: models.KeptRuns, text: p.App + " runs it in " + p.Environment}
 		if !models.DeploymentState(p.State).Ended() {
-			u.kind, u.text = KindPending, "a deployment of "+p.App+" to "+p.Environment+" is "+p.State
+			u.kind, u.text = models.KeptPending, "a deployment of "+p.App+" to "+p.Environment+" is "+p.State
 		}
 		out = append(out, u)
 	}
@@ -77,7 +77,7 @@ func ran(db *gorm.DB, name string, rollbacks int) ([]use, error) {
 		WHERE x.place <= ? ORDER BY environments.position, environments.name`, name, rollbacks).Scan(&places).Error
 	var out []use
 	for _, p := range places {
-		out = append(out, use{Digest: p.Digest, kind: KindRollback, text: p.App + " ran it in " + p.Environment + " and can go back to it"})
+		out = append(out, use{Digest: p.Digest, kind: models.KeptRollback, text: p.App + " ran it in " + p.Environment + " and can go back to it"})
 	}
 	return out, err
 }
@@ -93,9 +93,9 @@ func building(db *gorm.DB, repository models.RegistryRepository) ([]use, error) 
 	for _, b := range builds {
 		text := "build " + b.Title() + " is " + string(b.State)
 		if b.ImageDigest != "" {
-			out = append(out, use{Digest: b.ImageDigest, kind: KindBuild, text: text})
+			out = append(out, use{Digest: b.ImageDigest, kind: models.KeptBuild, text: text})
 		}
-		out = append(out, use{Tag: fmt.Sprintf("build-%d", b.Number), kind: KindBuild, text: text})
+		out = append(out, use{Tag: fmt.Sprintf("build-%d", b.Number), kind: models.KeptBuild, text: text})
 	}
 	return out, err
 }
@@ -109,7 +109,7 @@ func (s *Service) protected(db *gorm.DB, name string, st *state) ([]use, error) 
 	var out []use
 	for tag, reason := range why {
 		if reason != "" {
-			out = append(out, use{Tag: tag, kind: KindProtected, text: reason})
+			out = append(out, use{Tag: tag, kind: models.KeptProtected, text: reason})
 		}
 	}
 	return out, err
@@ -124,7 +124,7 @@ func restorable(db *gorm.DB, name string) ([]use, error) {
 			WHERE m.repository = ?`, name, name).Scan(&digests).Error
 	var out []use
 	for _, d := range digests {
-		out = append(out, use{Digest: d, kind: KindDeleted, text: "a deletion that can be undone needs it"})
+		out = append(out, use{Digest: d, kind: models.KeptDeleted, text: "a deletion that can be undone needs it"})
 	}
 	return out, err
 }
@@ -142,7 +142,7 @@ func bases(db *gorm.DB, name string) ([]use, error) {
 	var out []use
 	for _, text := range texts {
 		for _, m := range named.FindAllStringSubmatch(text, 100) {
-			u := use{Tag: m[1], Digest: m[2], kind: KindBase, text: "a Dockerfile builds on it"}
+			u := use{Tag: m[1], Digest: m[2], kind: models.KeptBase, text: "a Dockerfile builds on it"}
 			if u.Tag == "" && u.Digest == "" {
 				u.Tag = "latest"
 			}

@@ -142,9 +142,9 @@ func (w *world) policy(repository string, days, rollbacks int, rules ...models.R
 	w.must(err)
 }
 
-func (w *world) preview(repository string) *retention.Preview {
+func (w *world) preview(repository string) *models.RetentionPreview {
 	w.t.Helper()
-	p, err := w.service.Preview(modelstest.As(w.t, w.db, w.Viewer), repository, retention.PreviewFilter{Page: models.Page{Limit: 100}}, nil)
+	p, err := w.service.Preview(modelstest.As(w.t, w.db, w.Viewer), repository, retention.PreviewFilter{Page: models.Page{Limit: 100}})
 	w.must(err)
 	return p
 }
@@ -171,11 +171,11 @@ func (w *world) stored() (n int64) {
 // chosen tells whether something happens, once in n times.
 func chosen(r *rand.Rand, n int) bool { return r.IntN(n) == 0 }
 
-func entry(p *retention.Preview, name string) retention.Entry {
+func entry(p *models.RetentionPreview, name string) models.RetentionEntry {
 	for _, e := range p.Entries.Items {
 		if e.Tag == name || e.Tag == "" && e.Digest == name {
 			return e
 		}
 	}
-	return retention.Entry{Reason: "no such entry " + strings.TrimSpace(name)}
+	return models.RetentionEntry{Reason: "no such entry " + strings.TrimSpace(name)}
 }

@@ -48,6 +48,11 @@ var looks = map[string]look{
 	"working":  {"ok", "Working", "ok"},
 	"draining": {"wait", "Draining", "warn"},
 	"silent":   {"fail", "Silent", "bad"},
+	// clean-ups of images
+	"goes":    {"cancel", "Goes", "warn"},
+	"stays":   {"ok", "Stays", "ok"},
+	"deleted": {"cancel", "Deleted", "idle"},
+	"spared":  {"ok", "Spared", "ok"},
 	// people and tokens
 	"active":   {"ok", "Active", "ok"},
 	"expired":  {"cancel", "Expired", "idle"},
