@@ -21,7 +21,13 @@ func (h *CleanUp) deleted(c echo.Context, status int, failed *models.Error) erro
 	ctx := c.Request().Context()
 	f := registry.DeletionFilter{Page: cursor(c), Repository: c.QueryParam("repository")}
 	page, call := imagesPage(f.Repository, "deleted"), "repository="+url.QueryEscape(f.Repository)
-	if f.Repository == "" {
+	if f.Repository != "" {
+		policy, err := h.Retention.Policy(ctx, f.Repository)
+		if err != nil {
+			return err
+		}
+		f.TeamID = policy.TeamID
+	} else {
 		team, err := h.Catalog.Team(ctx, c.QueryParam("team"))
 		if err != nil {
 			return err
@@ -35,10 +41,7 @@ func (h *CleanUp) deleted(c echo.Context, status int, failed *models.Error) erro
 		return err
 	}
 	p := h.page(c, page)
-	v := cleanup.DeletedView{Items: list.Items, Repository: f.Repository, Err: failed}
-	for _, d := range list.Items {
-		v.CanEdit = maintains(c, d.TeamID)
-	}
+	v := cleanup.DeletedView{Items: list.Items, Repository: f.Repository, CanEdit: maintains(c, f.TeamID), Err: failed}
 	v.First, v.Next = pages(c, list.Next)
 	v.Curl = []components.CurlExample{
 		p.Curl("GET", "/api/v1/deleted-images?"+call, "").For("List"),

@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"slipway.dev/models"
 	"slipway.dev/services/images"
+	"slipway.dev/views/cleanup"
 	view "slipway.dev/views/images"
 	"slipway.dev/views/layout"
 )
@@ -59,7 +60,7 @@ func (h *Images) repository(c echo.Context, name string) error {
 		return err
 	}
 	p := h.page(c, layout.Page{Title: name, Nav: "images", Crumbs: []layout.Link{{Label: "Images", Href: "/images"}},
-		Meta: view.RepositoryMeta(*r), Live: live(name, r.App)})
+		Meta: view.RepositoryMeta(*r), Tabs: cleanup.Tabs(name, "images"), Live: live(name, r.App)})
 	v := view.RepositoryView{Name: name, App: r.App, Items: list.Items, Host: h.Images.Registry.Host(), CanDeploy: canDeploy(c, r.App),
 		Curl: p.Curl("GET", "/api/v1/images?repository="+url.QueryEscape(name), "")}
 	v.First, v.Next = pages(c, list.Next)
@@ -71,7 +72,7 @@ func (h *Images) image(c echo.Context, repository, digest string) error {
 	if err != nil {
 		return err
 	}
-	v := view.ImageView{ImagePassport: *passport, Host: h.Images.Registry.Host(), CanDeploy: canDeploy(c, passport.App)}
+	v := view.ImageView{ImagePassport: *passport, Host: h.Images.Registry.Host(), CanDeploy: canDeploy(c, passport.App), CanDelete: maintains(c, passport.TeamID)}
 	p := h.page(c, layout.Page{Title: passport.Repository + ":" + view.Name(passport.Image), Nav: "images", Meta: view.Meta(v),
 		Crumbs: []layout.Link{{Label: "Images", Href: "/images"}, {Label: passport.Repository, Href: view.RepositoryURL(passport.Repository)}},
 		Live:   live(passport.Repository, passport.App)})

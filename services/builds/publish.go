@@ -94,6 +94,8 @@ func (d Destination) Explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case OverQuota(err.Error()) != "":
+		return Failure(ClassInfrastructure, OverQuota(err.Error()), err)
 	case full(err.Error()):
 		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", d.Host()), err)
 	case errors.As(err, &answered) && (answered.StatusCode == http.StatusUnauthorized || answered.StatusCode == http.StatusForbidden):

@@ -110,7 +110,7 @@ func imageURL(repository, digest string) string { return "/images/" + repository
 // Tabs are the sub-pages of a repository that keep it small.
 func Tabs(repository, current string) []layout.Tab {
 	return []layout.Tab{
-		{Label: "Images", Href: "/images/" + repository},
+		{Label: "Images", Href: "/images/" + repository, Current: current == "images"},
 		{Label: "Clean-up", Href: URL(repository), Current: current == "clean-up"},
 		{Label: "Deleted", Href: DeletedURL(repository), Current: current == "deleted"},
 	}

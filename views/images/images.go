@@ -42,6 +42,7 @@ type ImageView struct {
 	models.ImagePassport
 	Host      string
 	CanDeploy bool
+	CanDelete bool // a maintainer
 	Curl      components.CurlExample
 }
 
