@@ -1,11 +1,15 @@
 package registry_test
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -285,4 +289,75 @@ func TestNoDeletionTakesWhatRunsOrIsProtected(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestRestoredImagesAreWholeWhileTheCollectionRuns(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db, func(s *registry.Service) { s.Grace = time.Second })
+		login, maintainer := f.writer(t, f.Maintainer), modelstest.As(t, db, f.Maintainer)
+		done := make(chan struct{})
+		var collecting, working sync.WaitGroup
+		collecting.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					if err := f.registry.Collect(t.Context()); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+		for n := range 4 {
+			working.Go(func() {
+				for k := range 4 {
+					f.deleteAndRestore(t, maintainer, login, fmt.Sprintf("payments/app%d:v%d", n, k))
+				}
+			})
+		}
+		working.Wait()
+		close(done)
+		collecting.Wait()
+	})
+}
+
+// deleteAndRestore pushes an image, deletes it until the grace is over, restores it and reads all of it.
+func (f *fixture) deleteAndRestore(t *testing.T, ctx context.Context, login remote.Option, ref string) {
+	img, err := random.Image(1000, 2)
+	for range 20 { // a push slower than the short grace is begun again, as clients do
+		if err == nil {
+			err = remote.Write(f.ref(t, ref), img, login)
+		}
+		if err == nil || !isStatus(err, 404) {
+			break
+		}
+		err = nil
+	}
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	repository, _, _ := strings.Cut(ref, ":")
+	d, err := f.registry.DeleteImage(ctx, repository, digestOf(t, img))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := f.db.Exec("UPDATE registry_links SET touched_at = ? WHERE repository = ?", f.db.NowFunc().Add(-time.Hour), repository).Error; err != nil {
+		t.Error(err)
+	}
+	if _, err := f.registry.Restore(ctx, d.ID); err != nil {
+		t.Error(err)
+		return
+	}
+	got, err := remote.Image(f.ref(t, ref), login)
+	if err == nil {
+		err = whole(got)
+	}
+	if err != nil {
+		t.Errorf("%s after it was restored: %v", ref, err)
+	}
 }
