@@ -1,11 +1,10 @@
 package retention_test
 
 import (
-	"fmt"
+	"strings"
 	"testing"
 	"time"
 
-	"gorm.io/gorm/clause"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 )
@@ -61,27 +60,7 @@ func TestTenThousandTagsArePlannedAndCountedInAMoment(t *testing.T) {
 		w := newWorld(t, db)
 		r := w.repository("payments/checkout")
 		const n = 10_000
-		now := db.NowFunc()
-		var manifests []models.RegistryManifest
-		var tags []models.RegistryTag
-		var references []models.RegistryReference
-		var blobs []models.RegistryBlob
-		var links []models.RegistryLink
-		for i := range n {
-			d, layer := fmt.Sprintf("sha256:%064x", i), fmt.Sprintf("sha256:%064x", n+i)
-			manifests = append(manifests, models.RegistryManifest{Repository: r, Digest: d, PushID: fmt.Sprintf("%08d", i), MediaType: "m", Content: make([]byte, 700), PushedAt: now.AddDate(0, 0, -40)})
-			tags = append(tags, models.RegistryTag{Repository: r, Name: fmt.Sprintf("v%d", i), Digest: d, MovedAt: now.AddDate(0, 0, -40)})
-			blobs = append(blobs, models.RegistryBlob{Digest: layer, Size: 10, TouchedAt: now})
-			links = append(links, models.RegistryLink{Repository: r, Digest: layer, TouchedAt: now})
-			for k := range 4 {
-				references = append(references, models.RegistryReference{Repository: r, Manifest: d, Child: fmt.Sprintf("sha256:%064x", n+max(i-k*7, k))})
-			}
-		}
-		w.must(db.CreateInBatches(manifests, 1000).Error)
-		w.must(db.CreateInBatches(tags, 1000).Error)
-		w.must(db.CreateInBatches(blobs, 1000).Error)
-		w.must(db.CreateInBatches(links, 1000).Error)
-		w.must(db.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(references, 1000).Error)
+		w.fill(r, n)
 		w.policy(r, 1, 10, models.RetentionRule{Last: 100})
 		begun := time.Now()
 		p := w.preview(r)
@@ -93,4 +72,31 @@ func TestTenThousandTagsArePlannedAndCountedInAMoment(t *testing.T) {
 			t.Errorf("%d tags go, %d are on the page", p.GoesTags, len(p.Entries.Items))
 		}
 	})
+}
+
+// fill gives the repository n tagged images of four layers, of which the neighbours share some, by the database's own means.
+func (w *world) fill(repository string, n int) {
+	w.t.Helper()
+	old := w.db.NowFunc().AddDate(0, 0, -40)
+	const numbers = " WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+	digest := func(kind, i string) string {
+		text := "'" + kind + "' || CAST(" + i + " AS TEXT)"
+		return "'sha256:' || SUBSTR('" + strings.Repeat("0", 64) + "' || " + text + ", LENGTH(" + text + ") + 1, 64)"
+	}
+	for sql, args := range map[string][]any{
+		"INSERT INTO registry_blobs (digest, size, touched_at)" + numbers + "SELECT " + digest("b", "i") + ", 10, ? FROM n": {n - 1, old},
+		"INSERT INTO registry_manifests (repository, digest, push_id, media_type, content, pushed_at)" + numbers +
+			"SELECT CAST(? AS TEXT), " + digest("a", "i") + ", " + digest("", "i") + ", 'm', ?, ? FROM n": {n - 1, repository, []byte(strings.Repeat(" ", 700)), old},
+	} {
+		w.must(w.db.Exec(sql, args...).Error)
+	}
+	for sql, args := range map[string][]any{
+		"INSERT INTO registry_links (repository, digest, touched_at)" + numbers + "SELECT CAST(? AS TEXT), " + digest("b", "i") + ", ? FROM n": {n - 1, repository, old},
+		"INSERT INTO registry_tags (repository, name, digest, moved_at)" + numbers +
+			"SELECT CAST(? AS TEXT), 'v' || CAST(i AS TEXT), " + digest("a", "i") + ", ? FROM n": {n - 1, repository, old},
+		"INSERT INTO registry_references (repository, manifest, child)" + numbers +
+			", k(j) AS (SELECT 0 UNION ALL SELECT j + 1 FROM k WHERE j < 3) SELECT CAST(? AS TEXT), " + digest("a", "i") + ", " + digest("b", "(i + j * 7) % ?") + " FROM n, k": {n - 1, repository, n, n},
+	} {
+		w.must(w.db.Exec(sql, args...).Error)
+	}
 }
