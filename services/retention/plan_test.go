@@ -215,6 +215,23 @@ func TestTheDailyCleanUpBeginsADayAfterItsPolicyAndComesOnceADay(t *testing.T) {
 	})
 }
 
+func TestACleanUpThatNeverEndsIsGivenUpAndHoldsNoOtherUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	r := w.repository("payments/checkout")
+	w.push(r, image{age: 90, tags: []string{"v1"}})
+	w.policy(r, 1, 1, models.RetentionRule{Last: 1})
+	ctx := modelstest.As(t, w.db, w.Maintainer)
+	run, err := w.service.Start(ctx, r, w.preview(r).Fingerprint)
+	w.must(err)
+	w.must(w.db.Model(run).UpdateColumn("created_at", w.db.NowFunc().Add(-25*time.Hour)).Error)
+	w.must(w.service.Prune(t.Context()))
+	if run, err = w.service.Run(ctx, run.ID); err != nil || run.State != models.RetentionFailed || run.Error == "" {
+		t.Errorf("the run is %+v, %v", run, err)
+	}
+	w.clean(r)
+}
+
 func TestAPolicyThatCouldSurpriseIsRefusedByField(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modelstest.DB(t))

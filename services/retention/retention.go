@@ -39,10 +39,16 @@ func (s *Service) Register(q *jobs.Queue) {
 	q.Every(time.Hour, "forgetting old clean-ups", s.Prune)
 }
 
-// Prune forgets clean-ups and counts of long ago.
+// Prune gives up clean-ups that have not ended within a day, and forgets those and counts of long ago.
 func (s *Service) Prune(ctx context.Context) error {
 	now := s.DB.NowFunc()
 	db := s.DB.WithContext(ctx)
+	lost := map[string]any{"state": models.RetentionFailed, "finished_at": now,
+		"error": "It did not come to its end within a day, and the server's log says why. What it deleted can be restored; the next one goes on."}
+	unended := []models.RetentionState{models.RetentionQueued, models.RetentionRunning}
+	if err := db.Model(&models.RetentionRun{}).Where("state IN ? AND created_at < ?", unended, now.Add(-daily)).Updates(lost).Error; err != nil {
+		return err
+	}
 	if err := db.Where("created_at < ?", now.Add(-runsKept)).Delete(&models.RetentionRun{}).Error; err != nil {
 		return err
 	}

@@ -189,6 +189,9 @@ func summary(p models.RetentionPreview) string {
 
 // runSentence says in a sentence what a clean-up did.
 func runSentence(r models.RetentionRun) string {
+	if r.Error != "" {
+		return r.Error
+	}
 	if r.FinishedAt == nil {
 		return fmt.Sprintf("%d of %s done", r.Deleted+r.Spared, components.Thousands(r.Planned))
 	}
