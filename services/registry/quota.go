@@ -27,8 +27,8 @@ const (
 	maxQuotaTeams = 1000
 )
 
-// FullAdvice is how every message about a used-up quota ends, so that a builder finds it in what its engine says.
-const FullAdvice = "delete images or ask an admin"
+// fullAdvice is how every message about a used-up quota ends, so that a builder finds it in what its engine says.
+const fullAdvice = "delete images or ask an admin"
 
 // quotas remembers for a moment what each team may have and has.
 type quotas struct {
@@ -226,7 +226,7 @@ func brokenOff(err error) error {
 
 // full says that the quota is used up, in the words that docker push shows.
 func full(slug string, a account) error {
-	return &problem{http.StatusForbidden, "DENIED", fmt.Sprintf("team %s has used %s; %s", slug, usedOf(a.used, a.limit), FullAdvice)}
+	return &problem{http.StatusForbidden, "DENIED", fmt.Sprintf("team %s has used %s; %s", slug, usedOf(a.used, a.limit), fullAdvice)}
 }
 
 // usedOf writes "9.8 of 10 GB".
@@ -242,17 +242,6 @@ func usedOf(used, limit int64) string {
 	}
 	write := func(n int64) string { return strconv.FormatFloat(float64(n*10/unit)/10, 'f', -1, 64) }
 	return write(used) + " of " + write(limit) + " " + name
-}
-
-// CheckQuota fails where the team of the repository has used up its quota, or nearly: a push to it may be refused.
-func (s *Service) CheckQuota(ctx context.Context, repository string) error {
-	slug, _ := teamSlug(s.localName(repository))
-	a, err := s.account(s.DB.WithContext(ctx), slug)
-	if err != nil || a.limit == 0 || a.used <= a.limit {
-		return err
-	}
-	p, _ := errors.AsType[*problem](full(slug, a))
-	return models.Errorf(models.TooMany, "%s", p.message)
 }
 
 // SetQuota sets how many bytes of images a team may have; below 0 any number.
