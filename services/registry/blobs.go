@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -95,10 +96,20 @@ func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, 
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	// Without sendfile: it hands the client pages that no processor has in its cache, and a client that hashes what
-	// it reads was 15 % slower with it than with docker-registry, and is as quick or quicker without.
-	http.ServeContent(struct{ http.ResponseWriter }{w}, r, "", time.Time{}, f)
+	http.ServeContent(&copying{w}, r, "", time.Time{}, f)
 	return nil
+}
+
+// copying writes what it reads from, in large pieces and without sendfile: that
+// hands the client pages that no processor has in its cache, and a client that
+// hashes what it reads was 15 % slower with it than with docker-registry, and is
+// as quick or quicker without.
+type copying struct{ http.ResponseWriter }
+
+func (c *copying) ReadFrom(r io.Reader) (int64, error) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{c.ResponseWriter}, r, *buf)
 }
 
 // deleteBlob takes the blob out of the repository, unless an image needs it; the

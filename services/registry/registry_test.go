@@ -56,10 +56,13 @@ func (f *fixture) process(t testing.TB, options ...func(*registry.Service)) *reg
 	for _, o := range options {
 		o(s)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", s)
-	mux.HandleFunc("/registry/token", s.Token)
-	server := httptest.NewUnstartedServer(mux)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/registry/token" { // as the portal does it: http.ServeMux would clean tricks out of paths
+			s.Token(w, r)
+			return
+		}
+		s.ServeHTTP(w, r)
+	}))
 	s.External = "http://" + server.Listener.Addr().String()
 	server.Start()
 	t.Cleanup(server.Close)
