@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -70,18 +68,7 @@ func (s *Service) openBlob(ctx context.Context, name string, d digest.Digest) (i
 	if err := s.DB.WithContext(ctx).Where("repository = ? AND digest = ?", name, d.String()).Take(&link).Error; err != nil {
 		return nil, 0, blobUnknown(err)
 	}
-	f, err := os.Open(s.blobPath(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, errBlobUnknown
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, info.Size(), nil
+	return s.storage().open(ctx, d)
 }
 
 func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, d digest.Digest) error {
@@ -99,10 +86,7 @@ func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, 
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	// Without sendfile: it hands the client pages that no processor has in its cache, and a client that hashes what
-	// it reads was 15 % slower with it than with docker-registry, and is as quick or quicker without.
-	http.ServeContent(struct{ http.ResponseWriter }{w}, r, "", time.Time{}, f)
-	return nil
+	return serveContent(w, r, f)
 }
 
 // deleteBlob takes the blob out of the repository, unless an image needs it; the
