@@ -11,12 +11,12 @@ type RegistryRepository struct {
 	CreatedAt time.Time
 }
 
-// RegistryBlob is a layer or a config: a file of the registry, known by its digest.
+// RegistryBlob is a layer or a config, known by its digest: a file of the registry, or one or more objects of its bucket.
 type RegistryBlob struct {
 	Digest     string `gorm:"primaryKey"`
 	Size       int64
 	TouchedAt  time.Time  // when somebody last wanted it to be there
-	DeletingAt *time.Time // set once the collector has begun to delete its file
+	DeletingAt *time.Time // set once the collector has begun to delete it
 }
 
 // RegistryLink says that a repository has a blob. Two repositories may share one blob.
@@ -78,7 +78,44 @@ type RegistryTagEvent struct {
 type RegistryUpload struct {
 	ID         string `gorm:"primaryKey"`
 	Repository string
-	Size       int64  // bytes that are safe in the file
+	Size       int64  // bytes that are kept
 	State      []byte // of the SHA-256 over them
 	TouchedAt  time.Time
+	Holder     string     // the request that writes to it, where blobs are in a bucket; empty while none does
+	HeldUntil  *time.Time // from when on another request may take it from its holder
+}
+
+// RegistryPart is an object of the registry's bucket: some bytes of an upload
+// or of a blob. Its row is there before the object and goes after it.
+type RegistryPart struct {
+	Name       string `gorm:"primaryKey"` // the object's
+	Owner      string // an upload's id or a blob's digest; empty while its bytes belong to nothing
+	Start      int64  // where in the whole it begins
+	Size       int64  // bytes; 0 until it has an owner
+	TouchedAt  time.Time
+	DeletingAt *time.Time // set once the object is to be deleted; from then on nothing can own it
+}
+
+// RegistryCollection is a run of the collector: what it deleted, and how many bytes that freed.
+type RegistryCollection struct {
+	ID         string `gorm:"primaryKey"`
+	Running    bool   // at most one is
+	StartedAt  time.Time
+	AliveAt    time.Time // when its process last said that it goes on
+	FinishedAt *time.Time
+	Uploads    int64 // that nobody went on with
+	Blobs      int64
+	Bytes      int64
+	Error      string // why it ended early, for people
+}
+
+// RegistryStorage is where the registry keeps its blobs and how much that is. Sizes are bytes.
+type RegistryStorage struct {
+	Bucket      bool   // or else a folder
+	Place       string // the folder's path, or the bucket's URL without its settings
+	Blobs       int64
+	Bytes       int64
+	Uploads     int64 // under way
+	UploadBytes int64 // that those have brought
+	Collecting  bool  // the collector is running
 }

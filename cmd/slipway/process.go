@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"gocloud.dev/blob"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -97,7 +98,7 @@ func openDatabase(ctx context.Context, s *settings) (*models.Database, error) {
 // newProcess puts the services of a process together on the migrated database. close must be called.
 func newProcess(ctx context.Context, s *settings, db *models.Database, external string) (*process, error) {
 	p := &process{settings: s, db: db, external: external}
-	if err := errors.Join(p.openLeaves(ctx), p.openServices()); err != nil {
+	if err := errors.Join(p.openLeaves(ctx), p.openServices(ctx)); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	p.registerJobs()
@@ -113,12 +114,11 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	bucket, err := blobs.Open(ctx, filepath.Join(s.Data, "blobs"))
+	packed, err := p.openBlobs(ctx, "blobs")
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, bucket.Close)
-	p.logs = &logs.Service{DB: p.db, Blobs: bucket}
+	p.logs = &logs.Service{DB: p.db, Blobs: packed}
 	p.events = &events.Service{DB: p.db.DB}
 	p.audit = &audit.Service{DB: p.db.DB}
 	p.keys = &idempotency.Service{DB: p.db.DB}
@@ -132,16 +132,38 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 	return nil
 }
 
-func (p *process) openServices() error {
-	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
-	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
-	p.openAuth()
+// openBlobs opens the folder or bucket of the name, below the place that is configured.
+func (p *process) openBlobs(ctx context.Context, name string) (*blob.Bucket, error) {
+	bucket, err := blobs.Open(ctx, blobs.Below(p.settings.Blobs, name))
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, bucket.Close)
+	return bucket, nil
+}
+
+func (p *process) openRegistry(ctx context.Context) (err error) {
+	const name = "registry"
+	place := blobs.Below(p.settings.Blobs, name)
 	p.registry = &registry.Service{
-		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
+		DB: p.db, Box: p.box, Jobs: p.queue, Folder: place, Place: blobs.Name(place), External: p.external,
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return p.auth.AuthenticateToken(ctx, token)
 		},
 		Reload: p.auth.Reload,
+	}
+	if blobs.IsBucket(place) {
+		p.registry.Bucket, err = p.openBlobs(ctx, name)
+	}
+	return err
+}
+
+func (p *process) openServices(ctx context.Context) error {
+	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
+	p.openAuth()
+	if err := p.openRegistry(ctx); err != nil {
+		return err
 	}
 	p.openWorkloads()
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
@@ -204,6 +226,7 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.registry.Register(p.queue)
 	p.schedules.Register(p.queue)
 	p.forges.Register(p.queue)
 	p.hooks.Register(p.queue)

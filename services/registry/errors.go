@@ -41,6 +41,7 @@ var (
 	errBlobSize        = &problem{413, "SIZE_INVALID", "The layer is larger than this registry takes. An admin can raise the limit."}
 	errPageSize        = &problem{400, "PAGINATION_NUMBER_INVALID", "n has to be a number that is not negative."}
 	errDiskFull        = &problem{403, "DENIED", "The disk of the Slipway server is full: nothing can be pushed until an admin makes room."}
+	errStorage         = &problem{503, "UNAVAILABLE", "The registry can not reach the storage of its layers right now. Try again in a moment."}
 	errInternal        = &problem{500, "UNKNOWN", "Something went wrong inside the registry. An admin finds the reason in the log."}
 )
 
@@ -91,7 +92,7 @@ func ofModels(e *models.Error) *problem {
 // fail writes the error; what the client did not cause is logged.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
-	if (p == errInternal || p == errDiskFull) && r.Context().Err() == nil {
+	if (p == errInternal || p == errDiskFull || p == errStorage) && r.Context().Err() == nil {
 		slog.ErrorContext(r.Context(), "registry", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	_ = writeJSON(w, p.status, map[string]any{"errors": []any{map[string]string{"code": p.code, "message": p.message}}})

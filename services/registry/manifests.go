@@ -73,7 +73,7 @@ func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, name, refe
 	if err := p.read(r, reference, body); err != nil {
 		return err
 	}
-	if err := s.checkSpace(int64(len(p.body))); err != nil {
+	if err := s.storage().room(int64(len(p.body))); err != nil {
 		return err
 	}
 	platforms, err := s.platforms(r.Context(), p)

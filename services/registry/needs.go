@@ -131,7 +131,7 @@ func (s *Service) platforms(ctx context.Context, p *push) ([]string, error) {
 		}
 		defer done()
 	}
-	f, err := s.openBlob(ctx, p.name, p.doc.Config.Digest)
+	f, _, err := s.openBlob(ctx, p.name, p.doc.Config.Digest)
 	if errors.Is(err, errBlobUnknown) {
 		return nil, errMissing(p.doc.Config.Digest.String())
 	}

@@ -1,13 +1,14 @@
 // Package registry is Slipway's own OCI registry (distribution specification
-// 1.1) at /v2/. Blobs are files in a folder; names, manifests, tags and who
-// pushed what are rows of Slipway's database, so that a push is one
-// transaction with its audit entry and its event.
+// 1.1) at /v2/. Blobs are files in a folder or objects in a bucket; names,
+// manifests, tags and who pushed what are rows of Slipway's database, so that a
+// push is one transaction with its audit entry and its event.
 //
 // A repository's name begins with the slug of the team that owns it: its
 // viewers pull, its developers push, its maintainers delete.
 //
 // Any number of processes may serve one registry, as long as they share the
-// database and the folder.
+// database, and the folder or the bucket. With a bucket the chunks of one upload
+// may come to different processes, which share nothing else.
 package registry
 
 import (
@@ -19,7 +20,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"gocloud.dev/blob"
 	"slipway.dev/models"
+	"slipway.dev/services/jobs"
 	"slipway.dev/services/secrets"
 )
 
@@ -36,8 +39,11 @@ const (
 type Service struct {
 	DB       *models.Database
 	Box      *secrets.Box
-	Folder   string // of blobs and uploads
-	External string // the portal's URL, such as http://localhost:8080
+	Folder   string       // of blobs and uploads, where they are in no bucket
+	Bucket   *blob.Bucket // of blobs and uploads; nil where they are in the folder
+	Place    string       // the folder or the bucket, as admins are told
+	Jobs     *jobs.Queue  // takes what CollectNow asks for
+	External string       // the portal's URL, such as http://localhost:8080
 
 	// Authenticate returns whom the token stands for, or an Unauthorized error.
 	// The user name says nothing.
@@ -50,6 +56,7 @@ type Service struct {
 	MaxBlob int64         // the largest blob in bytes; 20 GiB where zero
 	MinFree int64         // bytes of the disk that pushes leave free; 64 MiB where zero
 	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
+	Lease   time.Duration // how long an upload in the bucket waits for a process that died; 30 s where zero
 
 	keys   keyring
 	logins failedLogins
