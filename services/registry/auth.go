@@ -146,15 +146,7 @@ func (s *Service) teams(ctx context.Context, names []string) (map[string]string,
 			slugs = append(slugs, slug)
 		}
 	}
-	var rows []models.Team
-	if err := s.DB.WithContext(ctx).Select("id", "slug").Where("slug IN ?", slugs).Find(&rows).Error; err != nil {
-		return nil, fmt.Errorf("reading the teams of repositories: %w", err)
-	}
-	out := make(map[string]string, len(rows))
-	for _, t := range rows {
-		out[t.Slug] = t.ID
-	}
-	return out, nil
+	return s.teamIDs.find(s.DB.WithContext(ctx), slugs)
 }
 
 // rights returns the actions on the repository that the principal's role in the

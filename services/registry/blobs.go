@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -28,11 +27,14 @@ func (s *Service) blob(w http.ResponseWriter, r *http.Request, name string, d di
 		if err := s.want(r.Context(), name, d); err != nil {
 			return err
 		}
-		return s.sendBlob(w, r, name, d)
+		return s.sendBlob(w, r, d)
 	case http.MethodDelete:
 		return s.deleteBlob(w, r, name, d)
 	default:
-		return s.sendBlob(w, r, name, d)
+		if err := s.has(r.Context(), name, d); err != nil {
+			return err
+		}
+		return s.sendBlob(w, r, d)
 	}
 }
 
@@ -62,17 +64,23 @@ func blobUnknown(err error) error {
 	return err
 }
 
+// has fails where the repository has no such blob.
+func (s *Service) has(ctx context.Context, name string, d digest.Digest) error {
+	var link models.RegistryLink
+	return blobUnknown(s.DB.WithContext(ctx).Where("repository = ? AND digest = ?", name, d.String()).Take(&link).Error)
+}
+
 // openBlob opens the content of a blob that the repository has, and returns its size in bytes.
 func (s *Service) openBlob(ctx context.Context, name string, d digest.Digest) (io.ReadSeekCloser, int64, error) {
-	var link models.RegistryLink
-	if err := s.DB.WithContext(ctx).Where("repository = ? AND digest = ?", name, d.String()).Take(&link).Error; err != nil {
-		return nil, 0, blobUnknown(err)
+	if err := s.has(ctx, name, d); err != nil {
+		return nil, 0, err
 	}
 	return s.storage().open(ctx, d)
 }
 
-func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, d digest.Digest) error {
-	f, size, err := s.openBlob(r.Context(), name, d)
+// sendBlob answers the blob, which the repository is known to have.
+func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, d digest.Digest) error {
+	f, size, err := s.storage().open(r.Context(), d)
 	if err != nil {
 		return err
 	}
@@ -156,10 +164,14 @@ func (s *Service) link(tx *gorm.DB, name string, d digest.Digest) error {
 // ensureRepository makes the repository's row with the first thing that is pushed to it.
 func (s *Service) ensureRepository(tx *gorm.DB, name string) error {
 	slug, _ := teamSlug(name)
-	var team models.Team
-	if err := tx.Select("id").Where("slug = ?", slug).Take(&team).Error; err != nil {
-		return fmt.Errorf("finding the team of %s: %w", name, models.FromDB(err, "repository"))
+	ids, err := s.teamIDs.find(tx, []string{slug})
+	if err != nil {
+		return err
 	}
-	row := models.RegistryRepository{Name: name, TeamID: team.ID, CreatedAt: s.DB.NowFunc()}
+	id, ok := ids[slug]
+	if !ok {
+		return models.Errorf(models.NotFound, "No team is called %q.", slug)
+	}
+	row := models.RegistryRepository{Name: name, TeamID: id, CreatedAt: s.DB.NowFunc()}
 	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error
 }

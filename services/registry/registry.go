@@ -61,6 +61,9 @@ type Service struct {
 	keys   keyring
 	logins failedLogins
 	large  slots // of manifests
+
+	teamIDs  teamIDs
+	verified verified
 }
 
 // Host is where images live: the first part of an image's full name, such as localhost:8080.

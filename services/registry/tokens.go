@@ -103,11 +103,28 @@ func (s *Service) sign(ctx context.Context, t *token) (string, error) {
 
 // openToken returns the token where it is ours, for the audience, and good at this moment, and nil where not.
 func (s *Service) openToken(ctx context.Context, raw, audience string) (*token, error) {
+	t, err := s.verified.find(ctx, raw, s)
+	if err == nil && t == nil {
+		t, err = s.verify(ctx, raw)
+	}
+	if err != nil || t == nil {
+		return nil, err
+	}
+	expected := jwt.Expected{Issuer: issuer, AnyAudience: jwt.Audience{audience}, Time: time.Now()}
+	if t.Expiry == nil || t.ValidateWithLeeway(expected, 10*time.Second) != nil {
+		return nil, nil
+	}
+	return t, nil
+}
+
+// verify returns the token where one of our keys signed it, and nil where not.
+func (s *Service) verify(ctx context.Context, raw string) (*token, error) {
 	parsed, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil || len(parsed.Headers) != 1 {
 		return nil, nil
 	}
-	key, err := s.verifyingKey(ctx, parsed.Headers[0].KeyID)
+	id := parsed.Headers[0].KeyID
+	key, err := s.verifyingKey(ctx, id)
 	if err != nil || key == nil {
 		return nil, err
 	}
@@ -115,10 +132,7 @@ func (s *Service) openToken(ctx context.Context, raw, audience string) (*token, 
 	if err := parsed.Claims(key, t); err != nil {
 		return nil, nil
 	}
-	expected := jwt.Expected{Issuer: issuer, AnyAudience: jwt.Audience{audience}, Time: time.Now()}
-	if t.Expiry == nil || t.ValidateWithLeeway(expected, 10*time.Second) != nil {
-		return nil, nil
-	}
+	s.verified.remember(raw, id, t)
 	return t, nil
 }
 
