@@ -39,6 +39,7 @@ type RegistryManifest struct {
 	ConfigDigest string
 	Platforms    []string `gorm:"serializer:json"` // such as linux/amd64
 	ImageSize    int64    // compressed bytes of config and layers, for an index of all its images
+	Nesting      int      // 0 of an image, 1 of an index of images, 2 of an index of those
 	PushedBy     string   // a user's or token's id
 	PushedByName string
 	PushedAt     time.Time

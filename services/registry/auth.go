@@ -142,7 +142,7 @@ func (s *Service) allowed(ctx context.Context, p *models.Principal, names []stri
 func (s *Service) teams(ctx context.Context, names []string) (map[string]string, error) {
 	var slugs []string
 	for _, name := range names {
-		if slug, ok := teamSlug(name); ok {
+		if slug, ok := teamSlug(name); ok && repositoryName.MatchString(name) {
 			slugs = append(slugs, slug)
 		}
 	}

@@ -62,6 +62,7 @@ type Service struct {
 
 	keys   keyring
 	logins failedLogins
+	large  slots // of manifests
 }
 
 // Host is where images live: the first part of an image's full name, such as localhost:8080.
@@ -79,6 +80,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r = r.WithContext(withPeer(r))
 	c, err := parse(r)
+	if err == errUnsupported {
+		w.Header().Set("Allow", strings.Join(methods[c.what], ", "))
+	}
 	if err == nil {
 		err = s.serveAuthorized(w, r, c)
 	}

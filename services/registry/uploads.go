@@ -38,12 +38,18 @@ func (s *Service) startUpload(w http.ResponseWriter, r *http.Request, name strin
 			return blobCreated(w, name, d)
 		}
 	}
+	if asked := q.Get("digest-algorithm"); asked != "" && !digest.Algorithm(asked).Available() {
+		return errDigestFormat
+	}
 	var d digest.Digest
 	if asked := q.Get("digest"); asked != "" {
 		var err error
 		if d, err = parseDigest(asked); err != nil {
 			return err
 		}
+	}
+	if r.ContentLength > s.maxBlob() {
+		return errBlobSize
 	}
 	id, err := s.newUpload(r.Context(), name, r.ContentLength)
 	if err != nil {
