@@ -250,10 +250,7 @@ func TestAnUploadGoesOnWhereTheRowSaysAfterItsProcessWasKilled(t *testing.T) {
 	if _, err := writer.Write(content[100_000:200_000]); err != nil {
 		t.Fatal(err)
 	}
-	f.await(t, "the second chunk is being written", func() bool {
-		var n int64
-		return db.Model(&models.RegistryPart{}).Where("owner = ''").Count(&n).Error == nil && n == 1
-	})
+	f.awaitWriter(t)
 	if a := f.chunk(t, upload, access, 100_000, content[100_000:200_000]); a.status != http.StatusConflict {
 		t.Errorf("a second writer is answered %d %s", a.status, a.body)
 	}
@@ -286,6 +283,15 @@ func TestAnUploadGoesOnWhereTheRowSaysAfterItsProcessWasKilled(t *testing.T) {
 	if names := f.left(t); len(names) > 0 {
 		t.Errorf("the bucket still has %v", names)
 	}
+}
+
+// awaitWriter waits until a request writes an object.
+func (f *fixture) awaitWriter(t testing.TB) {
+	t.Helper()
+	f.await(t, "a chunk is being written", func() bool {
+		var n int64
+		return f.db.Model(&models.RegistryPart{}).Where("owner = ''").Count(&n).Error == nil && n == 1
+	})
 }
 
 // await asks again and again until it is so.
@@ -332,6 +338,7 @@ func TestAWriterThatWokeUpTooLateAddsNothing(t *testing.T) {
 			if _, err := writer.Write([]byte("from the one that sleeps")); err != nil {
 				t.Fatal(err)
 			}
+			f.awaitWriter(t)
 			var a answer
 			f.await(t, "the lease is over", func() bool {
 				a = f.chunk(t, other.External+upload, access, 0, []byte("from the other"))
