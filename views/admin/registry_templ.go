@@ -226,7 +226,7 @@ func Registry(p layout.Page, v RegistryView) templ.Component {
 							ctx = templ.InitializeContext(ctx)
 							return nil
 						})
-						templ_7745c5c3_Err = components.Empty("history", "Nothing was freed yet", "Each hour, layers that no image has needed for six hours and uploads that nobody goes on with are deleted. What that frees stands here.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var13), templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = components.Empty("history", "Nothing was freed yet", "Each hour, layers that no image needs and nobody has asked for in six hours are deleted, and uploads that nobody goes on with. What that frees stands here.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var13), templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
