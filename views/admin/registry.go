@@ -41,7 +41,11 @@ func runState(c models.RegistryCollection) string {
 
 // runFreed says what the run deleted.
 func runFreed(c models.RegistryCollection) string {
-	if c.Blobs+c.Uploads+c.Bytes == 0 {
+	switch {
+	case c.Blobs+c.Uploads+c.Bytes > 0:
+	case c.Running, c.Error != "":
+		return "nothing deleted"
+	default:
 		return "nothing to delete"
 	}
 	text := components.Count(c.Blobs, "blob", "blobs")
