@@ -94,6 +94,9 @@ var portalRoutes = map[string]entry{
 	"POST /admin/workers/:id/resume":                    {need: needAdmin, url: "/admin/workers/{worker}/resume", status: 303},
 	"POST /admin/workers/:id/prune":                     {need: needAdmin, url: "/admin/workers/{worker}/prune", status: 303},
 
+	"GET /admin/registry":              {need: needAdmin},
+	"POST /admin/registry/collections": {need: needAdmin, status: 303},
+
 	"GET /admin/engines":             {need: needAdmin},
 	"GET /admin/engines/new":         {need: needAdmin},
 	"POST /admin/engines":            {need: needAdmin, body: "name=third&address=tcp%3A%2F%2Fthird.test%3A1234&max_builds=2&ca={ca form}&cert={cert form}&key={key form}&enabled=true", status: 303},

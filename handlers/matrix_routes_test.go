@@ -107,6 +107,10 @@ var apiRoutes = map[string]entry{
 	"DELETE /api/v1/targets/:id":     {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
 	"POST /api/v1/targets/:id/check": {need: needAdmin, url: "/api/v1/targets/{target}/check"},
 
+	"GET /api/v1/registry/storage":      {need: needAdmin},
+	"GET /api/v1/registry/collections":  {need: needAdmin},
+	"POST /api/v1/registry/collections": {need: needAdmin, status: 202},
+
 	"GET /api/v1/engines":            {need: needAdmin},
 	"POST /api/v1/engines":           {need: needAdmin, body: `{"name":"third","address":"tcp://third.test:1234","ca":"{ca}","cert":"{cert}","key":"{key}","enabled":true}`, status: 201},
 	"GET /api/v1/engines/:id":        {need: needAdmin, url: "/api/v1/engines/{engine}"},

@@ -77,10 +77,12 @@ var twins = map[string]string{
 	"POST /apps/:id/build-settings":             "PATCH /api/v1/apps/:id",
 	"POST /apps/:id/build-secrets":              "PUT /api/v1/apps/:id/build-secrets/:name",
 	"POST /apps/:id/build-secrets/:name/delete": "DELETE /api/v1/apps/:id/build-secrets/:name",
-	"POST /admin/engines":                       "POST /api/v1/engines",
-	"POST /admin/engines/:id":                   "PUT /api/v1/engines/:id",
-	"POST /admin/engines/:id/check":             "POST /api/v1/engines/:id/check",
-	"POST /admin/engines/:id/delete":            "DELETE /api/v1/engines/:id",
+	"POST /admin/registry/collections":          "POST /api/v1/registry/collections",
+
+	"POST /admin/engines":            "POST /api/v1/engines",
+	"POST /admin/engines/:id":        "PUT /api/v1/engines/:id",
+	"POST /admin/engines/:id/check":  "POST /api/v1/engines/:id/check",
+	"POST /admin/engines/:id/delete": "DELETE /api/v1/engines/:id",
 
 	"POST /admin/users":                           "POST /api/v1/users",
 	"POST /admin/users/:id/admin":                 "PATCH /api/v1/users/:id",

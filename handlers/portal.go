@@ -111,6 +111,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.POST("/admin/workers/:id/resume", queue.Resume)
 	admin.POST("/admin/workers/:id/prune", queue.Prune)
 
+	store := &web.Registry{Base: base, Registry: s.Registry}
+	admin.GET("/admin/registry", store.Page)
+	admin.POST("/admin/registry/collections", store.Collect)
+
 	engines := &web.Engines{Base: base, Engines: s.Engines}
 	admin.GET("/admin/engines", engines.List)
 	admin.GET("/admin/engines/new", engines.New)

@@ -107,10 +107,11 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	t.Cleanup(func() { bucket.Close() })
 	accounts := &idp.Provider{DB: db.DB, Box: box, ExternalURL: url, RedirectURI: url + "/login/slipway/callback"}
 	people := &auth.Service{DB: db.DB, Box: box, ExternalURL: url, Accounts: accounts}
-	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: url, Reload: people.Reload,
+	store := &registry.Service{DB: db, Box: box, Jobs: queue, Folder: t.TempDir(), Place: "/data/registry", External: url, Reload: people.Reload,
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return people.AuthenticateToken(ctx, token)
 		}}
+	store.Register(queue)
 	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
 	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue}
 	things.Register(queue)

@@ -76,6 +76,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.images()
 	a.buildSecrets()
 	a.engines()
+	a.registry()
 	a.targets()
 	a.environments()
 	a.deployments()

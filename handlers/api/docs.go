@@ -17,7 +17,7 @@ import (
 var nouns = []struct{ name, title string }{
 	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"},
 	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
-	{"queue", "Queue"}, {"workers", "Workers"},
+	{"queue", "Queue"}, {"workers", "Workers"}, {"registry", "Registry storage"},
 	{"audit", "Audit"}, {"events", "Events"},
 }
 

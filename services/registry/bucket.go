@@ -109,12 +109,12 @@ func (b bucket) open(ctx context.Context, d digest.Digest) (io.ReadSeekCloser, i
 			return nil, 0, err
 		}
 	}
-	return newContent(ctx, b.Bucket, parts), row.Size, nil
+	return b.newContent(ctx, parts), row.Size, nil
 }
 
 // copied is the one object of a blob that came from a folder.
 func (b bucket) copied(ctx context.Context, d digest.Digest, size int64) ([]models.RegistryPart, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, b.patience())
 	defer cancel()
 	there, err := b.Bucket.Attributes(ctx, blobName(d))
 	if gcerrors.Code(err) == gcerrors.NotFound || err == nil && there.Size != size {
@@ -221,7 +221,7 @@ func (b bucket) purge(ctx context.Context, before time.Time, done func(bytes int
 
 // purgePart deletes the object and then its row, and returns how many bytes the object had.
 func (b bucket) purgePart(ctx context.Context, p models.RegistryPart) (int64, error) {
-	bounded, cancel := context.WithTimeout(ctx, patience)
+	bounded, cancel := context.WithTimeout(ctx, b.patience())
 	defer cancel()
 	if p.Size == 0 { // nobody wrote down how large it is
 		there, err := b.Bucket.Attributes(bounded, p.Name)
@@ -239,7 +239,7 @@ func (b bucket) purgePart(ctx context.Context, p models.RegistryPart) (int64, er
 }
 
 func (b bucket) owner(ctx context.Context, installation string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, b.patience())
 	defer cancel()
 	data, err := b.Bucket.ReadAll(ctx, "owner")
 	if gcerrors.Code(err) == gcerrors.NotFound {

@@ -35,6 +35,10 @@ func TestTheOfficialConformanceSuitePassesWithAuthenticationOn(t *testing.T) {
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		runConformance(t, program, serve(t, db), "1.1", 800)
 	})
+	t.Run("in a bucket", func(t *testing.T) {
+		t.Parallel()
+		runConformance(t, program, serve(t, modelstest.Postgres(t), inBucket(t, s3Place(s3Address(t)))), "1.1", 800)
+	})
 	t.Run("draft of the next version", func(t *testing.T) {
 		t.Parallel()
 		runConformance(t, program, serve(t, modelstest.DB(t)), "dev", 900)

@@ -12,18 +12,26 @@ import (
 	"slipway.dev/models"
 )
 
-// patience is how long the bucket may take to do something before it is given up.
-const patience = time.Minute
+// defaultPatience is how long the bucket may take to do something before it is given up.
+const defaultPatience = time.Minute
+
+func (s *Service) patience() time.Duration {
+	if s.Patience > 0 {
+		return s.Patience
+	}
+	return defaultPatience
+}
 
 // watch ends what waits for a bucket that does nothing any more.
 type watch struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	timer  *time.Timer
+	ctx      context.Context
+	cancel   context.CancelFunc
+	timer    *time.Timer
+	patience time.Duration
 }
 
-func newWatch(ctx context.Context) *watch {
-	w := &watch{}
+func newWatch(ctx context.Context, patience time.Duration) *watch {
+	w := &watch{patience: patience}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	w.timer = time.AfterFunc(patience, w.cancel)
 	w.timer.Stop()
@@ -32,7 +40,7 @@ func newWatch(ctx context.Context) *watch {
 
 // within runs one step, which uses the watch's context.
 func (w *watch) within(step func() error) error {
-	w.timer.Reset(patience)
+	w.timer.Reset(w.patience)
 	defer w.timer.Stop()
 	return step()
 }
@@ -58,8 +66,8 @@ type content struct {
 	until  int64        // where the open part ends
 }
 
-func newContent(ctx context.Context, b *blob.Bucket, parts []models.RegistryPart) *content {
-	c := &content{watch: newWatch(ctx), bucket: b, parts: parts}
+func (b bucket) newContent(ctx context.Context, parts []models.RegistryPart) *content {
+	c := &content{watch: newWatch(ctx, b.patience()), bucket: b.Bucket, parts: parts}
 	for _, p := range parts {
 		c.size += p.Size
 	}

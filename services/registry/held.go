@@ -72,7 +72,7 @@ func (u *heldUpload) begin() error {
 	if err := u.DB.WithContext(u.ctx).Create(&models.RegistryPart{Name: name, TouchedAt: u.DB.NowFunc()}).Error; err != nil {
 		return err
 	}
-	u.name, u.written, u.watch = name, 0, newWatch(u.ctx)
+	u.name, u.written, u.watch = name, 0, newWatch(u.ctx, u.patience())
 	object, err := u.Bucket.NewWriter(u.watch.ctx, name, &blob.WriterOptions{
 		BufferSize: bufferSize, MaxConcurrency: 1, ContentType: "application/octet-stream",
 	})
@@ -158,7 +158,7 @@ func (u *heldUpload) content(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newContent(ctx, u.Bucket, parts), nil
+	return u.newContent(ctx, parts), nil
 }
 
 // publish gives the upload's parts to the blob, or to the collector where another push brought the same.

@@ -58,6 +58,8 @@ type Service struct {
 	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
 	Lease   time.Duration // how long an upload in the bucket waits for a process that died; 30 s where zero
 
+	Patience time.Duration // how long the bucket may do nothing before it is given up; 1 min where zero
+
 	keys   keyring
 	logins failedLogins
 	large  slots // of manifests

@@ -54,6 +54,7 @@ func Tabs(current string) []layout.Tab {
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
+		{Label: "Registry storage", Href: "/admin/registry", Current: current == "registry"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}
 }
