@@ -104,7 +104,9 @@ type App struct {
 	Dockerfile      string
 	Context         string
 	Builder         BuilderKind
-	Port            int // what the container listens on; 0: the image's EXPOSE, or 8080
+	RegistryID      string // where its images go; empty: the embedded registry
+	ImageRepository string // in an external registry, such as acme/shop; empty in the embedded one, where it is TEAM/APP
+	Port            int    // what the container listens on; 0: the image's EXPOSE, or 8080
 	Health          HealthKind
 	HealthPath      string
 	BuildTimeout    int           // seconds

@@ -44,6 +44,8 @@ var siblings = map[string][]string{
 	"services/builds":  {"services/git", "services/registry", "services/builds"},
 	"services/engines": {"services/builds"},
 	"services/images":  {"services/registry"},
+	// one door to the embedded registry and to all others
+	"services/registries": {"services/registry"},
 	"services/deploy":  {"services/git", "services/images", "services/registry", "services/builds", "services/deploy"},
 	"services/git":     {},
 	// a run's credential is one of the registry; workflows queue the builds of runs
