@@ -35,6 +35,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
@@ -66,6 +67,7 @@ type process struct {
 	auth      *auth.Service
 	catalog   *catalog.Service
 	registry  *registry.Service
+	others    *registries.Service // the external registries, and the door to all
 	images    *images.Service
 	engines   *engines.Service
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
@@ -143,6 +145,9 @@ func (p *process) openServices() error {
 		},
 		Reload: p.auth.Reload,
 	}
+	p.others = &registries.Service{DB: p.db, Box: p.box, Guard: p.guard, Embedded: p.registry}
+	p.closers = append(p.closers, p.others.Close)
+	p.catalog.Registries = p.others
 	p.openWorkloads()
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
 	return errors.Join(p.openBuilds(), p.openDeploy())
@@ -168,7 +173,7 @@ func (p *process) openBuilds() error {
 		return err
 	}
 	p.builds = &builds.Service{
-		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Remote: p.catalog.Remote,
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Registries: p.others, Remote: p.catalog.Remote,
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
@@ -192,7 +197,7 @@ func (p *process) openDeploy() error {
 		return err
 	}
 	p.deploy = &deploy.Service{
-		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Git: p.git, Kinds: targets(p.settings),
+		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Registries: p.others, Git: p.git, Kinds: targets(p.settings),
 		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
 	}
 	p.closers = append(p.closers, p.deploy.Close)
@@ -230,7 +235,7 @@ func (p *process) services() handlers.Services {
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
-		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
+		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Proxy: p.proxy,
 	}
 }
 

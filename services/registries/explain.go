@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -29,20 +30,49 @@ func (r *Remote) Explain(err error) error {
 	if r.Registry != nil {
 		at = r.Registry
 	}
-	code := models.Unavailable
 	if answer := new(transport.Error); errors.As(err, &answer) {
 		switch answer.StatusCode {
 		case http.StatusNotFound:
-			return &models.Error{Code: models.NotFound, Message: "There is no such image in " + r.Name() + ".", Err: err}
+			return &models.Error{Code: models.NotFound, Message: "There is no such image in " + r.Name() + ".", Err: quiet(err)}
 		case http.StatusUnauthorized, http.StatusForbidden:
-			return &models.Error{Code: models.Denied, Message: "The registry " + at.Host + " does not let Slipway into " + r.Name() + ". An admin can check its credential under Registries.", Err: err}
+			return &models.Error{Code: models.Denied, Message: "The registry " + at.Host + " does not let Slipway into " + r.Name() + ". An admin can check its credential under Registries.", Err: quiet(err)}
 		}
 	}
 	message, help := explain(err, at, "")
 	if help != "" {
 		message += " " + help
 	}
-	return &models.Error{Code: code, Message: message, Err: err}
+	return &models.Error{Code: models.Unavailable, Message: message, Err: quiet(err)}
+}
+
+// quiet is the cause for logs, without anything that a registry wrote: an
+// answer may repeat the credential that it was sent, and an address that it
+// redirects to may carry a signature.
+func quiet(err error) error {
+	if answer, ok := errors.AsType[*transport.Error](err); ok {
+		if answer.Request == nil {
+			return fmt.Errorf("HTTP %d", answer.StatusCode)
+		}
+		return fmt.Errorf("%s %s: HTTP %d", answer.Request.Method, answer.Request.URL.Host, answer.StatusCode)
+	}
+	if at, ok := errors.AsType[*url.Error](err); ok {
+		if to, parsed := url.Parse(at.URL); parsed == nil {
+			return fmt.Errorf("%s %s: %w", at.Op, to.Host, at.Err)
+		}
+		return at.Err
+	}
+	for _, own := range []bool{is[*ForeignError](err), is[*DowngradeError](err), is[*SizeError](err), is[net.Error](err), errors.Is(err, errSlow),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded)} {
+		if own {
+			return err
+		}
+	}
+	return fmt.Errorf("the client library failed (%T)", err)
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // explain says what failed and what to do. Otherwise is said where the registry refused by its status.

@@ -1,6 +1,7 @@
 package registries
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,6 +49,19 @@ func teamMay(teamID string, r *models.Registry, repository, action string) error
 		return denied(r, repository, action, access)
 	}
 	return nil
+}
+
+// TeamMay tells whether the team is granted the action on the repository of the
+// registry; an error says what is missing. A registry that is not granted at all is NotFound.
+func (s *Service) TeamMay(ctx context.Context, teamID, registryID, repository, action string) error {
+	r, err := s.registry(ctx, registryID)
+	if err != nil {
+		return err
+	}
+	if r.AllTeams == models.RegistryNone && !slices.ContainsFunc(r.Grants, func(g models.RegistryGrant) bool { return g.TeamID == teamID }) {
+		return models.Errorf(models.NotFound, "No such registry.")
+	}
+	return teamMay(teamID, r, repository, action)
 }
 
 func denied(r *models.Registry, repository, action string, has models.RegistryAccess) error {

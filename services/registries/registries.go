@@ -69,7 +69,7 @@ func (s *Service) Open(ctx context.Context, registryID, repository string, actio
 			return nil, err
 		}
 	}
-	return s.open(ctx, r, repository, actions)
+	return s.open(ctx, r, repository, actions, func(other string) error { return may(models.PrincipalFrom(ctx), r, other, Pull) })
 }
 
 // OpenForTeam is Open for work that a team's app has queued: the team, not the
@@ -87,10 +87,11 @@ func (s *Service) OpenForTeam(ctx context.Context, teamID, registryID, repositor
 			return nil, err
 		}
 	}
-	return s.open(ctx, r, repository, actions)
+	return s.open(ctx, r, repository, actions, func(other string) error { return teamMay(teamID, r, other, Pull) })
 }
 
-func (s *Service) open(ctx context.Context, r *models.Registry, repository string, actions []string) (*Remote, error) {
+// open opens what is allowed; others says which other repositories may be pulled from.
+func (s *Service) open(ctx context.Context, r *models.Registry, repository string, actions []string, others func(string) error) (*Remote, error) {
 	repo, err := repositoryOf(r, repository)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (s *Service) open(ctx context.Context, r *models.Registry, repository strin
 	if err != nil {
 		return nil, err
 	}
-	remote := &Remote{Repository: repo, Registry: r, path: repository, service: s, gate: newGate(way)}
+	remote := &Remote{Repository: repo, Registry: r, path: repository, actions: actions, allowed: others, service: s, gate: newGate(way)}
 	if slices.Contains(actions, Push) {
 		return remote, s.ensure(ctx, r, repository)
 	}

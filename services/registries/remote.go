@@ -23,6 +23,8 @@ type Remote struct {
 	Registry   *models.Registry // nil: the embedded one
 
 	path     string
+	actions  []string                      // that it was opened for
+	allowed  func(repository string) error // whether another repository may be pulled from
 	service  *Service
 	gate     *gate
 	embedded authn.Basic // of the embedded registry
@@ -65,9 +67,10 @@ func (r *Remote) AuthorizationContext(ctx context.Context) (*authn.AuthConfig, e
 	return &authn.AuthConfig{Username: user, Password: password}, nil
 }
 
-// Credential is what an engine logs in with to push or pull for us: a
-// short-lived login where the registry gives such, else the stored one. Both
-// are empty where the registry is used without a login. It must reach no log and no command line.
+// Credential is the login at the registry: a short-lived one where its kind
+// has such, else the stored one. Both are empty where the registry is used
+// without a login. It must reach no log and no command line, and goes to
+// engines by Lend or Token.
 func (r *Remote) Credential(ctx context.Context) (username, password string, err error) {
 	if r.Registry == nil {
 		return r.embedded.Username, r.embedded.Password, nil
@@ -84,7 +87,7 @@ func (s *Service) openEmbedded(ctx context.Context, repository string, actions [
 	if err != nil {
 		return nil, err
 	}
-	out := &Remote{Repository: repo, path: repository, service: s, gate: newGate(s.ownWay(r))}
+	out := &Remote{Repository: repo, path: repository, actions: actions, service: s, gate: newGate(s.ownWay(r))}
 	out.embedded.Username, out.embedded.Password, err = s.Embedded.Credential(ctx, repository, actions, embeddedTTL)
 	return out, err
 }
