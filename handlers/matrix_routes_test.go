@@ -107,6 +107,15 @@ var apiRoutes = map[string]entry{
 	"DELETE /api/v1/targets/:id":     {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
 	"POST /api/v1/targets/:id/check": {need: needAdmin, url: "/api/v1/targets/{target}/check"},
 
+	"GET /api/v1/registries":            {need: needAdmin},
+	"POST /api/v1/registries":           {need: needAdmin, body: `{"name":"Third","kind":"generic","host":"third.test"}`, status: 201},
+	"GET /api/v1/registries/kinds":      {need: needAdmin},
+	"GET /api/v1/registries/:id":        {need: needAdmin, url: "/api/v1/registries/{registry}"},
+	"PATCH /api/v1/registries/:id":      {need: needAdmin, url: "/api/v1/registries/{unused registry}", body: `{"name":"Renamed"}`},
+	"DELETE /api/v1/registries/:id":     {need: needAdmin, url: "/api/v1/registries/{unused registry}", status: 204},
+	"POST /api/v1/registries/:id/check": {need: needAdmin, url: "/api/v1/registries/{registry}/check"},
+	"PUT /api/v1/registries/:id/grants": {need: needAdmin, url: "/api/v1/registries/{registry}/grants", body: `{"team":"{team}","access":"pull"}`},
+
 	"GET /api/v1/engines":            {need: needAdmin},
 	"POST /api/v1/engines":           {need: needAdmin, body: `{"name":"third","address":"tcp://third.test:1234","ca":"{ca}","cert":"{cert}","key":"{key}","enabled":true}`, status: 201},
 	"GET /api/v1/engines/:id":        {need: needAdmin, url: "/api/v1/engines/{engine}"},
@@ -185,6 +194,7 @@ var peopleRoutes = map[string]entry{
 	"GET /teams/:team":                       {need: needViewer, url: "/teams/{team}"},
 	"POST /teams/:team/members/:user":        {need: needMaintainer, url: "/teams/{team}/members/{stranger}", body: "role=viewer", status: 303},
 	"POST /teams/:team/members/:user/remove": {need: needMaintainer, url: "/teams/{team}/members/{viewer}/remove", status: 303, want: map[who]int{viewer: 303}},
+	"GET /teams/:team/registries":            {need: needViewer, url: "/teams/{team}/registries"},
 	"GET /teams/:team/tokens":                {need: needMaintainer, url: "/teams/{team}/tokens"},
 	"POST /teams/:team/tokens":               {need: needMaintainer, url: "/teams/{team}/tokens", body: "name=x&scopes=read&role=viewer", status: 201},
 	"GET /teams/:team/audit":                 {need: needMaintainer, url: "/teams/{team}/audit"},

@@ -37,13 +37,14 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.GET("/images", pictures.List)
 	signedIn.GET("/images/*", pictures.Show)
 
-	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
+	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit, External: s.Registries}
 	signedIn.GET("/teams", teams.List)
 	signedIn.GET("/teams/new", teams.New)
 	signedIn.POST("/teams", teams.Create)
 	signedIn.GET("/teams/:team", teams.Members)
 	signedIn.POST("/teams/:team/members/:user", teams.SetMember)
 	signedIn.POST("/teams/:team/members/:user/remove", teams.RemoveMember)
+	signedIn.GET("/teams/:team/registries", teams.Registries)
 	signedIn.GET("/teams/:team/tokens", teams.Tokens)
 	signedIn.POST("/teams/:team/tokens", teams.CreateToken)
 	connections := &web.Connections{Base: base, Catalog: s.Catalog, Forges: s.Forges}
