@@ -89,13 +89,10 @@ func explain(err error, r *models.Registry, otherwise string) (message, help str
 	if e, ok := errors.AsType[*ForeignError](err); ok {
 		return "The registry wants " + e.What + " sent to another host, " + e.Host + ", which nobody has confirmed. Nothing was sent there.", "If that host belongs to the registry, an admin enters it under Token host."
 	}
-	if e, ok := errors.AsType[*DowngradeError](err); ok {
-		return "The registry answers without TLS, or leads there (" + e.Host + "). Nothing was sent.", "Give it a certificate, or allow plain http for it where the network can be trusted."
-	}
 	if e, ok := errors.AsType[*SizeError](err); ok {
 		return fmt.Sprintf("The registry answered with more than the %d MiB that are read of such an answer.", e.Limit>>20), ""
 	}
-	if message, help := explainTLS(err, r); message != "" {
+	if message, help := explainTLS(err, r); message != "" && !is[*transport.Error](err) {
 		return message, help
 	}
 	return explainAnswer(err, r, otherwise)
@@ -111,7 +108,7 @@ func explainTLS(err error, r *models.Registry) (message, help string) {
 	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return "The certificate of " + r.Host + " is not valid, or no longer.", "Renew it."
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if errors.Is(err, http.ErrSchemeMismatch) || is[tls.RecordHeaderError](err) {
 		return r.Host + " does not speak TLS on this port.", "Correct the port, or allow plain http for it where the network can be trusted."
 	}
 	return "", ""
@@ -133,6 +130,10 @@ func explainAnswer(err error, r *models.Registry, otherwise string) (message, he
 		return r.Host + " did not answer in time.", "Check that it runs and that this machine may reach it."
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "Nothing answers at " + r.Host + ": the connection was refused.", "Check the port, and that the registry runs."
+	}
+	// Last: on this machine the client library tries plain http too after TLS has failed.
+	if e, ok := errors.AsType[*DowngradeError](err); ok {
+		return "The registry answers without TLS, or leads there (" + e.Host + "). Nothing was sent.", "Give it a certificate, or allow plain http for it where the network can be trusted."
 	}
 	return "The registry " + r.Host + " could not be reached, or its answer could not be understood.", "Check the host and the port."
 }

@@ -17,13 +17,12 @@ import (
 )
 
 const (
-	documentTime  = 30 * time.Second // for a manifest, a token or a page of a list, whole
-	stallTime     = time.Minute      // without a byte of a blob
+	patience      = 30 * time.Second // for a manifest, a token or a page of a list, whole, and for the next byte of a blob
 	answerTime    = 5 * time.Minute  // until a registry has taken in the end of a large blob
 	maxDocument   = 4 << 20          // bytes of a manifest or a token, as the specification advises
 	maxListPage   = 8 << 20          // bytes of one page of a list
 	maxListsBytes = 64 << 20         // bytes of all pages that one Remote reads
-	maxListPages  = 2000             // that one Remote reads
+	maxListPages  = 500              // that one Remote reads
 )
 
 // ForeignError tells that a registry wanted its credential or what is pushed to go to another host.
@@ -65,6 +64,7 @@ type way struct {
 	tokens    []string // hosts and ports that give its tokens
 	transport *http.Transport
 	elsewhere http.RoundTripper // to hosts that it redirects to
+	patience  time.Duration     // for a document, whole, and for a blob's next byte
 	updated   time.Time
 }
 
@@ -89,7 +89,7 @@ func (s *Service) way(r *models.Registry) (way, error) {
 		pool.AppendCertsFromPEM([]byte(pem))
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	w := way{name: r.Host, home: withPort(apiHost(r.Host), r.PlainHTTP), plain: r.PlainHTTP, transport: t, elsewhere: t, updated: r.UpdatedAt}
+	w := way{name: r.Host, home: withPort(apiHost(r.Host), r.PlainHTTP), plain: r.PlainHTTP, transport: t, elsewhere: t, patience: s.patience(), updated: r.UpdatedAt}
 	for _, host := range append([]string{r.Realm}, kind.Realms...) {
 		if host != "" {
 			w.tokens = append(w.tokens, withPort(host, r.PlainHTTP))
@@ -113,7 +113,7 @@ func (s *Service) ownWay(r *models.Registry) way {
 		s.own.MaxIdleConnsPerHost = 8
 		s.beyond = s.Guard.Transport()
 	})
-	return way{name: r.Host, home: withPort(r.Host, r.PlainHTTP), plain: r.PlainHTTP, transport: s.own, elsewhere: s.beyond}
+	return way{name: r.Host, home: withPort(r.Host, r.PlainHTTP), plain: r.PlainHTTP, transport: s.own, elsewhere: s.beyond, patience: s.patience()}
 }
 
 // gate is what every request of one Remote goes through last. It holds back
@@ -204,13 +204,9 @@ func (g *gate) limit(r *http.Request) (int64, error) {
 
 func (g *gate) send(r *http.Request, through http.RoundTripper, limit int64) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	wait := documentTime
-	if limit == 0 {
-		wait = answerTime
-	}
-	body := &watched{gate: g, cancel: cancel, limit: limit, wait: wait}
+	body := &watched{gate: g, cancel: cancel, limit: limit}
 	if limit > 0 { // the whole answer; a blob's clock begins with its body, since what is sent takes as long as it takes
-		body.timer = time.AfterFunc(wait, func() { cancel(errSlow) })
+		body.timer = time.AfterFunc(g.patience, func() { cancel(errSlow) })
 	}
 	answer, err := through.RoundTrip(r.WithContext(ctx))
 	if err != nil {
@@ -222,8 +218,7 @@ func (g *gate) send(r *http.Request, through http.RoundTripper, limit int64) (*h
 		return nil, err
 	}
 	if limit == 0 {
-		body.wait = stallTime
-		body.timer = time.AfterFunc(stallTime, func() { cancel(errSlow) })
+		body.timer = time.AfterFunc(g.patience, func() { cancel(errSlow) })
 	}
 	body.ctx, body.from = ctx, answer.Body
 	answer.Body = body
@@ -239,14 +234,13 @@ type watched struct {
 	cancel context.CancelCauseFunc
 	from   io.ReadCloser
 	timer  *time.Timer
-	wait   time.Duration
 	limit  int64 // bytes; 0: any number
 	read   int64
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	if w.limit == 0 {
-		w.timer.Reset(w.wait)
+		w.timer.Reset(w.gate.patience)
 	}
 	n, err := w.from.Read(p)
 	w.read += int64(n)

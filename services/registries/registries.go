@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"slipway.dev/models"
 	"slipway.dev/services/outbound"
@@ -31,6 +32,7 @@ type Service struct {
 	Guard     *outbound.Guard
 	Embedded  *registry.Service
 	Endpoints Endpoints
+	Patience  time.Duration // how long a registry may take for a manifest, or for the next byte of a blob; 30 s where zero
 
 	once   sync.Once
 	own    *http.Transport // to the embedded registry
@@ -114,6 +116,13 @@ func (s *Service) registry(ctx context.Context, id string) (*models.Registry, er
 		return nil, models.FromDB(err, "registry")
 	}
 	return &r, nil
+}
+
+func (s *Service) patience() time.Duration {
+	if s.Patience > 0 {
+		return s.Patience
+	}
+	return patience
 }
 
 // Close ends idle connections to all registries.

@@ -2,6 +2,7 @@ package registries_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"testing"
@@ -30,7 +31,9 @@ func newWorld(t *testing.T, db *models.Database) *world {
 	}
 	w := &world{Service: &registries.Service{
 		DB: db, Box: box,
-		Guard:    &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard: &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+			return nil, &net.DNSError{Err: "the tests know no names", Name: name, IsNotFound: true}
+		}},
 		Embedded: &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: "http://localhost:8080"},
 	}}
 	t.Cleanup(func() { w.Close() })
@@ -66,4 +69,18 @@ func (w *world) connect(t *testing.T, r *registriestest.Registry, access models.
 		t.Fatal(err)
 	}
 	return connected
+}
+
+// app is an app of the first team whose images go to the registry.
+func (w *world) app(t *testing.T, registryID, repository string) *models.App {
+	t.Helper()
+	r := &models.Repository{ID: models.NewID(), TeamID: w.acme.ID, Name: "shop", CloneURL: "https://git.test/shop", CredentialKind: models.CredentialNone, State: models.RepositoryReady}
+	app := &models.App{ID: models.NewID(), TeamID: w.acme.ID, RepositoryID: r.ID, Name: "shop", Dockerfile: "Dockerfile", Context: ".", Builder: models.BuilderBuildKit,
+		Health: models.HealthTCP, BuildTimeout: 60, RegistryID: registryID, ImageRepository: repository}
+	for _, row := range []any{r, app} {
+		if err := w.DB.Create(row).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	return app
 }
