@@ -74,11 +74,51 @@ func (s *Service) choose(ctx context.Context, p *place, in Input) (*Choice, erro
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.read(ctx, p, "build_id", or(b.ImageRepository, s.own(p)), "@"+b.ImageDigest)
+	repository, err := s.builtTo(ctx, p, b)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.read(ctx, p, "build_id", repository, "@"+b.ImageDigest)
 	if err == nil && len(b.ImageTags) > 0 {
 		c.Tag = b.ImageTags[0]
 	}
 	return c, err
+}
+
+// builtTo is where the build's image is. The embedded registry's may have been
+// recorded under a host name that the portal had before.
+func (s *Service) builtTo(ctx context.Context, p *place, b *models.Build) (string, error) {
+	own := s.own(p)
+	if b.ImageRepository == "" || b.ImageRepository == own || s.Registries == nil {
+		return own, nil
+	}
+	_, _, err := s.Registries.Locate(ctx, p.App.TeamID, b.ImageRepository, registries.Pull)
+	if models.IsCode(err, models.NotFound) && strings.HasSuffix(b.ImageRepository, "/"+p.Team.Slug+"/"+p.App.Name) {
+		return own, nil
+	}
+	if models.IsCode(err, models.NotFound) || models.IsCode(err, models.Denied) {
+		return b.ImageRepository, nil // reading it says why not
+	}
+	return b.ImageRepository, err
+}
+
+// Deployable tells whether the build's image is in a registry that deployments of its team may pull from.
+func (s *Service) Deployable(ctx context.Context, b *models.Build) (bool, error) {
+	if err := models.Authorize(ctx, b.TeamID, models.RoleViewer, "build"); err != nil {
+		return false, err
+	}
+	host, _, _ := strings.Cut(b.ImageRepository, "/")
+	if b.ImageRepository == "" || host == s.Registry.Host() {
+		return true, nil
+	}
+	if s.Registries == nil {
+		return false, nil
+	}
+	_, _, err := s.Registries.Locate(ctx, b.TeamID, b.ImageRepository, registries.Pull)
+	if models.IsCode(err, models.NotFound) || models.IsCode(err, models.Denied) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // goodBuild returns the app's build, or its newest one that succeeded where id is empty.
