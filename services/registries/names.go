@@ -2,7 +2,6 @@ package registries
 
 import (
 	"net"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -78,14 +77,4 @@ func cleanHost(text string) (string, error) {
 		return "", models.InvalidField("host", "Give the full host name, such as registry.example.com: a name without a dot or a port would be one on Docker Hub.")
 	}
 	return text, nil
-}
-
-// loopback tells whether the host is this machine itself by its name or address.
-func loopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsLoopback()
 }

@@ -66,7 +66,7 @@ func (s *Service) Open(ctx context.Context, registryID, repository string, actio
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range actions {
+	for _, a := range needed(actions) {
 		if err := may(models.PrincipalFrom(ctx), r, repository, a); err != nil {
 			return nil, err
 		}
@@ -84,12 +84,20 @@ func (s *Service) OpenForTeam(ctx context.Context, teamID, registryID, repositor
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range actions {
+	for _, a := range needed(actions) {
 		if err := teamMay(teamID, r, repository, a); err != nil {
 			return nil, err
 		}
 	}
 	return s.open(ctx, r, repository, actions, func(other string) error { return teamMay(teamID, r, other, Pull) })
+}
+
+// needed are the actions to be allowed: nothing is opened without a right, so that to pull is the least.
+func needed(actions []string) []string {
+	if len(actions) == 0 {
+		return []string{Pull}
+	}
+	return actions
 }
 
 // open opens what is allowed; others says which other repositories may be pulled from.
