@@ -23,6 +23,7 @@ func All() []any {
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
 		&Registry{}, &RegistryGrant{},
+		&Copy{}, &CacheUpstream{}, &CacheRepository{}, &CacheTag{}, &CacheImage{},
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
 	}
