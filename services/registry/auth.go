@@ -166,6 +166,9 @@ func rights(p *models.Principal, teamID, repository string) []string {
 		}
 		return []string{Pull, Push}
 	}
+	if teamID == models.CacheTeamID {
+		return cacheRights(p)
+	}
 	role := p.RoleIn(teamID)
 	write := p.HasScope(models.ScopeRegistryWrite)
 	var out []string

@@ -68,6 +68,8 @@ func ofModels(e *models.Error) *problem {
 		return &problem{http.StatusConflict, "DENIED", e.Message}
 	case models.NotFound:
 		return &problem{http.StatusNotFound, "NAME_UNKNOWN", e.Message}
+	case models.TooLarge:
+		return &problem{http.StatusRequestEntityTooLarge, "SIZE_INVALID", e.Message}
 	case models.TooMany:
 		return &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", e.Message}
 	case models.Unavailable:

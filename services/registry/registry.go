@@ -47,6 +47,9 @@ type Service struct {
 	// credential has ended.
 	Reload func(ctx context.Context, p *models.Principal) (*models.Principal, error)
 
+	// Upstream brings what repositories of the cache lack; nil: nothing is fetched.
+	Upstream *Upstream
+
 	MaxBlob int64         // the largest blob in bytes; 20 GiB where zero
 	MinFree int64         // bytes of the disk that pushes leave free; 64 MiB where zero
 	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
@@ -98,12 +101,18 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, c call) error {
 	case callReferrers:
 		return s.withDigest(w, r, c, s.referrers)
 	case callBlob:
+		if s.fetches(c.name) {
+			return s.withDigest(w, r, c, s.cachedBlob)
+		}
 		return s.withDigest(w, r, c, s.blob)
 	case callUploads:
 		return s.startUpload(w, r, c.name)
 	case callUpload:
 		return s.upload(w, r, c.name, c.reference)
 	default:
+		if s.fetches(c.name) {
+			return s.cachedManifest(w, r, c.name, c.reference)
+		}
 		return s.manifest(w, r, c.name, c.reference)
 	}
 }

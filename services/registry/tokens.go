@@ -31,6 +31,7 @@ type token struct {
 	Name    string               `json:"name,omitempty"`
 	Access  []access             `json:"access"`
 	Limited bool                 `json:"limited,omitempty"` // by a credential, to the repositories in Access
+	Bases   bool                 `json:"bases,omitempty"`   // of a limited credential: it pulls from the cache of base images too
 }
 
 func (t *token) principal() *models.Principal {
@@ -56,22 +57,50 @@ func (s *Service) Workload(ctx context.Context, text string) (*models.Principal,
 // context's principal, who must be allowed them; the repository may be given
 // with the registry's host or without.
 func (s *Service) Credential(ctx context.Context, repository string, actions []string, ttl time.Duration) (username, password string, err error) {
+	return s.credential(ctx, ttl, access{"repository", s.localName(repository), actions})
+}
+
+// Mount is Credential to push to the one repository, and to pull from the other, so that its blobs can be mounted.
+func (s *Service) Mount(ctx context.Context, repository, from string, ttl time.Duration) (username, password string, err error) {
+	return s.credential(ctx, ttl, access{"repository", s.localName(repository), []string{Pull, Push}}, access{"repository", s.localName(from), []string{Pull}})
+}
+
+// Bases is a user name and a password with which an engine may pull from the cache of base images, for Slipway's own builds.
+func (s *Service) Bases(ctx context.Context, ttl time.Duration) (username, password string, err error) {
+	p := models.PrincipalFrom(ctx)
+	if p == nil || p.Kind != models.PrincipalSystem {
+		return "", "", models.Errorf(models.Denied, "Only a build's worker gets this login.")
+	}
+	t := newToken(p, audienceCredential, ttl)
+	t.Limited, t.Bases = true, true
+	password, err = s.sign(ctx, t)
+	return credentialUser, password, err
+}
+
+func (s *Service) credential(ctx context.Context, ttl time.Duration, all ...access) (username, password string, err error) {
 	p := models.PrincipalFrom(ctx)
 	if p == nil {
 		return "", "", models.Errorf(models.Unauthorized, "Sign in first.")
 	}
-	name := s.localName(repository)
-	allowed, err := s.allowed(ctx, p, []string{name})
+	var names []string
+	for _, a := range all {
+		names = append(names, a.Name)
+	}
+	allowed, err := s.allowed(ctx, p, names)
 	if err != nil {
 		return "", "", err
 	}
-	for _, a := range actions {
-		if !slices.Contains(allowed[name], a) {
-			return "", "", models.Errorf(models.Denied, "You may not %s images of %s.", a, name)
+	for _, want := range all {
+		for _, a := range want.Actions {
+			if !slices.Contains(allowed[want.Name], a) {
+				return "", "", models.Errorf(models.Denied, "You may not %s images of %s.", a, want.Name)
+			}
 		}
 	}
 	t := newToken(p, audienceCredential, ttl)
-	t.Access, t.Limited = []access{{"repository", name, actions}}, true
+	t.Access, t.Limited = all, true
+	// Base images are everybody's to read: who may push a build may pull what it begins with.
+	t.Bases = p.Kind == models.PrincipalSystem && slices.ContainsFunc(all, func(a access) bool { return slices.Contains(a.Actions, Push) })
 	password, err = s.sign(ctx, t)
 	return credentialUser, password, err
 }
@@ -225,7 +254,7 @@ func (s *Service) accessToken(ctx context.Context, h holder, scopes []string) (*
 	if h.credential != nil {
 		t.Limited = true
 		*t.Expiry = min(*t.Expiry, *h.credential.Expiry)
-		allowed = narrow(allowed, h.credential.Access)
+		allowed = narrow(allowed, h.credential)
 	}
 	t.Access = []access{}
 	for _, a := range asked {
@@ -238,13 +267,18 @@ func (s *Service) accessToken(ctx context.Context, h holder, scopes []string) (*
 }
 
 // narrow keeps of allowed what the credential was made for.
-func narrow(allowed map[string][]string, limit []access) map[string][]string {
+func narrow(allowed map[string][]string, credential *token) map[string][]string {
 	out := map[string][]string{}
-	for _, l := range limit {
+	for _, l := range credential.Access {
 		for _, a := range l.Actions {
 			if slices.Contains(allowed[l.Name], a) {
 				out[l.Name] = append(out[l.Name], a)
 			}
+		}
+	}
+	for name, actions := range allowed {
+		if credential.Bases && models.Cached(name) && slices.Contains(actions, Pull) {
+			out[name] = []string{Pull}
 		}
 	}
 	return out
