@@ -51,6 +51,9 @@ type Service struct {
 	Engine      Engine        // the local build engine; nil where there is none
 	CacheLimits CacheLimits
 
+	// Bases, where set, says which base images come through a cache.
+	Bases func(ctx context.Context) (Bases, error)
+
 	carried    carried
 	engineRoot atomic.Pointer[string] // the engine's folder, where it is on this machine; known after the first measuring
 	// Changed, where set, takes part in every transaction that moves a build to another state.

@@ -261,7 +261,7 @@ func (r *run) request(ctx context.Context) (Request, error) {
 	}
 	request := Request{
 		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
-		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to,
+		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to, Bases: r.bases(ctx),
 		Arguments: b.Settings.Arguments, Target: b.Settings.Target, Platforms: b.Settings.Platforms, Cache: r.cache(to),
 		Provenance: b.Settings.Provenance, SBOM: b.Settings.SBOM,
 	}

@@ -32,6 +32,7 @@ import (
 type credentials struct {
 	auth.UnimplementedAuthServer
 	image builds.Destination
+	bases builds.Bases
 	owner *models.Principal // whom the build acts for
 
 	once   sync.Once
@@ -63,7 +64,7 @@ func (c *credentials) tokens(ctx context.Context, host string) (bool, error) {
 // Credentials has one for the image's own registry.
 func (c *credentials) Credentials(ctx context.Context, r *auth.CredentialsRequest) (*auth.CredentialsResponse, error) {
 	if !c.own(r.Host) {
-		return &auth.CredentialsResponse{}, nil
+		return c.forBases(ctx, r.Host)
 	}
 	if instead, err := c.tokens(ctx, r.Host); err != nil || instead {
 		return &auth.CredentialsResponse{}, err
@@ -71,6 +72,18 @@ func (c *credentials) Credentials(ctx context.Context, r *auth.CredentialsReques
 	user, password, err := c.image.Credential(models.WithPrincipal(ctx, c.owner))
 	if err != nil {
 		return nil, status.Error(codes.Internal, "there is no credential for the registry now")
+	}
+	return &auth.CredentialsResponse{Username: user, Secret: password}, nil
+}
+
+// forBases has the credential for the cache of base images, and none for any other host.
+func (c *credentials) forBases(ctx context.Context, host string) (*auth.CredentialsResponse, error) {
+	if host != c.bases.Host || c.bases.Credential == nil {
+		return &auth.CredentialsResponse{}, nil
+	}
+	user, password, err := c.bases.Credential(models.WithPrincipal(ctx, c.owner))
+	if err != nil {
+		return nil, status.Error(codes.Internal, "there is no credential for the cache now")
 	}
 	return &auth.CredentialsResponse{Username: user, Secret: password}, nil
 }
