@@ -108,6 +108,20 @@ var portalRoutes = map[string]entry{
 	"POST /admin/targets/:id":        {need: needAdmin, url: "/admin/targets/{unused target}", body: "name=other&host=h&all_teams=true", status: 303},
 	"POST /admin/targets/:id/delete": {need: needAdmin, url: "/admin/targets/{unused target}/delete", status: 303},
 
+	"GET /copies":             {need: needPrincipal},
+	"GET /copies/new":         {need: needPrincipal},
+	"POST /copies":            {need: needDeveloper, body: "from={host}%2Fpayments%2Fcheckout%3Amain&to={host}%2Fpayments%2Felsewhere%3A1", status: 303},
+	"GET /copies/:id":         {need: needViewer, url: "/copies/{copy}"},
+	"POST /copies/:id/cancel": {need: needDeveloper, url: "/copies/{copy}/cancel", status: 303},
+	"POST /copies/:id/retry":  {need: needDeveloper, url: "/copies/{failed copy}/retry", status: 303},
+
+	"GET /admin/cache":                       {need: needAdmin},
+	"POST /admin/cache":                      {need: needAdmin, body: "gigabytes=5&keep_days=3", status: 303},
+	"POST /admin/cache/clear":                {need: needAdmin, body: "repository={cached}", status: 303},
+	"POST /admin/cache/upstreams":            {need: needAdmin, body: "host=ghcr.io", status: 303},
+	"POST /admin/cache/upstreams/:id":        {need: needAdmin, url: "/admin/cache/upstreams/{upstream}", body: "hours=2", status: 303},
+	"POST /admin/cache/upstreams/:id/delete": {need: needAdmin, url: "/admin/cache/upstreams/{upstream}/delete", status: 303},
+
 	"GET /admin/registries":             {need: needAdmin},
 	"GET /admin/registries/new":         {need: needAdmin, url: "/admin/registries/new?kind=ghcr"},
 	"POST /admin/registries":            {need: needAdmin, body: "kind=generic&name=Third&host=third.test&all_teams=pull", status: 303},

@@ -107,6 +107,20 @@ var apiRoutes = map[string]entry{
 	"DELETE /api/v1/targets/:id":     {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
 	"POST /api/v1/targets/:id/check": {need: needAdmin, url: "/api/v1/targets/{target}/check"},
 
+	"GET /api/v1/copies":             {need: needPrincipal},
+	"POST /api/v1/copies":            {need: needDeveloper, body: `{"from":"{host}/payments/checkout:main","to":"{host}/payments/elsewhere:1"}`, status: 202},
+	"GET /api/v1/copies/:id":         {need: needViewer, url: "/api/v1/copies/{copy}"},
+	"POST /api/v1/copies/:id/cancel": {need: needDeveloper, url: "/api/v1/copies/{copy}/cancel", status: 202},
+	"POST /api/v1/copies/:id/retry":  {need: needDeveloper, url: "/api/v1/copies/{failed copy}/retry", status: 202},
+
+	"GET /api/v1/cache":                  {need: needAdmin},
+	"PATCH /api/v1/cache":                {need: needAdmin, body: `{"max_bytes":5000000,"keep_days":3}`},
+	"GET /api/v1/cache/repositories":     {need: needAdmin},
+	"POST /api/v1/cache/clear":           {need: needAdmin, body: `{"repository":"{cached}"}`, status: 204},
+	"POST /api/v1/cache/upstreams":       {need: needAdmin, body: `{"host":"ghcr.io","enabled":true}`, status: 201},
+	"PUT /api/v1/cache/upstreams/:id":    {need: needAdmin, url: "/api/v1/cache/upstreams/{upstream}", body: `{"enabled":false}`},
+	"DELETE /api/v1/cache/upstreams/:id": {need: needAdmin, url: "/api/v1/cache/upstreams/{upstream}", status: 204},
+
 	"GET /api/v1/registries":            {need: needAdmin},
 	"POST /api/v1/registries":           {need: needAdmin, body: `{"name":"Third","kind":"generic","host":"third.test"}`, status: 201},
 	"GET /api/v1/registries/kinds":      {need: needAdmin},

@@ -58,6 +58,16 @@ var twins = map[string]string{
 	"POST /admin/targets/:id/delete": "DELETE /api/v1/targets/:id",
 	"POST /admin/targets/:id/check":  "POST /api/v1/targets/:id/check",
 
+	"POST /copies":            "POST /api/v1/copies",
+	"POST /copies/:id/cancel": "POST /api/v1/copies/:id/cancel",
+	"POST /copies/:id/retry":  "POST /api/v1/copies/:id/retry",
+
+	"POST /admin/cache":                      "PATCH /api/v1/cache",
+	"POST /admin/cache/clear":                "POST /api/v1/cache/clear",
+	"POST /admin/cache/upstreams":            "POST /api/v1/cache/upstreams",
+	"POST /admin/cache/upstreams/:id":        "PUT /api/v1/cache/upstreams/:id",
+	"POST /admin/cache/upstreams/:id/delete": "DELETE /api/v1/cache/upstreams/:id",
+
 	"POST /admin/registries":            "POST /api/v1/registries",
 	"POST /admin/registries/:id":        "PATCH /api/v1/registries/:id",
 	"POST /admin/registries/:id/check":  "POST /api/v1/registries/:id/check",

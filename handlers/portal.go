@@ -92,7 +92,23 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/deployments/:id/stop", deployments.Stop)
 	g.POST("/deployments/:id/start", deployments.Start)
 
+	copying := &web.Copies{Base: base, Catalog: s.Catalog, Copies: s.Copies}
+	g.GET("/copies", copying.List)
+	g.GET("/copies/new", copying.New)
+	g.POST("/copies", copying.Create)
+	g.GET("/copies/:id", copying.Page)
+	g.POST("/copies/:id/cancel", copying.Cancel)
+	g.POST("/copies/:id/retry", copying.Retry)
+
 	admin := r.group(accessAdmin)
+	cache := &web.Cache{Base: base, Cache: s.Cache, Registries: s.Registries}
+	admin.GET("/admin/cache", cache.Page)
+	admin.POST("/admin/cache", cache.Update)
+	admin.POST("/admin/cache/clear", cache.Clear)
+	admin.POST("/admin/cache/upstreams", cache.Add)
+	admin.POST("/admin/cache/upstreams/:id", cache.Change)
+	admin.POST("/admin/cache/upstreams/:id/delete", cache.Delete)
+
 	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
 	admin.GET("/admin/targets", targets.List)
 	admin.GET("/admin/targets/new", targets.New)

@@ -20,6 +20,7 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
@@ -29,6 +30,7 @@ import (
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
+	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
@@ -59,7 +61,9 @@ type Services struct {
 	Registry *registry.Service // the embedded registry
 
 	Registries *registries.Service // the external ones
-	Proxy      http.Handler        // answers for the host names of apps
+	Copies     *copies.Service
+	Cache      *pullthrough.Service // of base images
+	Proxy      http.Handler         // answers for the host names of apps
 }
 
 // Options says how the portal is reached and what it allows.
@@ -221,7 +225,7 @@ func hostOf(external string) string {
 // programs are the routes of the API.
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
-		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries,
+		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries, Copies: s.Copies, Cache: s.Cache,
 		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {

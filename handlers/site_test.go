@@ -25,6 +25,7 @@ import (
 	"slipway.dev/services/blobs"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
@@ -37,6 +38,7 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
@@ -115,6 +117,11 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
 	others := &registries.Service{DB: db, Box: box, Guard: noWhere, Embedded: store}
 	t.Cleanup(func() { others.Close() })
+	moves := &copies.Service{DB: db, Jobs: queue, Registries: others, Standing: people.Standing}
+	jobs.Register(queue, moves.Run)
+	bases := &pullthrough.Service{DB: db, Registry: store, Registries: others, Guard: noWhere, Scratch: t.TempDir()}
+	store.Upstream = bases.Upstream()
+	t.Cleanup(func() { bases.Close() })
 	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue, Registries: others}
 	things.Register(queue)
 	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Registries: others, Box: box, Dir: t.TempDir(),
@@ -141,7 +148,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
-		Accounts: accounts, Registry: store, Registries: others,
+		Accounts: accounts, Registry: store, Registries: others, Copies: moves, Cache: bases,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"slipway.dev/services/engines"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
+	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 )
 
@@ -53,7 +54,26 @@ func newFull(t testing.TB) *full {
 	f.addSecrets()
 	f.addBuilding()
 	f.addPeople()
+	f.addCopies()
 	return f
+}
+
+// addCopies makes a copy that waits, one that failed, and a cache with a repository.
+func (f *full) addCopies() {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	from := models.ImagePlaceName{Host: f.host, Repository: "payments/checkout"}
+	waiting := &models.Copy{ID: models.NewID(), TeamID: f.Team.ID, State: models.CopyQueued, Source: from, SourceTag: hostile, Digest: f.places["digest"],
+		Target: models.ImagePlaceName{Host: f.host, Repository: "payments/other"}, Note: hostile, AskedKind: models.PrincipalSession, CreatedByName: hostile, CreatedAt: now}
+	failed := *waiting
+	failed.ID, failed.State, failed.Error, failed.FinishedAt = models.NewID(), models.CopyFailed, hostile, &now
+	f.create(waiting, &failed)
+	f.places["copy"], f.places["failed copy"], f.places["host"] = waiting.ID, failed.ID, f.host
+	admin := modelstest.As(f.t, f.db, f.Admin)
+	u, err := f.s.Cache.AddUpstream(admin, pullthrough.UpstreamInput{Host: "registry.example.test", Enabled: true})
+	f.must(err)
+	f.create(&models.CacheRepository{Name: u.Repository("acme/base"), UpstreamID: u.ID, Error: hostile, ErrorAt: &now, PulledAt: now, CreatedAt: now})
+	f.places["upstream"], f.places["cached"] = u.ID, u.Repository("acme/base")
 }
 
 func (f *full) create(rows ...any) {

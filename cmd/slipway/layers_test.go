@@ -20,7 +20,7 @@ type layer struct {
 }
 
 // leaves are the services that all others may use.
-var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits"}
+var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits", "distribution"}
 
 var layers = []layer{
 	{folder: "models", may: []string{"gorm.io/", "github.com/glebarez/", "github.com/jackc/pgx/", "github.com/google/uuid"}},
@@ -53,6 +53,9 @@ var siblings = map[string][]string{
 	"services/workflows": {"services/builds", "services/registry", "services/workload"},
 
 	"services/schedules": {"services/builds", "services/git"},
+
+	"services/copies":      {"services/registries"},
+	"services/pullthrough": {"services/registries", "services/registry"},
 }
 
 type goPackage struct {

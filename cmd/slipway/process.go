@@ -22,6 +22,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/builds/buildkit"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
@@ -35,6 +36,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
+	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
@@ -68,6 +70,8 @@ type process struct {
 	catalog   *catalog.Service
 	registry  *registry.Service
 	others    *registries.Service // the external registries, and the door to all
+	copies    *copies.Service
+	cache     *pullthrough.Service
 	images    *images.Service
 	engines   *engines.Service
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
@@ -146,6 +150,10 @@ func (p *process) openServices() error {
 		Reload: p.auth.Reload,
 	}
 	p.others = &registries.Service{DB: p.db, Box: p.box, Guard: p.guard, Embedded: p.registry}
+	p.copies = &copies.Service{DB: p.db, Jobs: p.queue, Registries: p.others, Standing: p.auth.Standing}
+	p.cache = &pullthrough.Service{DB: p.db, Registry: p.registry, Registries: p.others, Guard: p.guard, Scratch: filepath.Join(p.settings.Data, "cache")}
+	p.registry.Upstream = p.cache.Upstream()
+	p.closers = append(p.closers, p.cache.Close)
 	p.closers = append(p.closers, p.others.Close)
 	p.catalog.Registries = p.others
 	p.openWorkloads()
@@ -182,6 +190,7 @@ func (p *process) openBuilds() error {
 		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
 		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
 	}
+	p.builds.Bases = p.bases
 	if p.storage != nil {
 		p.builds.Engine = p.storage
 	}
@@ -189,6 +198,16 @@ func (p *process) openBuilds() error {
 	p.schedules = &schedules.Service{DB: p.db, Builds: p.builds}
 	p.hooks = &hooks.Service{DB: p.db, Jobs: p.queue, Forges: p.forges, Builds: p.builds, Git: p.git, Remote: p.catalog.Remote, Refresh: p.catalog.Refresh, Runs: p.workflows.Webhook, Elsewhere: p.workflows.Elsewhere}
 	return nil
+}
+
+// bases are the base images that builds take from the cache.
+func (p *process) bases(ctx context.Context) (builds.Bases, error) {
+	hosts, err := p.cache.Hosts(ctx)
+	if err != nil || len(hosts) == 0 {
+		return builds.Bases{}, err
+	}
+	login := func(ctx context.Context) (string, string, error) { return p.registry.Bases(ctx, time.Hour) }
+	return builds.Bases{Host: p.registry.Host(), Under: hosts, Credential: login, Check: p.cache.Check}, nil
 }
 
 func (p *process) openDeploy() error {
@@ -211,6 +230,7 @@ func (p *process) registerJobs() {
 	p.builds.Register(p.queue)
 	p.schedules.Register(p.queue)
 	p.forges.Register(p.queue)
+	p.copies.Register(p.queue)
 	p.hooks.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
@@ -222,6 +242,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "evicting base images that nobody pulls", p.cache.Sweep)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
@@ -235,7 +256,7 @@ func (p *process) services() handlers.Services {
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
-		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Proxy: p.proxy,
+		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
@@ -20,6 +21,7 @@ import (
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
+	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
@@ -40,6 +42,8 @@ type Services struct {
 	Catalog     *catalog.Service
 	Registry    *registry.Service
 	Registries  *registries.Service
+	Copies      *copies.Service
+	Cache       *pullthrough.Service
 	Builds      *builds.Service
 	Engines     *engines.Service
 	Images      *images.Service
@@ -80,6 +84,8 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.engines()
 	a.targets()
 	a.registries()
+	a.copies()
+	a.cache()
 	a.environments()
 	a.deployments()
 	a.plans()

@@ -54,6 +54,7 @@ func Tabs(current string) []layout.Tab {
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
 		{Label: "Registries", Href: "/admin/registries", Current: current == "registries"},
+		{Label: "Cache", Href: "/admin/cache", Current: current == "cache"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}

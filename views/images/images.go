@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/a-h/templ"
 	"slipway.dev/models"
 	"slipway.dev/views/components"
 )
@@ -283,4 +285,9 @@ func moved(v ImageView, m models.RegistryTagEvent) string {
 		return "was deleted"
 	}
 	return "went on to " + components.ShortDigest(m.Digest)
+}
+
+// copyURL is the form that copies the image elsewhere.
+func copyURL(v ImageView) templ.SafeURL {
+	return templ.SafeURL("/copies/new?from=" + url.QueryEscape(v.Host+"/"+v.Repository+"@"+v.Digest))
 }
