@@ -181,15 +181,17 @@ func TestACopyIsCanceledInTheMiddleAndGoesOnWhenItIsRetried(t *testing.T) {
 	w := working(t, modelstest.DB(t))
 	w.push("", "payments/checkout", "main", imageWith(t, layer(t, large)))
 	var seen atomic.Int64
+	entered := make(chan struct{})
 	w.valve.Instead(func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPatch && seen.Add(1) > 4 {
+		if r.Method == http.MethodPatch && r.ContentLength == chunk && seen.Add(1) == 5 {
+			close(entered)
 			hang(r)
 		}
 		return false
 	})
 	c := w.create(copies.Input{Source: copies.Place{Repository: "payments/checkout"}, Reference: "main",
 		Target: copies.Place{RegistryID: w.house.ID, Repository: "acme/shop"}, Tag: "v1"})
-	w.until(c.ID, func(c *models.Copy) bool { return len(c.Uploads) > 0 })
+	<-entered // the chunks before it are written down
 	if _, err := w.Cancel(w.as(w.Viewer), c.ID); refused(t, err).Code != models.Denied {
 		t.Errorf("a viewer canceled it: %v", err)
 	}
