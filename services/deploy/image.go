@@ -183,7 +183,7 @@ func split(ref string) (repository, what string) {
 func (s *Service) read(ctx context.Context, p *place, field, repository, what string) (*Choice, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	at, err := s.openSource(ctx, p.App.TeamID, repository)
+	at, err := s.openSource(ctx, p.App.TeamID, repository, readTime*2)
 	if err != nil {
 		return nil, aboutField(err, field)
 	}
@@ -212,9 +212,10 @@ type source struct {
 	login      authn.Basic        // of the embedded registry
 }
 
-// openSource returns the repository where the team may pull from it. The embedded
-// registry's is read as Slipway: a token for the portal need not be one for the registry too.
-func (s *Service) openSource(ctx context.Context, teamID, repository string) (source, error) {
+// openSource returns the repository where the team may pull from it, in the
+// embedded registry with a credential that lasts for ttl. That one is Slipway's
+// own: a token for the portal need not be one for the registry too.
+func (s *Service) openSource(ctx context.Context, teamID, repository string, ttl time.Duration) (source, error) {
 	at := source{repository: repository}
 	host, _, _ := strings.Cut(repository, "/")
 	if host != s.Registry.Host() && s.Registries != nil {
@@ -223,8 +224,10 @@ func (s *Service) openSource(ctx context.Context, teamID, repository string) (so
 		return at, err
 	}
 	var err error
-	own := models.WithPrincipal(ctx, models.System("deploy"))
-	at.login.Username, at.login.Password, err = s.Registry.Credential(own, repository, []string{"pull"}, pullTTL)
+	if who := models.PrincipalFrom(ctx); who == nil || who.Kind != models.PrincipalSystem {
+		ctx = models.WithPrincipal(ctx, models.System("deploy"))
+	}
+	at.login.Username, at.login.Password, err = s.Registry.Credential(ctx, repository, []string{"pull"}, ttl)
 	return at, err
 }
 

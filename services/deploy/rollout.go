@@ -139,14 +139,14 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
 	from := Source{
 		Credential: func(ctx context.Context) (string, string, error) {
-			at, err := r.openSource(ctx, r.d.TeamID, r.d.ImageRepository)
+			at, err := r.openSource(ctx, r.d.TeamID, r.d.ImageRepository, pullTTL)
 			if err != nil {
 				return "", "", err
 			}
 			return at.credential(ctx)
 		},
 		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
-			at, err := r.openSource(ctx, r.d.TeamID, r.d.ImageRepository)
+			at, err := r.openSource(ctx, r.d.TeamID, r.d.ImageRepository, pullTTL)
 			if err != nil {
 				return name.Repository{}, nil, err
 			}
