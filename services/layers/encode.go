@@ -180,7 +180,7 @@ func appendNode(b []byte, n *node, s *sums, dir string, begins bool) []byte {
 		b = binary.AppendUvarint(b, uint64(len(n.rare.versions)))
 		for _, v := range n.rare.versions {
 			b = append(binary.AppendUvarint(b, uint64(v.Layer)), byte(v.Op))
-			b = appendMeta(b, v.Meta)
+			b = appendMeta(binary.AppendUvarint(b, uint64(v.Seq)), v.FileMeta)
 		}
 	}
 	if has&hasSums != 0 {
@@ -278,7 +278,7 @@ func (d *decoder) entry(e *Entry) error {
 	if has&newDir != 0 {
 		d.dir = d.text()
 	}
-	*e = Entry{Path: d.dir + "/" + d.text(), Meta: d.meta()}
+	*e = Entry{Path: d.dir + "/" + d.text(), FileMeta: d.meta()}
 	flags := uint16(d.number())
 	e.Hides, e.Opaque, e.Implied, e.Odd, e.Gone = flags&flagHides != 0, flags&flagOpaque != 0, flags&flagImplied != 0, flags&flagOdd != 0, flags&flagGone != 0
 	e.ModTime = time.Unix(d.signed(), 0).UTC()
@@ -294,13 +294,14 @@ func (d *decoder) entry(e *Entry) error {
 	}
 	if has&hasVersions != 0 {
 		for n := d.number(); n > 0 && !d.bad; n-- {
-			e.Versions = append(e.Versions, Version{Layer: int(d.number()), Op: Op(d.octet()), Meta: d.meta()})
+			e.Versions = append(e.Versions, Version{Layer: int(d.number()), Op: Op(d.octet()), Seq: int(d.number()), FileMeta: d.meta()})
 		}
 	}
 	if has&hasSums != 0 {
 		e.Bytes, e.Files = d.size(), d.size()
 		for n := d.number(); n > 0 && !d.bad; n-- {
-			e.Tallies = append(e.Tallies, Tally{int(d.number()), d.size(), d.size(), d.size(), d.size(), d.size(), d.size(), d.size()})
+			e.Tallies = append(e.Tallies, Tally{Layer: int(d.number()), Added: d.size(), Changed: d.size(), Removed: d.size(),
+				Dirs: d.size(), Bytes: d.size(), Before: d.size(), Wasted: d.size()})
 		}
 	}
 	if d.bad {

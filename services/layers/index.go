@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"github.com/klauspost/compress/zstd"
+	"slipway.dev/models"
 )
 
 // ReadAt returns so many bytes of an index from the offset on.
@@ -76,7 +77,7 @@ func Open(ctx context.Context, size int64, read ReadAt) (*Index, error) {
 }
 
 // Tally returns what the layer did in all.
-func (x *Index) Tally(layer int) Tally { return tallyOf(x.Tallies, layer) }
+func (x *Index) Tally(layer int) Tally { return models.FileTallyOf(x.Tallies, layer) }
 
 // Wasted is how many bytes the layers hold that the image does not show: files that a later layer replaced or removed.
 func (x *Index) Wasted() (n int64) {

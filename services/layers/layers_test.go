@@ -200,7 +200,7 @@ func TestALayerIsReadHoweverItIsPacked(t *testing.T) {
 		}
 		want(t, "permissions", su.Permissions(), "-rwsr-xr-x")
 		want(t, "owner", su.UID*10+su.GID, 78)
-		want(t, "size", su.Meta.Size, 7)
+		want(t, "size", su.Size, 7)
 		want(t, "attributes", su.Xattrs, "security.capability")
 		want(t, "digest", su.Digest, digest.FromString("program").String())
 		want(t, "time", su.ModTime.Unix(), 1700000000)
@@ -253,7 +253,7 @@ func TestPathsStayInsideOfTheImage(t *testing.T) {
 	if e, err := x.Get(t.Context(), "/hard"); err != nil || e.Link != "/etc/shadow" || !e.Odd {
 		t.Errorf("%+v %v", e, err)
 	}
-	if e, err := x.Get(t.Context(), "/twice"); err != nil || e.Meta.Size != 2 {
+	if e, err := x.Get(t.Context(), "/twice"); err != nil || e.Size != 2 {
 		t.Errorf("%+v %v", e, err)
 	}
 	if x.Report.Odd < 8 {

@@ -130,7 +130,7 @@ func (t *tree) place(e *Entry) (i int32, made bool, err error) {
 
 // become takes over what the entry says of itself.
 func (t *tree) become(n *node, layer int, e *Entry) {
-	n.Meta, n.mtime, n.link, n.seq, n.layer, n.digest = e.Meta, e.ModTime.Unix(), e.Link, int32(e.Seq), int32(layer), sumOf(e.Digest)
+	n.Meta, n.mtime, n.link, n.seq, n.layer, n.digest = e.FileMeta, e.ModTime.Unix(), e.Link, int32(e.Seq), int32(layer), sumOf(e.Digest)
 	n.flags &^= flagOdd | flagImplied
 	if e.Odd {
 		n.flags |= flagOdd
@@ -147,9 +147,9 @@ func (t *tree) become(n *node, layer int, e *Entry) {
 func (t *tree) versioned(n *node, layer int, op Op, e *Entry) {
 	x := n.extra()
 	if len(x.versions) == 0 {
-		x.versions = append(x.versions, Version{Layer: int(n.layer), Op: Added, Meta: n.Meta})
+		x.versions = append(x.versions, Version{Layer: int(n.layer), Op: Added, Seq: int(n.seq), FileMeta: n.Meta})
 	}
-	v := Version{Layer: layer, Op: op, Meta: e.Meta}
+	v := Version{Layer: layer, Op: op, Seq: e.Seq, FileMeta: e.FileMeta}
 	last := &x.versions[len(x.versions)-1]
 	if last.Layer == layer && last.Op == Removed { // hidden and written anew by the same layer
 		if v.Op == Added && len(x.versions) > 1 {
@@ -167,7 +167,7 @@ func (t *tree) remove(i int32, layer int) {
 	if i == root {
 		return
 	}
-	t.versioned(n, layer, Removed, &Entry{Meta: n.Meta})
+	t.versioned(n, layer, Removed, &Entry{FileMeta: n.Meta})
 	n.flags |= flagGone
 	n.layer = int32(layer)
 	t.last.path, t.last.at = "/", root
@@ -239,7 +239,7 @@ func standing(ctx context.Context, x *Index, each func(e *Entry) error) error {
 
 // differs tells whether the path is another thing in the second image.
 func (t *tree) differs(n *node, e *Entry) bool {
-	if n.Meta != e.Meta || n.link != e.Link || n.attributes() != e.Xattrs {
+	if n.Meta != e.FileMeta || n.link != e.Link || n.attributes() != e.Xattrs {
 		return true
 	}
 	if n.Type != File || n.Size == 0 {

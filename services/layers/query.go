@@ -111,7 +111,7 @@ func (q Query) rank(e *Entry, deep bool) int64 {
 // Size is what the entry weighs in the list: what is there of it, or what the layer wrote.
 func (q Query) Size(e *Entry) int64 {
 	if q.Layer == 0 {
-		return e.Meta.Size + e.Bytes
+		return e.Size + e.Bytes
 	}
 	n := e.Tally(q.Layer).Bytes
 	if v, ok := e.In(q.Layer); ok && v.Op != Removed {
@@ -161,13 +161,16 @@ func (q Query) counts(t Tally) bool {
 	if q.Layer != 0 && t.Layer != q.Layer {
 		return false
 	}
+	if t.Files() == 0 { // nothing but directories
+		return t.Dirs > 0
+	}
 	switch q.Change {
 	case Added:
-		return t.Added+t.Dirs > 0
+		return t.Added > 0
 	case Changed:
-		return t.Changed+t.Dirs > 0
+		return t.Changed > 0
 	case Removed:
-		return t.Removed+t.Dirs > 0
+		return t.Removed > 0
 	}
-	return t.Files()+t.Dirs > 0
+	return true
 }

@@ -71,7 +71,7 @@ func (s *sums) count(n *node) {
 		s.files++
 	}
 	if n.rare == nil || len(n.rare.versions) == 0 {
-		s.version(nil, &Version{Layer: int(n.layer), Op: Added, Meta: n.Meta}, nil)
+		s.version(nil, &Version{Layer: int(n.layer), Op: Added, Seq: int(n.seq), FileMeta: n.Meta}, nil)
 		return
 	}
 	all := n.rare.versions
