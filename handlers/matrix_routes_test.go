@@ -95,9 +95,12 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/builds/:id/changes":     {need: needViewer, url: "/api/v1/builds/{build}/changes"},
 	"GET /api/v1/builds/:id/dockerfile":  {need: needViewer, url: "/api/v1/builds/{build}/dockerfile"},
 
-	"GET /api/v1/image-repositories": {need: needPrincipal},
-	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
-	"GET /api/v1/images/:digest":     {need: needViewer, url: "/api/v1/images/{digest}"},
+	"GET /api/v1/image-repositories":           {need: needPrincipal},
+	"GET /api/v1/images":                       {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
+	"GET /api/v1/images/:digest":               {need: needViewer, url: "/api/v1/images/{digest}"},
+	"GET /api/v1/images/:digest/files":         {need: needViewer, url: "/api/v1/images/{digest}/files"},
+	"GET /api/v1/images/:digest/files/content": {need: needViewer, url: "/api/v1/images/{digest}/files/content?path={file}"},
+	"GET /api/v1/images/compare":               {need: needViewer, url: "/api/v1/images/compare?a={digest}&b={digest}", want: map[who]int{outsider: 422}},
 
 	"GET /api/v1/targets":            {need: needAdmin},
 	"POST /api/v1/targets":           {need: needAdmin, body: `{"name":"third","kind":"docker"}`, status: 201},
@@ -172,8 +175,11 @@ var peopleRoutes = map[string]entry{
 	"POST /account/sessions/end":          {need: needPrincipal, status: 303},
 	"POST /account/sessions/:session/end": {need: needPrincipal, url: "/account/sessions/none/end", status: 404},
 
-	"GET /images":   {need: needPrincipal},
-	"GET /images/*": {need: needViewer, url: "/images/payments/checkout@{digest}"},
+	"GET /images":         {need: needPrincipal},
+	"GET /images/*":       {need: needViewer, url: "/images/payments/checkout@{digest}"},
+	"GET /images/files":   {need: needViewer, url: "/images/files?repository=payments/checkout&digest={digest}"},
+	"GET /images/file":    {need: needViewer, url: "/images/file?repository=payments/checkout&digest={digest}&path={file}"},
+	"GET /images/compare": {need: needViewer, url: "/images/compare?a={digest}&b={digest}", want: map[who]int{outsider: 422}},
 
 	"GET /tokens":             {need: needPrincipal},
 	"POST /tokens":            {need: needPrincipal, body: "name=x&scopes=read", status: 201},

@@ -36,6 +36,10 @@ func (r *routes) people(s Services, base *web.Base) {
 	pictures := &web.Images{Base: base, Images: s.Images}
 	signedIn.GET("/images", pictures.List)
 	signedIn.GET("/images/*", pictures.Show)
+	inside := &web.ImageFiles{Base: base, Explorer: s.Explorer}
+	signedIn.GET("/images/files", inside.Show)
+	signedIn.GET("/images/file", inside.Download)
+	signedIn.GET("/images/compare", inside.Compare)
 
 	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
 	signedIn.GET("/teams", teams.List)

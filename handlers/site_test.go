@@ -28,6 +28,7 @@ import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
 	"slipway.dev/services/hooks"
@@ -132,9 +133,13 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
+	pictures := &images.Service{DB: db.DB, Registry: store}
+	embedded := &explorer.Embedded{DB: db.DB, Images: pictures, Registry: store}
+	inside := &explorer.Service{DB: db, Jobs: queue, Blobs: bucket, Git: files, Find: embedded.Find, OpenBlob: embedded.OpenBlob, Patience: time.Millisecond}
+	inside.Register(queue)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
+		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: pictures, Explorer: inside, Deploy: rollouts,
 		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},

@@ -26,6 +26,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
 )
@@ -48,6 +49,7 @@ func newFull(t testing.TB) *full {
 	f.addQueue()
 	f.addSources()
 	f.addImage()
+	f.addFiles()
 	f.addDeployments()
 	f.addSecrets()
 	f.addBuilding()
@@ -127,6 +129,22 @@ func (f *full) addImage() {
 	f.create(built, &models.LogStream{ID: built.ID, Kind: "build", Closed: true})
 	f.places["ended build"] = built.ID
 	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 4}).Error)
+}
+
+// addFiles lists the files of the image, and compares it with itself.
+func (f *full) addFiles() {
+	f.t.Helper()
+	ctx := models.WithPrincipal(f.t.Context(), models.System("test"))
+	at := explorer.Reference{Repository: "payments/checkout", Name: f.places["digest"]}
+	files, err := f.s.Explorer.Files(ctx, explorer.Query{At: at})
+	f.must(err)
+	f.must(f.s.Explorer.Make(ctx, explorer.Args{ID: files.Making.ID, Images: []explorer.Reference{at}, Team: f.Team.ID}))
+	compared, err := f.s.Explorer.Compare(ctx, explorer.CompareQuery{A: at, B: at})
+	f.must(err)
+	f.must(f.s.Explorer.Make(ctx, explorer.Args{ID: compared.Making.ID, Images: []explorer.Reference{at, at}, Team: f.Team.ID}))
+	files, err = f.s.Explorer.Files(ctx, explorer.Query{At: at})
+	f.must(err)
+	f.places["file"] = files.Items[0].Path
 }
 
 // addDeployments makes one that serves, one before it, one that waits, and one that is stopped.

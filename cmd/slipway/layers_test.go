@@ -20,7 +20,7 @@ type layer struct {
 }
 
 // leaves are the services that all others may use.
-var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits"}
+var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits", "layers"}
 
 var layers = []layer{
 	{folder: "models", may: []string{"gorm.io/", "github.com/glebarez/", "github.com/jackc/pgx/", "github.com/google/uuid"}},
@@ -46,6 +46,8 @@ var siblings = map[string][]string{
 	"services/images":  {"services/registry"},
 	"services/deploy":  {"services/git", "services/images", "services/registry", "services/builds", "services/deploy"},
 	"services/git":     {},
+	// the embedded registry's images; commits between two of them
+	"services/explorer": {"services/images", "services/registry", "services/git"},
 	// a run's credential is one of the registry; workflows queue the builds of runs
 	"services/workload":  {"services/registry"},
 	"services/workflows": {"services/builds", "services/registry", "services/workload"},

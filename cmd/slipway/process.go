@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"gocloud.dev/blob"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -25,6 +26,7 @@ import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
 	"slipway.dev/services/hooks"
@@ -61,12 +63,14 @@ type process struct {
 	guard  *outbound.Guard
 	git    *git.Service
 	logs   *logs.Service
+	bucket *blob.Bucket // of what is written once and whole
 
 	accounts  *idp.Provider // nil where the embedded provider is off
 	auth      *auth.Service
 	catalog   *catalog.Service
 	registry  *registry.Service
 	images    *images.Service
+	explorer  *explorer.Service
 	engines   *engines.Service
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
 	builds    *builds.Service
@@ -118,6 +122,7 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 		return err
 	}
 	p.closers = append(p.closers, bucket.Close)
+	p.bucket = bucket
 	p.logs = &logs.Service{DB: p.db, Blobs: bucket}
 	p.events = &events.Service{DB: p.db.DB}
 	p.audit = &audit.Service{DB: p.db.DB}
@@ -145,6 +150,8 @@ func (p *process) openServices() error {
 	}
 	p.openWorkloads()
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
+	embedded := &explorer.Embedded{DB: p.db.DB, Images: p.images, Registry: p.registry}
+	p.explorer = &explorer.Service{DB: p.db, Jobs: p.queue, Blobs: p.bucket, Git: p.git, Find: embedded.Find, OpenBlob: embedded.OpenBlob}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
 
@@ -207,6 +214,7 @@ func (p *process) registerJobs() {
 	p.schedules.Register(p.queue)
 	p.forges.Register(p.queue)
 	p.hooks.Register(p.queue)
+	p.explorer.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
@@ -228,7 +236,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
 	}

@@ -16,6 +16,7 @@ import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
@@ -41,6 +42,7 @@ type Services struct {
 	Builds      *builds.Service
 	Engines     *engines.Service
 	Images      *images.Service
+	Explorer    *explorer.Service
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
@@ -74,6 +76,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.schedules()
 	a.workflows()
 	a.images()
+	a.imageFiles()
 	a.buildSecrets()
 	a.engines()
 	a.targets()

@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"slipway.dev/models"
 	"slipway.dev/services/images"
+	"slipway.dev/views/components"
 	view "slipway.dev/views/images"
 	"slipway.dev/views/layout"
 )
@@ -75,8 +76,34 @@ func (h *Images) image(c echo.Context, repository, digest string) error {
 	p := h.page(c, layout.Page{Title: passport.Repository + ":" + view.Name(passport.Image), Nav: "images", Meta: view.Meta(v),
 		Crumbs: []layout.Link{{Label: "Images", Href: "/images"}, {Label: passport.Repository, Href: view.RepositoryURL(passport.Repository)}},
 		Live:   live(passport.Repository, passport.App)})
+	if v.Compare, err = h.comparisons(c, passport.Image); err != nil {
+		return err
+	}
 	v.Curl = p.Curl("GET", "/api/v1/images/"+passport.Digest, "")
 	return Render(c, http.StatusOK, view.Image(p, v))
+}
+
+// comparisons are those with the image that was pushed before this one, and with what runs.
+func (h *Images) comparisons(c echo.Context, i models.Image) (out []components.FilterLink, err error) {
+	ctx := c.Request().Context()
+	before, err := h.Images.Images(ctx, i.Repository, models.Page{Cursor: i.PushID, Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range before.Items {
+		out = append(out, components.FilterLink{Label: "With the one before", Count: view.Name(b), Href: view.CompareURL(b, i)})
+	}
+	r, err := h.Images.Repository(ctx, i.Repository)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range r.Running {
+		if d.Digest != i.Digest {
+			running := models.Image{Repository: i.Repository, Digest: d.Digest}
+			out = append(out, components.FilterLink{Label: "With what runs in " + d.EnvironmentName, Count: components.ShortDigest(d.Digest), Href: view.CompareURL(running, i)})
+		}
+	}
+	return out, nil
 }
 
 // live are the topics of a repository: pushes, and deployments of its app.

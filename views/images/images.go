@@ -42,7 +42,18 @@ type ImageView struct {
 	models.ImagePassport
 	Host      string
 	CanDeploy bool
+	Compare   []components.FilterLink // comparisons that suggest themselves
 	Curl      components.CurlExample
+}
+
+// FilesURL is the file explorer of the image.
+func FilesURL(i models.Image) string {
+	return FilesAt{Repository: i.Repository, Digest: i.Digest}.URL()
+}
+
+// CompareURL compares two images.
+func CompareURL(a, b models.Image) string {
+	return CompareAt{A: a.Repository + "@" + a.Digest, B: b.Repository + "@" + b.Digest}.URL()
 }
 
 // URL is the image's page.
