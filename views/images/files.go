@@ -203,6 +203,14 @@ func (r *fileRow) touched(change string) {
 	}
 }
 
+// weight is the row's size; what a layer removed weighs nothing any more.
+func (r fileRow) weight() string {
+	if r.Op == models.FileRemoved && r.Was > 0 {
+		return more(-r.Was)
+	}
+	return components.Bytes(r.Size)
+}
+
 // dir tells whether the row leads to a list.
 func (r fileRow) dir() bool { return r.Type == models.FileDir || len(r.Tallies) > 0 }
 
@@ -266,6 +274,20 @@ func tallied(t models.FileTally) string {
 		return components.Count(t.Dirs, "folder", "folders")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// signs is tallied in little room: "+3 ~1 −2".
+func signs(t models.FileTally) string {
+	var parts []string
+	for _, p := range []struct {
+		n    int64
+		sign string
+	}{{t.Added, "+"}, {t.Changed, "~"}, {t.Removed, "−"}} {
+		if p.n > 0 {
+			parts = append(parts, p.sign+components.Thousands(p.n))
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 func owner(m models.FileMeta) string { return fmt.Sprintf("%d:%d", m.UID, m.GID) }
