@@ -78,7 +78,7 @@ func script(dice *rand.Rand) string {
 	for range 25 {
 		p, q := "'"+place()+"'", "'"+place()+"'"
 		lines = append(lines, fmt.Sprintf([]string{
-			"[ -d %[1]s ] || echo %[3]d > %[1]s", "rm -rf %[1]s", "rm -rf %[1]s && mkdir -p %[1]s && echo %[3]d > %[1]s/in", "[ -e %[1]s ] && chmod %[4]o %[1]s",
+			"[ -d %[1]s ] || [ -p %[1]s ] || echo %[3]d > %[1]s", "rm -rf %[1]s", "rm -rf %[1]s && mkdir -p %[1]s && echo %[3]d > %[1]s/in", "[ -e %[1]s ] && chmod %[4]o %[1]s",
 			"rm -rf %[1]s; ln -s %[2]s %[1]s", "[ -f %[2]s ] && [ ! -L %[2]s ] && [ ! -d %[1]s ] && ln -f %[2]s %[1]s", "mkfifo %[1]s", "[ -e %[1]s ] && chown %[3]d:%[3]d %[1]s", "rm -rf %[1]s; mkdir -p %[1]s",
 		}[dice.IntN(9)], p, q, dice.IntN(1000), []int{0o644, 0o755, 0o4755, 0o1777, 0o600}[dice.IntN(5)]))
 	}
@@ -95,7 +95,9 @@ func commit(t *testing.T, docker *client.Client, from, script, name string) {
 	if err := docker.ContainerStart(t.Context(), made.ID, container.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ended, failed := docker.ContainerWait(t.Context(), made.ID, container.WaitConditionNotRunning)
+	limit, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	ended, failed := docker.ContainerWait(limit, made.ID, container.WaitConditionNotRunning)
 	select {
 	case err := <-failed:
 		t.Fatal(err)
