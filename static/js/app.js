@@ -186,7 +186,7 @@ if (live) {
 document.addEventListener("keydown", (event) => {
   const rows = event.target.closest?.("[data-rows]");
   if (!rows || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  const all = $$("a.cover-row", rows);
+  const all = $$("a.cover", rows);
   const at = all.indexOf(event.target);
   if (at < 0) return;
   const to = {
