@@ -21,7 +21,7 @@ func All() []any {
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
-		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
+		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
 		&FileIndex{},
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
