@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -63,30 +64,33 @@ func blobUnknown(err error) error {
 	return err
 }
 
-// openBlob opens the content of a blob that the repository has.
-func (s *Service) openBlob(ctx context.Context, name string, d digest.Digest) (*os.File, error) {
+// openBlob opens the content of a blob that the repository has, and returns its size in bytes.
+func (s *Service) openBlob(ctx context.Context, name string, d digest.Digest) (io.ReadSeekCloser, int64, error) {
 	var link models.RegistryLink
 	if err := s.DB.WithContext(ctx).Where("repository = ? AND digest = ?", name, d.String()).Take(&link).Error; err != nil {
-		return nil, blobUnknown(err)
+		return nil, 0, blobUnknown(err)
 	}
 	f, err := os.Open(s.blobPath(d))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errBlobUnknown
+		return nil, 0, errBlobUnknown
 	}
-	return f, err
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
 }
 
 func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, name string, d digest.Digest) error {
-	f, err := s.openBlob(r.Context(), name, d)
+	f, size, err := s.openBlob(r.Context(), name, d)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	longest := time.Minute + time.Duration(info.Size()/slowestClient)*time.Second
+	longest := time.Minute + time.Duration(size/slowestClient)*time.Second
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(longest))
 	defer control.SetWriteDeadline(time.Time{}) // the connection may serve other requests

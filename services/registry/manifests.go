@@ -313,7 +313,7 @@ func (s *Service) platforms(ctx context.Context, p *push) ([]string, error) {
 	if !imageConfig(p.doc.Config) {
 		return nil, nil
 	}
-	f, err := s.openBlob(ctx, p.name, p.doc.Config.Digest)
+	f, _, err := s.openBlob(ctx, p.name, p.doc.Config.Digest)
 	if errors.Is(err, errBlobUnknown) {
 		return nil, errManifestBlob
 	}
