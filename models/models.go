@@ -22,6 +22,7 @@ func All() []any {
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
+		&RegistryDocument{}, &RegistryName{},
 		&Registry{}, &RegistryGrant{},
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
