@@ -149,7 +149,7 @@ func (p *process) openServices() error {
 	p.closers = append(p.closers, p.others.Close)
 	p.catalog.Registries = p.others
 	p.openWorkloads()
-	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
+	p.images = &images.Service{DB: p.db.DB, Registry: p.registry, Registries: p.others}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
 
@@ -222,6 +222,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "forgetting what was read of registries", p.images.Trim)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)

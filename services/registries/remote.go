@@ -2,6 +2,7 @@ package registries
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"time"
 
@@ -51,6 +52,13 @@ func (r *Remote) Options() []remote.Option {
 		remote.WithUserAgent(userAgent),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 300 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
 	}
+}
+
+// Client is for what a registry tells beside the distribution API. Its requests
+// go through the same gate: a login reaches no other host than the registry's,
+// and what comes back is bounded. It follows no redirects.
+func (r *Remote) Client() *http.Client {
+	return &http.Client{Transport: r.gate, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // Authorization is the login for the client library (authn.Authenticator).
