@@ -95,9 +95,14 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/builds/:id/changes":     {need: needViewer, url: "/api/v1/builds/{build}/changes"},
 	"GET /api/v1/builds/:id/dockerfile":  {need: needViewer, url: "/api/v1/builds/{build}/dockerfile"},
 
-	"GET /api/v1/image-repositories": {need: needPrincipal},
-	"GET /api/v1/images":             {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
-	"GET /api/v1/images/:digest":     {need: needViewer, url: "/api/v1/images/{digest}"},
+	"GET /api/v1/image-repositories":                  {need: needPrincipal},
+	"GET /api/v1/images":                              {need: needViewer, url: "/api/v1/images?repository=payments/checkout"},
+	"GET /api/v1/images/:digest":                      {need: needViewer, url: "/api/v1/images/{digest}"},
+	"GET /api/v1/images/:digest/documents/:file":      {need: needViewer, url: "/api/v1/images/{digest}/documents/{digest}?repository=payments/checkout"},
+	"GET /api/v1/images/:digest/layers/:layer/images": {need: needViewer, url: "/api/v1/images/{digest}/layers/{digest}/images"},
+	"GET /api/v1/registries/:id/repositories":         {need: needViewer, url: "/api/v1/registries/{registry}/repositories"},
+	"POST /api/v1/registries/:id/repositories":        {need: needViewer, url: "/api/v1/registries/{registry}/repositories", body: `{"repository":"acme/shop"}`, status: 503},
+	"GET /api/v1/registries/:id/tags":                 {need: needViewer, url: "/api/v1/registries/embedded/tags?repository=payments/checkout"},
 
 	"GET /api/v1/targets":            {need: needAdmin},
 	"POST /api/v1/targets":           {need: needAdmin, body: `{"name":"third","kind":"docker"}`, status: 201},
@@ -181,8 +186,9 @@ var peopleRoutes = map[string]entry{
 	"POST /account/sessions/end":          {need: needPrincipal, status: 303},
 	"POST /account/sessions/:session/end": {need: needPrincipal, url: "/account/sessions/none/end", status: 404},
 
-	"GET /images":   {need: needPrincipal},
-	"GET /images/*": {need: needViewer, url: "/images/payments/checkout@{digest}"},
+	"GET /images":       {need: needPrincipal},
+	"POST /images/open": {need: needViewer, body: "registry={registry}&repository=acme/shop", status: 422},
+	"GET /images/*":     {need: needViewer, url: "/images/payments/checkout@{digest}"},
 
 	"GET /tokens":             {need: needPrincipal},
 	"POST /tokens":            {need: needPrincipal, body: "name=x&scopes=read", status: 201},

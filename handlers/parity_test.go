@@ -84,6 +84,7 @@ var twins = map[string]string{
 	"POST /apps/:id/build-secrets":              "PUT /api/v1/apps/:id/build-secrets/:name",
 	"POST /apps/:id/build-secrets/:name/delete": "DELETE /api/v1/apps/:id/build-secrets/:name",
 	"POST /admin/engines":                       "POST /api/v1/engines",
+	"POST /images/open":                         "POST /api/v1/registries/:id/repositories",
 	"POST /admin/engines/:id":                   "PUT /api/v1/engines/:id",
 	"POST /admin/engines/:id/check":             "POST /api/v1/engines/:id/check",
 	"POST /admin/engines/:id/delete":            "DELETE /api/v1/engines/:id",

@@ -33,8 +33,9 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.POST("/tokens", tokens.Create)
 	signedIn.POST("/tokens/:id/revoke", tokens.Revoke)
 
-	pictures := &web.Images{Base: base, Images: s.Images}
+	pictures := &web.Images{Base: base, Images: s.Images, Catalog: s.Catalog}
 	signedIn.GET("/images", pictures.List)
+	signedIn.POST("/images/open", pictures.Open)
 	signedIn.GET("/images/*", pictures.Show)
 
 	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit, External: s.Registries}

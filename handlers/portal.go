@@ -13,7 +13,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 
 	home := &web.Home{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/", home.Page)
-	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
+	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Images: s.Images}
 	g.GET("/search", search.Page)
 
 	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds, Forges: s.Forges}
