@@ -107,4 +107,13 @@ var portalRoutes = map[string]entry{
 	"GET /admin/targets/:id":         {need: needAdmin, url: "/admin/targets/{target}"},
 	"POST /admin/targets/:id":        {need: needAdmin, url: "/admin/targets/{unused target}", body: "name=other&host=h&all_teams=true", status: 303},
 	"POST /admin/targets/:id/delete": {need: needAdmin, url: "/admin/targets/{unused target}/delete", status: 303},
+
+	"GET /admin/registries":             {need: needAdmin},
+	"GET /admin/registries/new":         {need: needAdmin, url: "/admin/registries/new?kind=ghcr"},
+	"POST /admin/registries":            {need: needAdmin, body: "kind=generic&name=Third&host=third.test&all_teams=pull", status: 303},
+	"GET /admin/registries/:id":         {need: needAdmin, url: "/admin/registries/{registry}"},
+	"POST /admin/registries/:id":        {need: needAdmin, url: "/admin/registries/{unused registry}", body: "name=Other&host=other.test&username=robot&all_teams=", status: 303},
+	"POST /admin/registries/:id/check":  {need: needAdmin, url: "/admin/registries/{registry}/check", status: 303},
+	"POST /admin/registries/:id/grants": {need: needAdmin, url: "/admin/registries/{registry}/grants", body: "team_id={team id}&prefix=acme&access=push", status: 303},
+	"POST /admin/registries/:id/delete": {need: needAdmin, url: "/admin/registries/{unused registry}/delete", status: 303},
 }

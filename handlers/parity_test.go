@@ -58,6 +58,12 @@ var twins = map[string]string{
 	"POST /admin/targets/:id/delete": "DELETE /api/v1/targets/:id",
 	"POST /admin/targets/:id/check":  "POST /api/v1/targets/:id/check",
 
+	"POST /admin/registries":            "POST /api/v1/registries",
+	"POST /admin/registries/:id":        "PATCH /api/v1/registries/:id",
+	"POST /admin/registries/:id/check":  "POST /api/v1/registries/:id/check",
+	"POST /admin/registries/:id/grants": "PUT /api/v1/registries/:id/grants",
+	"POST /admin/registries/:id/delete": "DELETE /api/v1/registries/:id",
+
 	"POST /admin/queue/builds/:id/front": "POST /api/v1/builds/:id/front",
 	"POST /admin/queue/limits/:team":     "PUT /api/v1/queue/limits/:team",
 	"POST /admin/workers/:id":            "PATCH /api/v1/workers/:id",
@@ -78,6 +84,7 @@ var twins = map[string]string{
 	"POST /apps/:id/build-secrets":              "PUT /api/v1/apps/:id/build-secrets/:name",
 	"POST /apps/:id/build-secrets/:name/delete": "DELETE /api/v1/apps/:id/build-secrets/:name",
 	"POST /admin/engines":                       "POST /api/v1/engines",
+	"POST /images/open":                         "POST /api/v1/registries/:id/repositories",
 	"POST /admin/engines/:id":                   "PUT /api/v1/engines/:id",
 	"POST /admin/engines/:id/check":             "POST /api/v1/engines/:id/check",
 	"POST /admin/engines/:id/delete":            "DELETE /api/v1/engines/:id",

@@ -33,21 +33,23 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.POST("/tokens", tokens.Create)
 	signedIn.POST("/tokens/:id/revoke", tokens.Revoke)
 
-	pictures := &web.Images{Base: base, Images: s.Images}
+	pictures := &web.Images{Base: base, Images: s.Images, Catalog: s.Catalog}
 	signedIn.GET("/images", pictures.List)
+	signedIn.POST("/images/open", pictures.Open)
 	signedIn.GET("/images/*", pictures.Show)
 	inside := &web.ImageFiles{Base: base, Explorer: s.Explorer}
 	signedIn.GET("/images/files", inside.Show)
 	signedIn.GET("/images/file", inside.Download)
 	signedIn.GET("/images/compare", inside.Compare)
 
-	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
+	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit, External: s.Registries}
 	signedIn.GET("/teams", teams.List)
 	signedIn.GET("/teams/new", teams.New)
 	signedIn.POST("/teams", teams.Create)
 	signedIn.GET("/teams/:team", teams.Members)
 	signedIn.POST("/teams/:team/members/:user", teams.SetMember)
 	signedIn.POST("/teams/:team/members/:user/remove", teams.RemoveMember)
+	signedIn.GET("/teams/:team/registries", teams.Registries)
 	signedIn.GET("/teams/:team/tokens", teams.Tokens)
 	signedIn.POST("/teams/:team/tokens", teams.CreateToken)
 	connections := &web.Connections{Base: base, Catalog: s.Catalog, Forges: s.Forges}

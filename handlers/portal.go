@@ -13,7 +13,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 
 	home := &web.Home{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/", home.Page)
-	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
+	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Images: s.Images}
 	g.GET("/search", search.Page)
 
 	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds, Forges: s.Forges}
@@ -26,7 +26,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/repositories/:id/apps", repositories.CreateApps)
 	g.POST("/repositories/:id/delete", repositories.Delete)
 
-	apps := &web.Apps{Base: base, Catalog: s.Catalog, Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Registry: s.Registry}
+	apps := &web.Apps{Base: base, Catalog: s.Catalog, Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Registry: s.Registry, Registries: s.Registries}
 	g.GET("/apps", apps.List)
 	g.GET("/apps/:id", apps.Overview)
 	g.GET("/apps/:id/builds", apps.BuildList)
@@ -110,6 +110,16 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.POST("/admin/workers/:id/drain", queue.Drain)
 	admin.POST("/admin/workers/:id/resume", queue.Resume)
 	admin.POST("/admin/workers/:id/prune", queue.Prune)
+
+	registries := &web.Registries{Base: base, Catalog: s.Catalog, Registries: s.Registries}
+	admin.GET("/admin/registries", registries.List)
+	admin.GET("/admin/registries/new", registries.New)
+	admin.POST("/admin/registries", registries.Create)
+	admin.GET("/admin/registries/:id", registries.Page)
+	admin.POST("/admin/registries/:id", registries.Update)
+	admin.POST("/admin/registries/:id/check", registries.Check)
+	admin.POST("/admin/registries/:id/grants", registries.Grant)
+	admin.POST("/admin/registries/:id/delete", registries.Delete)
 
 	engines := &web.Engines{Base: base, Engines: s.Engines}
 	admin.GET("/admin/engines", engines.List)

@@ -30,6 +30,7 @@ import (
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/workflows"
@@ -58,7 +59,9 @@ type Services struct {
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
-	Proxy    http.Handler      // answers for the host names of apps
+
+	Registries *registries.Service // the external ones
+	Proxy      http.Handler        // answers for the host names of apps
 }
 
 // Options says how the portal is reached and what it allows.
@@ -220,7 +223,7 @@ func hostOf(external string) string {
 // programs are the routes of the API.
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
-		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
+		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries,
 		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {

@@ -38,6 +38,7 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
@@ -113,9 +114,11 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 			return people.AuthenticateToken(ctx, token)
 		}}
 	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
-	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue}
+	others := &registries.Service{DB: db, Box: box, Guard: noWhere, Embedded: store}
+	t.Cleanup(func() { others.Close() })
+	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue, Registries: others}
 	things.Register(queue)
-	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Box: box, Dir: t.TempDir(),
+	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Registries: others, Box: box, Dir: t.TempDir(),
 		Remote: func(context.Context, *models.Repository) (git.Remote, error) {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
@@ -130,12 +133,11 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	runs.Changed = connections.BuildChanged
 	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
 	deliveries.Register(queue)
-	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
+	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
-	pictures := &images.Service{DB: db.DB, Registry: store}
-	embedded := &explorer.Embedded{DB: db.DB, Images: pictures, Registry: store}
-	inside := &explorer.Service{DB: db, Jobs: queue, Blobs: bucket, Git: files, Find: embedded.Find, OpenBlob: embedded.OpenBlob, Patience: time.Millisecond}
+	pictures := &images.Service{DB: db.DB, Registry: store, Registries: others}
+	inside := &explorer.Service{DB: db, Jobs: queue, Blobs: bucket, Git: files, Find: explorer.Registries{Images: pictures}.Find, OpenBlob: pictures.OpenBlob, Patience: time.Millisecond}
 	inside.Register(queue)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
@@ -143,7 +145,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
-		Accounts: accounts, Registry: store,
+		Accounts: accounts, Registry: store, Registries: others,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }

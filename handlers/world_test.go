@@ -29,6 +29,7 @@ import (
 	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
+	"slipway.dev/services/registries"
 )
 
 // canary is planted wherever a secret is kept; no answer may hold it.
@@ -193,6 +194,19 @@ func (f *full) addSecrets() {
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID
+	f.addRegistries(admin)
+}
+
+// addRegistries makes one that the team may push to and one that nobody uses; the tests reach neither.
+func (f *full) addRegistries(admin context.Context) {
+	f.t.Helper()
+	for place, host := range map[string]string{"registry": "registry.test", "unused registry": "other.test"} {
+		r, err := f.s.Registries.Create(admin, registries.Input{Name: "Registry " + host, Kind: registries.KindGeneric, Host: host,
+			Settings: map[string]string{"username": "robot", "password": canary}})
+		f.must(err)
+		f.places[place] = r.ID
+	}
+	f.must(f.s.Registries.Grant(admin, f.places["registry"], registries.GrantInput{TeamID: f.Team.ID, Access: models.RegistryPush}))
 }
 
 // addDelivery makes a webhook that arrived, and a build of a fork's pull request that waits for approval.

@@ -22,6 +22,8 @@ func All() []any {
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{},
+		&RegistryDocument{}, &RegistryName{},
+		&Registry{}, &RegistryGrant{},
 		&FileIndex{},
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},

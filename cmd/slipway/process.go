@@ -37,6 +37,7 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
@@ -69,6 +70,7 @@ type process struct {
 	auth      *auth.Service
 	catalog   *catalog.Service
 	registry  *registry.Service
+	others    *registries.Service // the external registries, and the door to all
 	images    *images.Service
 	explorer  *explorer.Service
 	engines   *engines.Service
@@ -148,10 +150,12 @@ func (p *process) openServices() error {
 		},
 		Reload: p.auth.Reload,
 	}
+	p.others = &registries.Service{DB: p.db, Box: p.box, Guard: p.guard, Embedded: p.registry}
+	p.closers = append(p.closers, p.others.Close)
+	p.catalog.Registries = p.others
 	p.openWorkloads()
-	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
-	embedded := &explorer.Embedded{DB: p.db.DB, Images: p.images, Registry: p.registry}
-	p.explorer = &explorer.Service{DB: p.db, Jobs: p.queue, Blobs: p.bucket, Git: p.git, Find: embedded.Find, OpenBlob: embedded.OpenBlob}
+	p.images = &images.Service{DB: p.db.DB, Registry: p.registry, Registries: p.others}
+	p.explorer = &explorer.Service{DB: p.db, Jobs: p.queue, Blobs: p.bucket, Git: p.git, Find: explorer.Registries{Images: p.images}.Find, OpenBlob: p.images.OpenBlob}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
 
@@ -175,7 +179,7 @@ func (p *process) openBuilds() error {
 		return err
 	}
 	p.builds = &builds.Service{
-		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Remote: p.catalog.Remote,
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Registries: p.others, Remote: p.catalog.Remote,
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
@@ -199,7 +203,7 @@ func (p *process) openDeploy() error {
 		return err
 	}
 	p.deploy = &deploy.Service{
-		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Git: p.git, Kinds: targets(p.settings),
+		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Registries: p.others, Git: p.git, Kinds: targets(p.settings),
 		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
 	}
 	p.closers = append(p.closers, p.deploy.Close)
@@ -225,6 +229,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "forgetting what was read of registries", p.images.Trim)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
@@ -238,7 +243,7 @@ func (p *process) services() handlers.Services {
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
-		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
+		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Proxy: p.proxy,
 	}
 }
 

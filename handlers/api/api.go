@@ -21,6 +21,7 @@ import (
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/workflows"
@@ -39,6 +40,7 @@ type Services struct {
 	Idempotency *idempotency.Service
 	Catalog     *catalog.Service
 	Registry    *registry.Service
+	Registries  *registries.Service
 	Builds      *builds.Service
 	Engines     *engines.Service
 	Images      *images.Service
@@ -80,6 +82,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.buildSecrets()
 	a.engines()
 	a.targets()
+	a.registries()
 	a.environments()
 	a.deployments()
 	a.plans()

@@ -26,6 +26,8 @@ type App struct {
 	Triggers     models.Triggers      `json:"triggers" doc:"What builds it by itself."`
 	WorkerLabels []string             `json:"worker_labels" nullable:"false" doc:"Only workers that have all of these labels build it."`
 	Build        models.BuildSettings `json:"build"`
+	RegistryID   string               `json:"registry_id" doc:"The external registry that its images go to; empty: the portal's own."`
+	ImageRepo    string               `json:"image_repository" doc:"In the external registry, without its host."`
 	Image        string               `json:"image" doc:"Where its builds push to." example:"localhost:8080/payments/checkout"`
 	CreatedAt    time.Time            `json:"created_at"`
 	UpdatedAt    time.Time            `json:"updated_at"`
@@ -94,8 +96,6 @@ func (a *API) appOf(app *models.App) App {
 	for _, list := range []*[]string{&out.Triggers.Branches, &out.Triggers.Tags, &out.Triggers.Paths} {
 		*list = append([]string{}, *list...)
 	}
-	if app.Team != nil {
-		out.Image = a.Registry.Host() + "/" + app.Team.Slug + "/" + app.Name
-	}
+	out.RegistryID, out.ImageRepo, out.Image = app.RegistryID, app.ImageRepository, app.ImageName(a.Registry.Host())
 	return out
 }

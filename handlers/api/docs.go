@@ -16,7 +16,7 @@ import (
 // nouns are the groups of the description, in the order of the work.
 var nouns = []struct{ name, title string }{
 	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"},
-	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
+	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"registries", "Registries"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
 	{"queue", "Queue"}, {"workers", "Workers"},
 	{"audit", "Audit"}, {"events", "Events"},
 }

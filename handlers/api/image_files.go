@@ -17,8 +17,8 @@ import (
 	view "slipway.dev/views/images"
 )
 
-// ImageFile is a path of an image.
-type ImageFile struct {
+// ImagePath is a path of an image.
+type ImagePath struct {
 	Path       string            `json:"path" example:"/usr/bin/env"`
 	Type       string            `json:"type" enum:"file,directory,symlink,hardlink,character device,block device,pipe,other,whiteout"`
 	Mode       string            `json:"mode" doc:"Octal, with setuid, setgid and sticky." example:"0755"`
@@ -92,7 +92,7 @@ func statusOf(m *models.FileIndex) int {
 // ImageFiles are some of the files of an image.
 type ImageFiles struct {
 	FileListProgress
-	List[ImageFile]
+	List[ImagePath]
 	Matches int64            `json:"matches" doc:"How many items there are on all pages."`
 	Image   string           `json:"image" doc:"The digest of the image whose files these are: of an index, that of the platform."`
 	Bytes   int64            `json:"bytes" doc:"Of all files of the image."`
@@ -112,8 +112,8 @@ type FilesIn struct {
 	Sort   string `query:"sort" enum:"name,size" default:"name"`
 }
 
-// ImageIn names an image in a path.
-type ImageIn struct {
+// FilesOfImageIn names an image in a path.
+type FilesOfImageIn struct {
 	Digest     string `path:"digest" maxLength:"200" example:"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
 	Repository string `query:"repository" maxLength:"300" doc:"Where several have the image; empty: the one pushed to last."`
 	Registry   string `query:"registry" maxLength:"100" doc:"The slug of an external registry; empty: the embedded one."`
@@ -121,7 +121,7 @@ type ImageIn struct {
 	Layer      string `query:"layer" maxLength:"200" doc:"What this layer did: its number from 1, or its digest. Default: what is there in the end."`
 }
 
-func (in *ImageIn) reference() explorer.Reference {
+func (in *FilesOfImageIn) reference() explorer.Reference {
 	return explorer.Reference{Registry: in.Registry, Repository: in.Repository, Name: in.Digest}
 }
 
@@ -148,7 +148,7 @@ type accepted[T any] struct {
 }
 
 func (a *API) listImageFiles(ctx context.Context, in *struct {
-	ImageIn
+	FilesOfImageIn
 	FilesIn
 }) (*accepted[ImageFiles], error) {
 	f, err := a.Explorer.Files(ctx, explorer.Query{At: in.reference(), Platform: in.Platform, Path: in.Path, Layer: in.Layer,
@@ -156,16 +156,16 @@ func (a *API) listImageFiles(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	out := ImageFiles{FileListProgress: listProgressOf(f.Making), List: List[ImageFile]{Items: sliceOf(f.Items, fileOf), Next: f.Next}, Matches: f.Total,
+	out := ImageFiles{FileListProgress: listProgressOf(f.Making), List: List[ImagePath]{Items: sliceOf(f.Items, imagePathOf), Next: f.Next}, Matches: f.Total,
 		Image: f.Image.Digest, Bytes: f.Bytes, Files: f.Files, Wasted: f.Wasted, Layers: sliceOf(f.Layers, fileLayerOf), Notice: f.Notice}
 	if f.Entry != nil && f.Entry.Type != models.FileDir {
-		out.Items, out.Matches = []ImageFile{fileOf(f.Entry)}, 1
+		out.Items, out.Matches = []ImagePath{imagePathOf(f.Entry)}, 1
 	}
 	return &accepted[ImageFiles]{statusOf(f.Making), out}, nil
 }
 
 func (a *API) getImageFile(ctx context.Context, in *struct {
-	ImageIn
+	FilesOfImageIn
 	Path string `query:"path" required:"true" maxLength:"4096"`
 }) (*huma.StreamResponse, error) {
 	q := explorer.FileQuery{At: in.reference(), Platform: in.Platform, Path: in.Path, Layer: in.Layer}
@@ -192,7 +192,7 @@ func (a *API) getImageFile(ctx context.Context, in *struct {
 // ImageComparison is what differs between two images.
 type ImageComparison struct {
 	FileListProgress
-	List[ImageFile]
+	List[ImagePath]
 	Matches     int64                 `json:"matches" doc:"How many items there are on all pages. In items, layer 1 is A and layer 2 B."`
 	Summary     string                `json:"summary" doc:"In one sentence."`
 	A           Image                 `json:"a"`
@@ -271,7 +271,7 @@ func (a *API) compareImages(ctx context.Context, in *struct {
 
 func (a *API) comparisonOf(c *models.ImageComparison) ImageComparison {
 	return ImageComparison{
-		FileListProgress: listProgressOf(c.Making), List: List[ImageFile]{Items: sliceOf(c.Items, fileOf), Next: c.Next}, Matches: c.Total,
+		FileListProgress: listProgressOf(c.Making), List: List[ImagePath]{Items: sliceOf(c.Items, imagePathOf), Next: c.Next}, Matches: c.Total,
 		Summary: view.Summary(c), A: a.imageOf(&c.A.Image), B: a.imageOf(&c.B.Image),
 		Files:  ImageFileDifference{c.Files.Added, c.Files.Changed, c.Files.Removed, c.BytesA, c.BytesB, c.Below},
 		Layers: ImageLayerDifference{sliceOf(c.Shared, comparedLayerOf), sliceOf(c.OnlyA, comparedLayerOf), sliceOf(c.OnlyB, comparedLayerOf)},
@@ -293,8 +293,8 @@ func settingOf(s *models.SettingChange) ImageSettingChange {
 
 func modeOf(m models.FileMeta) string { return fmt.Sprintf("%04o", m.Mode) }
 
-func fileOf(e *models.FileEntry) ImageFile {
-	return ImageFile{
+func imagePathOf(e *models.FileEntry) ImagePath {
+	return ImagePath{
 		Path: e.Path, Type: e.Type.String(), Mode: modeOf(e.FileMeta), UID: e.UID, GID: e.GID, Size: e.Size, ModifiedAt: e.ModTime.UTC(),
 		Link: e.Link, Xattrs: e.Xattrs, Digest: e.Digest, Layer: e.Layer, Removed: e.Gone, Bytes: e.Bytes, Files: e.Files,
 		History: sliceOf(e.Versions, func(v *models.FileVersion) ImageFileChange {

@@ -85,7 +85,7 @@ func filesPage(v view.FilesView) layout.Page {
 		image = v.Index.Image
 	}
 	p := layout.Page{Title: "Files", Window: "Files of " + image.Repository + ":" + view.Name(image), Nav: "images", Meta: view.FilesMeta(v),
-		Crumbs: []layout.Link{{Label: "Images", Href: "/images"}, {Label: image.Repository, Href: view.RepositoryURL(image.Repository)}, {Label: view.Name(image), Href: view.URL(image)}}}
+		Crumbs: append(imageCrumbs(image), layout.Link{Label: view.Name(image), Href: view.URL(image)})}
 	if v.Making != nil && v.Making.State == models.IndexWaiting {
 		p.Live, p.Reload = []string{models.FileIndexTopic(v.Making.ID)}, remake
 	}

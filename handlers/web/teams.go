@@ -10,6 +10,7 @@ import (
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/registries"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/teams"
@@ -22,6 +23,8 @@ type Teams struct {
 	Auth    *auth.Service
 	Catalog *catalog.Service
 	Audit   *audit.Service
+
+	External *registries.Service
 }
 
 // List shows the reader's teams.
@@ -214,4 +217,23 @@ func (h *Teams) Update(c echo.Context) error {
 	}
 	notify(c, "Settings saved")
 	return c.Redirect(http.StatusSeeOther, "/teams/"+c.Param("team")+"/settings")
+}
+
+// Registries shows the external registries that the team may use.
+func (h *Teams) Registries(c echo.Context) error {
+	header, err := h.header(c)
+	if err != nil {
+		return err
+	}
+	granted, err := h.External.Granted(c.Request().Context(), header.Team.ID)
+	if err != nil {
+		return err
+	}
+	v := teams.RegistriesView{Header: header}
+	for _, g := range granted {
+		v.Registries = append(v.Registries, teams.GrantedRegistry{Registry: g.Registry, Access: g.Access})
+	}
+	p := header.Frame(h.page(c, layout.Page{}), "registries")
+	v.Curl = p.Curl("GET", "/api/v1/registries?team="+header.Team.Slug, "")
+	return Render(c, http.StatusOK, teams.Registries(p, v))
 }

@@ -15,6 +15,7 @@ import (
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/secrets"
 )
 
@@ -34,8 +35,10 @@ type Service struct {
 	Logs     *logs.Service
 	Box      *secrets.Box // opens build secrets
 	Registry Registry
-	Builders map[models.BuilderKind]Builder
-	Dir      string // of checkouts; each build removes its own
+	// Registries are the external ones that images may go to; nil: none.
+	Registries *registries.Service
+	Builders   map[models.BuilderKind]Builder
+	Dir        string // of checkouts; each build removes its own
 	// Remote returns how a repository is read, its credential opened.
 	Remote func(ctx context.Context, r *models.Repository) (git.Remote, error)
 	// PlainHTTP says that the registry speaks HTTP although it is on another

@@ -73,7 +73,11 @@ func (s *Service) imagesInUse(ctx context.Context) ([]string, error) {
 	}
 	for i := range running {
 		r := run{Service: s, build: &running[i]}
-		used = append(used, r.destination().Name())
+		name, err := r.pushName(ctx)
+		if err != nil {
+			return nil, err
+		}
+		used = append(used, name)
 	}
 	return used, nil
 }

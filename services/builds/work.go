@@ -142,7 +142,7 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	if _, elsewhere := r.builder.(Remote); elsewhere {
-		made, err := r.builder.Build(ctx, Request{BuildID: r.build.ID, Image: r.destination()}, r.rec.emit)
+		made, err := r.builder.Build(ctx, Request{BuildID: r.build.ID, Image: r.embedded()}, r.rec.emit)
 		if err != nil {
 			return err
 		}
@@ -255,7 +255,10 @@ func (r *run) request(ctx context.Context) (Request, error) {
 	for _, text := range b.Settings.Warnings() {
 		r.rec.emit(Event{At: time.Now(), Warning: text})
 	}
-	to := r.destination()
+	to, err := r.destination(ctx)
+	if err != nil {
+		return Request{}, err
+	}
 	request := Request{
 		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
 		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to,

@@ -291,3 +291,13 @@ func wantCode(t *testing.T, err error, code models.Code) {
 		t.Errorf("got %v, not an error of the code %s", err, code)
 	}
 }
+
+// worldBox is a box with a key of its own.
+func worldBox(t *testing.T) *secrets.Box {
+	t.Helper()
+	box, err := secrets.Load(filepath.Join(t.TempDir(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
+}

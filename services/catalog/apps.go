@@ -37,6 +37,9 @@ type NewApp struct {
 	WorkerLabels []string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16" doc:"Only workers that have all of these labels build it."`
 
 	Build models.BuildSettings `json:"build,omitzero" form:"-"`
+
+	RegistryID      string `json:"registry_id,omitempty" form:"registry_id" doc:"An external registry that the team is granted; its images go there. Empty: the portal's own."`
+	ImageRepository string `json:"image_repository,omitempty" form:"image_repository" doc:"In that registry, without its host." example:"acme/shop"`
 }
 
 // UpdateApp is what may change of an app; what is absent stays as it is.
@@ -53,6 +56,9 @@ type UpdateApp struct {
 	WorkerLabels *[]string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16"`
 
 	Build *models.BuildSettings `json:"build,omitempty" form:"-" doc:"All of the build settings; what is absent in it is emptied."`
+
+	RegistryID      *string `json:"registry_id,omitempty" form:"registry_id" doc:"Where images go from the next build on: an external registry that the team is granted, or empty for the portal's own."`
+	ImageRepository *string `json:"image_repository,omitempty" form:"image_repository" doc:"In the external registry, without its host." example:"acme/shop"`
 }
 
 // AppFilter narrows the list of apps.
@@ -65,7 +71,7 @@ type AppFilter struct {
 
 // Apps lists the apps of the principal's teams with team and repository, newest first.
 func (s *Service) Apps(ctx context.Context, f AppFilter) (models.List[models.App], error) {
-	q, err := visible(ctx, s.DB.WithContext(ctx).Preload("Team").Preload("Repository"), "apps.team_id")
+	q, err := visible(ctx, s.DB.WithContext(ctx).Preload("Team").Preload("Repository").Preload("Registry", shownOfRegistry), "apps.team_id")
 	if err == nil {
 		q, err = s.inTeam(ctx, q, "apps.team_id", f.Team)
 	}
@@ -88,7 +94,7 @@ func (s *Service) App(ctx context.Context, id string) (*models.App, error) {
 
 func (s *Service) app(ctx context.Context, id string, role models.Role) (*models.App, error) {
 	var app models.App
-	if err := s.DB.WithContext(ctx).Preload("Team").Preload("Repository").Where("id = ?", id).Take(&app).Error; err != nil {
+	if err := s.DB.WithContext(ctx).Preload("Team").Preload("Repository").Preload("Registry", shownOfRegistry).Where("id = ?", id).Take(&app).Error; err != nil {
 		return nil, models.FromDB(err, "app")
 	}
 	if err := models.Authorize(ctx, app.TeamID, role, "app"); err != nil {
@@ -165,7 +171,7 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 	}
 	app := &models.App{ID: models.NewID(), TeamID: r.TeamID, RepositoryID: r.ID, Name: strings.TrimSpace(in.Name), Dockerfile: cleanPath(in.Dockerfile, "Dockerfile"),
 		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout,
-		WorkerLabels: in.WorkerLabels, BuildSettings: in.Build, Triggers: models.DefaultTriggers()}
+		WorkerLabels: in.WorkerLabels, BuildSettings: in.Build, Triggers: models.DefaultTriggers(), RegistryID: strings.TrimSpace(in.RegistryID), ImageRepository: in.ImageRepository}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		app.CreatedBy = p.UserID
 	}
@@ -174,7 +180,10 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	complete(app, proposal, in.Context)
-	return app, checkApp(app)
+	if err := checkApp(app); err != nil {
+		return app, err
+	}
+	return app, s.checkDestination(ctx, app)
 }
 
 func complete(app *models.App, proposal models.DetectedDockerfile, folder string) {
@@ -283,12 +292,18 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 	if in.Name != nil && strings.TrimSpace(*in.Name) != app.Name && app.BuildCount > 0 {
 		return nil, models.InvalidField("name", "This app has builds, whose images carry its name: it stays.")
 	}
+	before := *app
 	in.apply(app)
 	if err := checkApp(app); err != nil {
 		return nil, err
 	}
+	if app.RegistryID != before.RegistryID || app.ImageRepository != before.ImageRepository { // a grant that was taken back stops builds, not other changes
+		if err := s.checkDestination(ctx, app); err != nil {
+			return nil, err
+		}
+	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout", "worker_labels", "build_settings",
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout", "worker_labels", "build_settings", "registry_id", "image_repository",
 			"trigger_push", "trigger_branches", "trigger_tags", "trigger_paths", "trigger_skip_markers", "trigger_pull_requests").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
@@ -326,6 +341,8 @@ func (in UpdateApp) apply(app *models.App) {
 	if in.Build != nil {
 		app.BuildSettings = *in.Build
 	}
+	set(&app.RegistryID, in.RegistryID)
+	set(&app.ImageRepository, in.ImageRepository)
 }
 
 // DeleteApp deletes an app with its builds, their logs and its deployments; maintainers of its team may. What runs of

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
@@ -135,8 +137,25 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
-	from := func(ctx context.Context) (string, string, error) {
-		return r.Registry.Credential(ctx, r.d.ImageRepository, []string{"pull"}, pullTTL)
+	from := Source{
+		Credential: func(ctx context.Context) (string, string, error) {
+			at, err := r.openSource(ctx, r.d.TeamID, r.d.ImageRepository)
+			if err != nil {
+				return "", "", err
+			}
+			return at.credential(ctx)
+		},
+		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
+			at, err := r.openSource(ctx, r.d.TeamID, r.d.ImageRepository)
+			if err != nil {
+				return name.Repository{}, nil, err
+			}
+			ref, options, err := at.reference("@" + r.d.ImageDigest)
+			if err != nil {
+				return name.Repository{}, nil, err
+			}
+			return ref.Context(), options, nil
+		},
 	}
 	return r.target.Fetch(ctx, r.image(), from, say)
 }

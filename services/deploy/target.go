@@ -6,6 +6,8 @@ import (
 	"iter"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 )
 
@@ -93,8 +95,15 @@ type Image struct {
 // Ref is the image's full name.
 func (i Image) Ref() string { return i.Repository + "@" + i.Digest }
 
-// Source gives a short-lived credential to pull the image with.
-type Source func(ctx context.Context) (username, password string, err error)
+// Source is the registry that an image comes from.
+type Source struct {
+	// Credential gives what an engine pulls with, short-lived where the registry
+	// has such; both are empty where anybody may pull. It stays nowhere.
+	Credential func(ctx context.Context) (username, password string, err error)
+	// Open gives the image's repository to this process, with the options to
+	// read it. It is the only way to it: the options keep the credential from other hosts.
+	Open func(ctx context.Context) (name.Repository, []remote.Option, error)
+}
 
 // Release is a deployment as its target sees it.
 type Release struct {

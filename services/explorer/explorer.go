@@ -109,11 +109,11 @@ func (s *Service) image(ctx context.Context, at Reference, platform string) (*im
 			return nil, err
 		}
 		i.index = found
-		if i.passport, err = s.Find(ctx, Reference{at.Registry, found.Repository, child}); err != nil {
+		if i.passport, err = s.Find(ctx, Reference{found.Registry, found.Repository, child}); err != nil {
 			return nil, err
 		}
 	}
-	i.reference = Reference{at.Registry, i.passport.Repository, i.passport.Digest}
+	i.reference = Reference{i.passport.Registry, i.passport.Repository, i.passport.Digest}
 	return i, i.readLayers()
 }
 

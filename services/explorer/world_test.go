@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/secrets"
 )
@@ -40,6 +42,7 @@ type world struct {
 	queue    *jobs.Queue
 	bucket   *blob.Bucket
 	registry *registry.Service
+	others   *registries.Service
 	explorer *explorer.Service
 	login    remote.Option
 }
@@ -77,6 +80,8 @@ func newWorld(t testing.TB, db *models.Database, change ...func(*world)) *world 
 	}
 	w := &world{World: modelstest.Seed(t, db), db: db, queue: queue, bucket: bucket, registry: store,
 		login: remote.WithAuth(&authn.Basic{Username: "x", Password: "x"})}
+	w.others = &registries.Service{DB: db, Box: box, Embedded: store, Guard: &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
+	t.Cleanup(func() { w.others.Close() })
 	w.explorer = w.newExplorer(t, queue)
 	for _, c := range change {
 		c(w)
@@ -90,9 +95,9 @@ func newWorld(t testing.TB, db *models.Database, change ...func(*world)) *world 
 }
 
 func (w *world) newExplorer(t testing.TB, queue *jobs.Queue) *explorer.Service {
-	embedded := &explorer.Embedded{DB: w.db.DB, Images: &images.Service{DB: w.db.DB, Registry: w.registry}, Registry: w.registry}
+	all := &images.Service{DB: w.db.DB, Registry: w.registry, Registries: w.others}
 	return &explorer.Service{DB: w.db, Jobs: queue, Blobs: w.bucket, Git: &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}},
-		Find: embedded.Find, OpenBlob: embedded.OpenBlob, Patience: time.Minute}
+		Find: explorer.Registries{Images: all}.Find, OpenBlob: all.OpenBlob, Patience: time.Minute}
 }
 
 // as is the context of a request of the user.

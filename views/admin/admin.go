@@ -53,6 +53,7 @@ func Tabs(current string) []layout.Tab {
 		{Label: "People", Href: "/admin/users", Current: current == "users"},
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
+		{Label: "Registries", Href: "/admin/registries", Current: current == "registries"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}

@@ -24,6 +24,9 @@ var looks = map[string]look{
 	// checks
 	"passed":  {"ok", "Passed", "ok"},
 	"missing": {"fail", "Missing", "bad"},
+
+	"not_tried": {"cancel", "Not tried", "idle"},
+	"verified":  {"ok", "Verified", "ok"},
 	// webhooks
 	"received": {"queued", "Received", "warn"},
 	"handled":  {"ok", "Handled", "ok"},

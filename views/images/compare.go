@@ -213,7 +213,7 @@ func (v CompareView) rows() (out []changedRow) {
 
 func (r changedRow) dir() bool { return r.Type == models.FileDir || len(r.Tallies) > 0 }
 
-func (r changedRow) icon() string { return fileRow{FileEntry: r.FileEntry}.icon() }
+func (r changedRow) icon() string { return pathRow{FileEntry: r.FileEntry}.icon() }
 
 // file is the page of a file, in the image that has it.
 func (v CompareView) file(e models.FileEntry, op models.FileOp) string {
@@ -221,7 +221,7 @@ func (v CompareView) file(e models.FileEntry, op models.FileOp) string {
 	if op == models.FileRemoved {
 		i = v.A.Image
 	}
-	return FilesAt{Repository: i.Repository, Digest: i.Digest, Path: e.Path}.URL()
+	return FilesAt{Registry: i.Registry, Repository: i.Repository, Digest: i.Digest, Path: e.Path}.URL()
 }
 
 // notes say what changed of a path beside its content.

@@ -131,8 +131,8 @@ func (v FilesView) number() int {
 	return 0
 }
 
-// fileRow is a line of a list of files.
-type fileRow struct {
+// pathRow is a line of a list of files.
+type pathRow struct {
 	models.FileEntry
 	Label string // the name, or in a flat list the path below the directory
 	URL   string
@@ -145,12 +145,12 @@ type fileRow struct {
 }
 
 // rows are the entries as the list shows them.
-func (v FilesView) rows() []fileRow {
+func (v FilesView) rows() []pathRow {
 	layer := v.number()
-	out := make([]fileRow, 0, len(v.Items))
+	out := make([]pathRow, 0, len(v.Items))
 	var largest int64
 	for _, e := range v.Items {
-		r := fileRow{FileEntry: e, Label: label(e, v.path(), v.At.Flat || v.At.Search != ""), URL: v.At.to(e.Path).URL(), Meta: e.FileMeta, Size: e.Size + e.Bytes}
+		r := pathRow{FileEntry: e, Label: label(e, v.path(), v.At.Flat || v.At.Search != ""), URL: v.At.to(e.Path).URL(), Meta: e.FileMeta, Size: e.Size + e.Bytes}
 		if layer > 0 {
 			r.of(layer)
 		} else if v.At.Change != "" {
@@ -173,7 +173,7 @@ func label(e models.FileEntry, dir string, whole bool) string {
 }
 
 // of shows the row as the layer left it.
-func (r *fileRow) of(layer int) {
+func (r *pathRow) of(layer int) {
 	r.Below = r.Tally(layer)
 	r.Size = r.Below.Bytes
 	v, ok := r.In(layer)
@@ -190,7 +190,7 @@ func (r *fileRow) of(layer int) {
 }
 
 // touched shows the row with the last change of the kind.
-func (r *fileRow) touched(change string) {
+func (r *pathRow) touched(change string) {
 	for _, v := range slices.Backward(r.History()) {
 		if v.Op.String() == change {
 			r.Op = v.Op
@@ -204,7 +204,7 @@ func (r *fileRow) touched(change string) {
 }
 
 // weight is the row's size; what a layer removed weighs nothing any more.
-func (r fileRow) weight() string {
+func (r pathRow) weight() string {
 	if r.Op == models.FileRemoved && r.Was > 0 {
 		return more(-r.Was)
 	}
@@ -212,9 +212,9 @@ func (r fileRow) weight() string {
 }
 
 // dir tells whether the row leads to a list.
-func (r fileRow) dir() bool { return r.Type == models.FileDir || len(r.Tallies) > 0 }
+func (r pathRow) dir() bool { return r.Type == models.FileDir || len(r.Tallies) > 0 }
 
-func (r fileRow) icon() string {
+func (r pathRow) icon() string {
 	switch {
 	case r.dir():
 		return "folder"
@@ -225,7 +225,7 @@ func (r fileRow) icon() string {
 }
 
 // traits are the words about an entry that its mode says only to those who can read it.
-func (r fileRow) traits() (out []string) {
+func (r pathRow) traits() (out []string) {
 	if r.Type == models.FilePlain && r.Meta.Mode&0o4000 != 0 {
 		out = append(out, "setuid")
 	}

@@ -917,7 +917,7 @@ func searchFiles(action string, keep url.Values, text string) templ.Component {
 	})
 }
 
-func fileLine(v FilesView, r fileRow) templ.Component {
+func fileLine(v FilesView, r pathRow) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -1140,7 +1140,7 @@ func fileLine(v FilesView, r fileRow) templ.Component {
 }
 
 // marks say what became of an entry, and what is special about it.
-func marks(r fileRow) templ.Component {
+func marks(r pathRow) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {

@@ -3,6 +3,7 @@ package teams
 
 import (
 	"slipway.dev/models"
+	"slipway.dev/views/admin"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/tokens"
@@ -46,6 +47,22 @@ type TokensView struct {
 	Tokens tokens.View
 }
 
+// RegistriesView is the external registries that the team may use.
+type RegistriesView struct {
+	Header
+	Registries []GrantedRegistry
+	Curl       components.CurlExample
+}
+
+// GrantedRegistry is a registry and what the team may do there.
+type GrantedRegistry struct {
+	Registry models.Registry
+	Access   []models.RegistryGrant
+}
+
+// state says in one word whether the last check passed.
+func (g GrantedRegistry) state() string { return admin.RegistryState(g.Registry) }
+
 // SettingsView is the form of a team's name.
 type SettingsView struct {
 	Header
@@ -67,7 +84,8 @@ func URL(t models.Team) string { return "/teams/" + t.Slug }
 // tabs are the team's pages; maintainers see more of them.
 func (h Header) tabs(current string) []layout.Tab {
 	at := URL(h.Team)
-	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"}}
+	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
+		{Label: "Registries", Href: at + "/registries", Current: current == "registries"}}
 	if h.CanEdit {
 		list = append(list,
 			layout.Tab{Label: "Connections", Href: at + "/connections", Current: current == "connections"},

@@ -94,7 +94,16 @@ func withCommand(t *testing.T, img v1.Image, command string) v1.Image {
 	return changed
 }
 
-func anyone(context.Context) (string, string, error) { return "someone", "secret", nil }
+// anyone may read the image.
+func anyone(image deploy.Image) deploy.Source {
+	return deploy.Source{
+		Credential: func(context.Context) (string, string, error) { return "someone", "secret", nil },
+		Open: func(context.Context) (name.Repository, []remote.Option, error) {
+			repository, err := name.NewRepository(image.Repository)
+			return repository, nil, err
+		},
+	}
+}
 
 func open(t *testing.T, settings map[string]string) deploy.Target {
 	t.Helper()
@@ -115,7 +124,7 @@ func TestADockerEngineDoesWhatEveryTargetMust(t *testing.T) {
 	forget(t, image.Ref())
 	deploytest.Run(t, deploytest.Suite{
 		Open:  func(t *testing.T) deploy.Target { return open(t, nil) },
-		Image: image, From: anyone, Gone: gone,
+		Image: image, From: anyone(image), Gone: gone,
 	})
 }
 
@@ -137,7 +146,7 @@ func TestContainersGetNothingOfTheHost(t *testing.T) {
 	target := open(t, nil)
 	r := release(push(t, dockertest.App(t)))
 	forget(t, r.Image.Ref())
-	if err := target.Fetch(t.Context(), r.Image, anyone, func(string) {}); err != nil {
+	if err := target.Fetch(t.Context(), r.Image, anyone(r.Image), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := target.Start(t.Context(), r); err != nil {
@@ -192,7 +201,8 @@ func TestAnEngineThatDoesNotAnswerIsNamed(t *testing.T) {
 func TestARegistryThatDoesNotAnswerIsNamed(t *testing.T) {
 	t.Parallel()
 	target := open(t, nil)
-	err := target.Fetch(t.Context(), deploy.Image{Repository: "127.0.0.1:1/payments/checkout", Digest: "sha256:" + strings.Repeat("a", 64)}, anyone, func(string) {})
+	image := deploy.Image{Repository: "127.0.0.1:1/payments/checkout", Digest: "sha256:" + strings.Repeat("a", 64)}
+	err := target.Fetch(t.Context(), image, anyone(image), func(string) {})
 	var f *deploy.Failure
 	if !errors.As(err, &f) || f.Stage != deploy.StageImage || !strings.Contains(f.Message, "The registry 127.0.0.1:1 does not answer") {
 		t.Fatal(err)
@@ -215,7 +225,7 @@ func TestAnImageThatTheEngineCanNotPullIsCarriedOver(t *testing.T) {
 	forget(t, "slipway.carried/image:"+strings.ReplaceAll(image.Digest, ":", "-"))
 	var said []string
 	target := open(t, nil)
-	err := target.Fetch(t.Context(), image, anyone, func(s string) { said = append(said, s) })
+	err := target.Fetch(t.Context(), image, anyone(image), func(s string) { said = append(said, s) })
 	if err != nil {
 		t.Fatal(err, said)
 	}
@@ -242,7 +252,7 @@ func TestAnImageMakesSlipwayCallNoAddressOfItsOwn(t *testing.T) {
 	}
 	image := pushAt(t, outward(t), img)
 	forget(t, "slipway.carried/image:"+strings.ReplaceAll(image.Digest, ":", "-"))
-	err = open(t, nil).Fetch(t.Context(), image, anyone, func(string) {})
+	err = open(t, nil).Fetch(t.Context(), image, anyone(image), func(string) {})
 	if f := new(deploy.Failure); !errors.As(err, &f) || f.Stage != deploy.StageImage || !strings.Contains(f.Message, "outside of the registry") {
 		t.Errorf("the image was fetched with %v", err)
 	}
@@ -259,7 +269,7 @@ func TestAnImageWhoseCommandIsMissingSaysSo(t *testing.T) {
 	img := dockertest.App(t)
 	image := push(t, withCommand(t, img, "/no/such/program"))
 	forget(t, image.Ref())
-	if err := target.Fetch(t.Context(), image, anyone, func(string) {}); err != nil {
+	if err := target.Fetch(t.Context(), image, anyone(image), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	err := target.Start(t.Context(), release(image))
