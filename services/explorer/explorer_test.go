@@ -35,66 +35,65 @@ func top(t testing.TB) []byte {
 
 func TestTheFilesOfAnImageAreListedAsSoonAsTheyAreAskedFor(t *testing.T) {
 	t.Parallel()
-	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		w := newWorld(t, db)
-		at := w.push(t, "payments/checkout:main", image(t, "serve", base(t), top(t)))
-		ctx := w.as(t, w.Viewer)
-		f := w.files(t, ctx, explorer.Query{At: at})
-		if got := paths(f.Items); got != "/bin /etc /root /l" {
-			t.Errorf("the root holds %s", got)
+	db := modelstest.DB(t)
+	w := newWorld(t, db)
+	at := w.push(t, "payments/checkout:main", image(t, "serve", base(t), top(t)))
+	ctx := w.as(t, w.Viewer)
+	f := w.files(t, ctx, explorer.Query{At: at})
+	if got := paths(f.Items); got != "/bin /etc /root /l" {
+		t.Errorf("the root holds %s", got)
+	}
+	if f.Bytes != 25+7+14 || f.Files != 5 || f.Wasted != 6+4 || len(f.Layers) != 2 || f.Layers[1].Tally.Removed != 1 || f.Layers[0].Instruction == "" {
+		t.Errorf("%d bytes, %d files, %d wasted, layers %+v", f.Bytes, f.Files, f.Wasted, f.Layers)
+	}
+	for _, c := range []struct {
+		q    explorer.Query
+		want string
+	}{
+		{explorer.Query{Path: "/etc"}, "/etc/motd"},
+		{explorer.Query{Path: "etc/../etc/"}, "/etc/motd"},
+		{explorer.Query{Layer: "2", Flat: true}, "/old /etc/motd /root/.ssh/id_rsa"},
+		{explorer.Query{Layer: f.Layers[1].Digest, Change: "removed"}, "/old"},
+		{explorer.Query{Search: "SH"}, "/bin/ash /bin/sh /root/.ssh"},
+		{explorer.Query{Flat: true, BySize: true, Page: models.Page{Limit: 1}}, "/etc/motd"},
+		{explorer.Query{At: explorer.Reference{Repository: at.Repository, Name: "main"}, Path: "/root"}, "/root/.ssh"},
+		{explorer.Query{At: explorer.Reference{Name: at.Name}, Path: "/root"}, "/root/.ssh"},
+	} {
+		if c.q.At == (explorer.Reference{}) {
+			c.q.At = at
 		}
-		if f.Bytes != 25+7+14 || f.Files != 5 || f.Wasted != 6+4 || len(f.Layers) != 2 || f.Layers[1].Tally.Removed != 1 || f.Layers[0].Instruction == "" {
-			t.Errorf("%d bytes, %d files, %d wasted, layers %+v", f.Bytes, f.Files, f.Wasted, f.Layers)
+		if got := paths(w.files(t, ctx, c.q).Items); got != c.want {
+			t.Errorf("%+v: %s", c.q, got)
 		}
-		for _, c := range []struct {
-			q    explorer.Query
-			want string
-		}{
-			{explorer.Query{Path: "/etc"}, "/etc/motd"},
-			{explorer.Query{Path: "etc/../etc/"}, "/etc/motd"},
-			{explorer.Query{Layer: "2", Flat: true}, "/old /etc/motd /root/.ssh/id_rsa"},
-			{explorer.Query{Layer: f.Layers[1].Digest, Change: "removed"}, "/old"},
-			{explorer.Query{Search: "SH"}, "/bin/ash /bin/sh /root/.ssh"},
-			{explorer.Query{Flat: true, BySize: true, Page: models.Page{Limit: 1}}, "/etc/motd"},
-			{explorer.Query{At: explorer.Reference{Repository: at.Repository, Name: "main"}, Path: "/root"}, "/root/.ssh"},
-			{explorer.Query{At: explorer.Reference{Name: at.Name}, Path: "/root"}, "/root/.ssh"},
-		} {
-			if c.q.At == (explorer.Reference{}) {
-				c.q.At = at
-			}
-			if got := paths(w.files(t, ctx, c.q).Items); got != c.want {
-				t.Errorf("%+v: %s", c.q, got)
-			}
+	}
+	for _, c := range []struct {
+		q    explorer.Query
+		code models.Code
+	}{
+		{explorer.Query{Path: "/no"}, models.NotFound},
+		{explorer.Query{Layer: "3"}, models.Invalid},
+		{explorer.Query{Change: "touched"}, models.Invalid},
+		{explorer.Query{Page: models.Page{Cursor: "1.x"}}, models.Invalid},
+		{explorer.Query{Platform: "linux/arm64", At: explorer.Reference{Name: "sha256:none"}}, models.NotFound},
+	} {
+		if c.q.At == (explorer.Reference{}) {
+			c.q.At = at
 		}
-		for _, c := range []struct {
-			q    explorer.Query
-			code models.Code
-		}{
-			{explorer.Query{Path: "/no"}, models.NotFound},
-			{explorer.Query{Layer: "3"}, models.Invalid},
-			{explorer.Query{Change: "touched"}, models.Invalid},
-			{explorer.Query{Page: models.Page{Cursor: "1.x"}}, models.Invalid},
-			{explorer.Query{Platform: "linux/arm64", At: explorer.Reference{Name: "sha256:none"}}, models.NotFound},
-		} {
-			if c.q.At == (explorer.Reference{}) {
-				c.q.At = at
-			}
-			if _, err := w.explorer.Files(ctx, c.q); !models.IsCode(err, c.code) {
-				t.Errorf("%+v: %v", c.q, err)
-			}
+		if _, err := w.explorer.Files(ctx, c.q); !models.IsCode(err, c.code) {
+			t.Errorf("%+v: %v", c.q, err)
 		}
-		for name, ctx := range map[string]context.Context{"a stranger": w.as(t, w.Stranger), "nobody": t.Context()} {
-			if _, err := w.explorer.Files(ctx, explorer.Query{At: at}); err == nil {
-				t.Errorf("%s sees the files", name)
-			}
-			if _, err := w.explorer.File(ctx, explorer.FileQuery{At: at, Path: "/etc/motd"}); err == nil {
-				t.Errorf("%s reads a file", name)
-			}
-			if _, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: at, B: at}); err == nil {
-				t.Errorf("%s compares images", name)
-			}
+	}
+	for name, ctx := range map[string]context.Context{"a stranger": w.as(t, w.Stranger), "nobody": t.Context()} {
+		if _, err := w.explorer.Files(ctx, explorer.Query{At: at}); err == nil {
+			t.Errorf("%s sees the files", name)
 		}
-	})
+		if _, err := w.explorer.File(ctx, explorer.FileQuery{At: at, Path: "/etc/motd"}); err == nil {
+			t.Errorf("%s reads a file", name)
+		}
+		if _, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: at, B: at}); err == nil {
+			t.Errorf("%s compares images", name)
+		}
+	}
 }
 
 func TestAFileIsShownAsWhatItIs(t *testing.T) {
@@ -136,35 +135,34 @@ func TestAFileIsShownAsWhatItIs(t *testing.T) {
 
 func TestImagesAreComparedInAllThatTheyAre(t *testing.T) {
 	t.Parallel()
-	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		w := newWorld(t, db)
-		a := w.push(t, "payments/checkout:1", image(t, "serve", base(t)))
-		b := w.push(t, "payments/checkout:2", image(t, "serve-2", base(t), top(t), layer(t, [2]string{"usr/lib/x/1", "1"}, [2]string{"usr/lib/x/2", "22"}, [2]string{"usr/lib/y", "333"})))
-		ctx := w.as(t, w.Viewer)
-		c, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: a, B: b, Flat: true, Change: "removed"})
-		if err != nil || c.Making != nil {
-			t.Fatalf("%+v %v", c, err)
-		}
-		if len(c.Shared) != 1 || len(c.OnlyA) != 0 || len(c.OnlyB) != 2 {
-			t.Errorf("layers: %d shared, %d, %d", len(c.Shared), len(c.OnlyA), len(c.OnlyB))
-		}
-		if c.Files.Added != 4 || c.Files.Changed != 1 || c.Files.Removed != 1 || c.BytesB-c.BytesA != 25-6+7-4+6 || paths(c.Items) != "/old" {
-			t.Errorf("files: %+v, %d and %d bytes, %s", c.Files, c.BytesA, c.BytesB, paths(c.Items))
-		}
-		if len(c.Settings) != 1 || c.Settings[0].Name != "Command" || len(c.Environment) != 1 || c.Environment[0].After != "serve-2" || len(c.Labels) != 1 {
-			t.Errorf("settings: %+v %+v %+v", c.Settings, c.Environment, c.Labels)
-		}
-		if c.CommitsNote == "" || c.Below != "/" {
-			t.Errorf("%q %q", c.CommitsNote, c.Below)
-		}
-		same, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: b, B: b})
-		if err != nil || same.Files.Files() != 0 || len(same.Items) != 0 || len(same.OnlyA)+len(same.OnlyB) != 0 {
-			t.Errorf("an image and itself: %+v %v", same, err)
-		}
-		if _, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: a, B: explorer.Reference{Name: "sha256:none"}}); !models.IsCode(err, models.Invalid) {
-			t.Errorf("an image that is not there: %v", err)
-		}
-	})
+	db := modelstest.DB(t)
+	w := newWorld(t, db)
+	a := w.push(t, "payments/checkout:1", image(t, "serve", base(t)))
+	b := w.push(t, "payments/checkout:2", image(t, "serve-2", base(t), top(t), layer(t, [2]string{"usr/lib/x/1", "1"}, [2]string{"usr/lib/x/2", "22"}, [2]string{"usr/lib/y", "333"})))
+	ctx := w.as(t, w.Viewer)
+	c, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: a, B: b, Flat: true, Change: "removed"})
+	if err != nil || c.Making != nil {
+		t.Fatalf("%+v %v", c, err)
+	}
+	if len(c.Shared) != 1 || len(c.OnlyA) != 0 || len(c.OnlyB) != 2 {
+		t.Errorf("layers: %d shared, %d, %d", len(c.Shared), len(c.OnlyA), len(c.OnlyB))
+	}
+	if c.Files.Added != 4 || c.Files.Changed != 1 || c.Files.Removed != 1 || c.BytesB-c.BytesA != 25-6+7-4+6 || paths(c.Items) != "/old" {
+		t.Errorf("files: %+v, %d and %d bytes, %s", c.Files, c.BytesA, c.BytesB, paths(c.Items))
+	}
+	if len(c.Settings) != 1 || c.Settings[0].Name != "Command" || len(c.Environment) != 1 || c.Environment[0].After != "serve-2" || len(c.Labels) != 1 {
+		t.Errorf("settings: %+v %+v %+v", c.Settings, c.Environment, c.Labels)
+	}
+	if c.CommitsNote == "" || c.Below != "/" {
+		t.Errorf("%q %q", c.CommitsNote, c.Below)
+	}
+	same, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: b, B: b})
+	if err != nil || same.Files.Files() != 0 || len(same.Items) != 0 || len(same.OnlyA)+len(same.OnlyB) != 0 {
+		t.Errorf("an image and itself: %+v %v", same, err)
+	}
+	if _, err := w.explorer.Compare(ctx, explorer.CompareQuery{A: a, B: explorer.Reference{Name: "sha256:none"}}); !models.IsCode(err, models.Invalid) {
+		t.Errorf("an image that is not there: %v", err)
+	}
 }
 
 func TestOfAnIndexTheFilesOfOnePlatformAreListed(t *testing.T) {
@@ -353,17 +351,16 @@ func TestAnIndexWhoseBlobIsGoneIsMadeAnew(t *testing.T) {
 
 func TestADeadWorkersIndexIsMadeByAnother(t *testing.T) {
 	t.Parallel()
-	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		w := newWorld(t, db)
-		at := w.push(t, "payments/checkout:1", image(t, "a", base(t)))
-		now := db.NowFunc()
-		digest := w.layerOf(t, at)
-		held := &models.FileIndex{ID: "layer1:" + digest, Kind: models.IndexOfLayer, State: models.IndexWaiting, Top: digest, Teams: []string{}, Lease: models.Lease{Worker: models.NewID()}, CreatedAt: now, UpdatedAt: now, LastUsedAt: now}
-		if err := db.Create(held).Error; err != nil {
-			t.Fatal(err)
-		}
-		w.files(t, w.as(t, w.Viewer), explorer.Query{At: at})
-	})
+	db := modelstest.DB(t)
+	w := newWorld(t, db)
+	at := w.push(t, "payments/checkout:1", image(t, "a", base(t)))
+	now := db.NowFunc()
+	digest := w.layerOf(t, at)
+	held := &models.FileIndex{ID: "layer1:" + digest, Kind: models.IndexOfLayer, State: models.IndexWaiting, Top: digest, Teams: []string{}, Lease: models.Lease{Worker: models.NewID()}, CreatedAt: now, UpdatedAt: now, LastUsedAt: now}
+	if err := db.Create(held).Error; err != nil {
+		t.Fatal(err)
+	}
+	w.files(t, w.as(t, w.Viewer), explorer.Query{At: at})
 }
 
 func (w *world) layerOf(t *testing.T, at explorer.Reference) string {
