@@ -50,12 +50,6 @@ func stream(t testing.TB, pack func(io.Writer) io.WriteCloser, write func(*tar.W
 	return r
 }
 
-type noPacking struct{ io.Writer }
-
-func (noPacking) Close() error { return nil }
-
-func plainly(w io.Writer) io.WriteCloser { return noPacking{w} }
-
 func gzipped(w io.Writer) io.WriteCloser {
 	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	return z

@@ -14,7 +14,6 @@
 package layers
 
 import (
-	"encoding/hex"
 	"fmt"
 
 	"slipway.dev/models"
@@ -97,10 +96,3 @@ type limit struct{ sentence string }
 func (l *limit) Error() string { return l.sentence }
 
 func limitf(format string, args ...any) error { return &limit{fmt.Sprintf(format, args...)} }
-
-func digestText(sum [32]byte) string {
-	if sum == ([32]byte{}) {
-		return ""
-	}
-	return "sha256:" + hex.EncodeToString(sum[:])
-}

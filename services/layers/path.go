@@ -72,14 +72,6 @@ func below(k, dir string) bool {
 	return k == dir || dir == "" || strings.HasPrefix(k, dir) && k[len(dir)] == 0
 }
 
-// join is the path of a name in a directory.
-func join(dir, name string) string {
-	if dir == "/" {
-		return "/" + name
-	}
-	return dir + "/" + name
-}
-
 // parent returns the directory of a path and the name in it.
 func parent(path string) (dir, name string) {
 	i := strings.LastIndexByte(path, '/')
