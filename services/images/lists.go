@@ -352,7 +352,7 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 	if err != nil {
 		return err
 	}
-	sizes, err := s.sums(ctx, "SELECT l.repository, CAST(SUM(b.size) AS BIGINT) AS sum FROM registry_links l JOIN registry_blobs b ON b.digest = l.digest WHERE l.repository IN ? GROUP BY l.repository", names)
+	sizes, err := s.sizes(ctx, names, pushes)
 	if err != nil {
 		return err
 	}
@@ -378,6 +378,15 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 		}
 	}
 	return nil
+}
+
+// sizes returns the bytes that the blobs of each repository take. To add them
+// up takes as long as there are layers, so the sums are remembered until the next push, or for half a minute.
+func (s *Service) sizes(ctx context.Context, names, pushes []string) (map[string]int64, error) {
+	key := strings.Join(append(append([]string{"sizes"}, names...), pushes...), "\n")
+	return remember(&s.recent, key, func() (map[string]int64, error) {
+		return s.sums(ctx, "SELECT l.repository, CAST(SUM(b.size) AS BIGINT) AS sum FROM registry_links l JOIN registry_blobs b ON b.digest = l.digest WHERE l.repository IN ? GROUP BY l.repository", names)
+	})
 }
 
 // latest returns the image that was pushed last to each repository.

@@ -1,15 +1,19 @@
 package images
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"slipway.dev/models"
 )
 
 const (
 	maxRecent  = 128              // lists of names that are remembered
 	recentTime = 30 * time.Second // for so long
+	awayTime   = 10 * time.Second // that a registry did not answer, so that not every reader waits for it
 )
 
 // recent remembers for a short time what registries listed, so that turning the
@@ -20,10 +24,11 @@ type recent struct {
 	lists *lru.Cache[string, listed]
 }
 
-// listed is an answer and when it was given. The value must not be changed.
+// listed is an answer and until when it counts. The value must not be changed.
 type listed struct {
 	value any
-	at    time.Time
+	err   error // that the registry was away
+	until time.Time
 }
 
 func (r *recent) cache() *lru.Cache[string, listed] {
@@ -33,17 +38,18 @@ func (r *recent) cache() *lru.Cache[string, listed] {
 	return r.lists
 }
 
-// remember returns what is known under the key, or else asks and remembers the answer. Errors are not remembered.
+// remember returns what is known under the key, or else asks and remembers the
+// answer. Of errors it remembers for a moment that a registry is away.
 func remember[T any](r *recent, key string, ask func() (T, error)) (T, error) {
-	if l, ok := r.cache().Get(key); ok && time.Since(l.at) < recentTime {
-		return l.value.(T), nil
+	if l, ok := r.cache().Get(key); ok && time.Now().Before(l.until) {
+		return l.value.(T), l.err
 	}
 	value, err := ask()
-	if err == nil {
-		r.cache().Add(key, listed{value, time.Now()})
+	switch {
+	case err == nil:
+		r.cache().Add(key, listed{value, nil, time.Now().Add(recentTime)})
+	case models.IsCode(err, models.Unavailable) && !errors.Is(err, context.Canceled): // a reader who left says nothing of the registry
+		r.cache().Add(key, listed{value, err, time.Now().Add(awayTime)})
 	}
 	return value, err
 }
-
-// forget makes the next remember under the key ask again.
-func (r *recent) forget(key string) { r.cache().Remove(key) }

@@ -129,6 +129,10 @@ func newGate(w way) *gate { return &gate{way: w} }
 // RoundTrip sends the request if it may go where it wants to.
 func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	home, err := g.check(r)
+	limit := int64(0)
+	if err == nil {
+		limit, err = g.limit(r)
+	}
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close()
@@ -138,10 +142,6 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	var through http.RoundTripper = g.transport
 	if !home {
 		through = g.elsewhere
-	}
-	limit, err := g.limit(r)
-	if err != nil {
-		return nil, err
 	}
 	return g.send(r, through, limit)
 }
@@ -248,6 +248,8 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.gate.lists.Add(int64(n))
 	}
 	if w.limit > 0 && w.read > w.limit {
+		w.stop()
+		w.cancel(nil) // the client library does not close what it could not read
 		return 0, &SizeError{w.gate.name, w.limit}
 	}
 	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(w.ctx), errSlow) {

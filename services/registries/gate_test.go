@@ -78,7 +78,14 @@ type attacked struct {
 // attack connects the registry, which behaves while it is connected and then answers as the test says.
 func attack(t *testing.T, answer func(a *attacked) http.HandlerFunc, evil http.HandlerFunc) *attacked {
 	t.Helper()
+	return attackSlowly(t, 0, answer, evil)
+}
+
+// attackSlowly is attack with a portal that waits only so long.
+func attackSlowly(t *testing.T, patience time.Duration, answer func(a *attacked) http.HandlerFunc, evil http.HandlerFunc) *attacked {
+	t.Helper()
 	a := &attacked{world: newWorld(t, sqlite(t))}
+	a.Patience = patience
 	var attacking atomic.Pointer[http.HandlerFunc]
 	a.home = newHost(t, "registry.example.com", func(w http.ResponseWriter, r *http.Request) {
 		if f := attacking.Load(); f != nil {
@@ -89,7 +96,6 @@ func attack(t *testing.T, answer func(a *attacked) http.HandlerFunc, evil http.H
 		w.WriteHeader(http.StatusUnauthorized)
 	})
 	a.evil = newHost(t, "evil.example.com", evil)
-	a.Patience = 2 * time.Second
 	a.Guard.Lookup = func(_ context.Context, name string) ([]netip.Addr, error) {
 		if resolve := a.resolve.Load(); resolve != nil {
 			return []netip.Addr{netip.MustParseAddr((*resolve)(name))}, nil
@@ -352,7 +358,11 @@ func TestARegistryThatAnswersTooMuchOrTooSlowlyIsGivenUp(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			a := attack(t, func(*attacked) http.HandlerFunc { return test.answer }, func(http.ResponseWriter, *http.Request) {})
+			patience := 30 * time.Second
+			if test.says == "in time" {
+				patience = time.Second
+			}
+			a := attackSlowly(t, patience, func(*attacked) http.HandlerFunc { return test.answer }, func(http.ResponseWriter, *http.Request) {})
 			r := a.open(t)
 			before := allocated()
 			err := r.Explain(test.do(r))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
@@ -49,13 +50,19 @@ func (r *Remote) challenge(ctx context.Context) (*transport.Challenge, error) {
 // Token exchanges the credential for a short-lived token, for an engine that
 // was told by the registry to fetch one from the realm. The token is good for
 // those of the scopes alone that may be used: on this repository what it was
-// opened for, on others pulling, where a grant says so.
+// opened for, on others pulling, where a grant says so. Where none of them is,
+// it is a stranger's token, with which public images can be pulled.
 func (r *Remote) Token(ctx context.Context, realm, service string, scopes []string) (token string, life time.Duration, err error) {
 	c := &transport.Challenge{Scheme: "bearer", Insecure: strings.HasPrefix(realm, "http://"), Parameters: map[string]string{"realm": realm, "service": service}}
 	if at := realmOf(c); !r.gate.mayHave(at) {
 		return "", 0, &ForeignError{r.gate.name, at, "its login"}
 	}
-	got, err := transport.Exchange(ctx, r.Repository.Registry, r, r.gate, r.narrow(scopes), c)
+	var login authn.Authenticator = r
+	allowed := r.narrow(scopes)
+	if len(allowed) == 0 { // what anybody may, such as pulling a public image to build on
+		login, allowed = authn.Anonymous, scopes
+	}
+	got, err := transport.Exchange(ctx, r.Repository.Registry, login, r.gate, allowed, c)
 	if err != nil {
 		return "", 0, err
 	}
@@ -90,5 +97,5 @@ func (r *Remote) uses(repository, action string) bool {
 	if repository == r.Repository.RepositoryStr() {
 		return slices.Contains(r.actions, action)
 	}
-	return action == Pull && r.allowed != nil && r.allowed(strings.TrimPrefix(repository, "library/")) == nil
+	return action == Pull && r.allowed != nil && r.allowed(repository) == nil
 }

@@ -49,6 +49,17 @@ func noLayers(v ImageView) string {
 	return "This image has no layers."
 }
 
+// notBuilt says where an image came from that no build here made.
+func notBuilt(v ImageView) string {
+	switch {
+	case v.Registry != "":
+		return "None of this portal's."
+	case v.PushedByName != "":
+		return "None: it was pushed from outside by " + v.PushedByName + "."
+	}
+	return "None: it was pushed from outside."
+}
+
 func baseName(b models.ImageBase) string {
 	switch {
 	case b.Name == "":
