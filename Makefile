@@ -30,6 +30,14 @@ test: ## set this machine up and run every test
 	.ci/with go test -timeout $(TIMEOUT) $(TESTED) || failed=1; \
 	exit $$failed
 
+# How long each of the tests that make soak runs goes on; some also take more of everything.
+SOAK := 5m
+
+.PHONY: soak
+soak: ## run for minutes what the tests run for seconds: make soak SOAK=30m
+	@.ci/setup test
+	@SLIPWAY_TEST_SOAK=$(SOAK) .ci/with go test -count 1 -v -timeout 24h -run Soak $$(git grep -l 'func TestSoak' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+
 .PHONY: check
 check: lint test ## format, vet, staticcheck, generated files and modules are fresh, then every test
 

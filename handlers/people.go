@@ -33,17 +33,43 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.POST("/tokens", tokens.Create)
 	signedIn.POST("/tokens/:id/revoke", tokens.Revoke)
 
-	pictures := &web.Images{Base: base, Images: s.Images}
+	pictures := &web.Images{Base: base, Images: s.Images, Catalog: s.Catalog}
 	signedIn.GET("/images", pictures.List)
+	signedIn.POST("/images/open", pictures.Open)
 	signedIn.GET("/images/*", pictures.Show)
+	signedIn.POST("/image-settings", pictures.SaveSettings)
+	signedIn.POST("/image-tags", pictures.SetTag)
+	cleanUp := &web.CleanUp{Base: base, Registry: s.Registry, Retention: s.Retention, Catalog: s.Catalog}
+	signedIn.GET("/images/clean-up", cleanUp.Repository)
+	signedIn.POST("/images/clean-up", cleanUp.SetPolicy)
+	signedIn.POST("/images/clean-up/inherit", cleanUp.Inherit)
+	signedIn.POST("/images/clean-up/run", cleanUp.Run)
+	signedIn.GET("/images/clean-up/runs/:id", cleanUp.ShowRun)
+	signedIn.GET("/images/deleted", cleanUp.Deleted)
+	signedIn.POST("/images/deleted/:id/restore", cleanUp.Restore)
+	signedIn.POST("/images/deleted/:id/purge", cleanUp.Purge)
+	signedIn.GET("/images/delete", cleanUp.AskDelete)
+	signedIn.POST("/images/delete/tag", cleanUp.DeleteTag)
+	signedIn.POST("/images/delete/image", cleanUp.DeleteImage)
+	signedIn.POST("/images/delete/repository", cleanUp.DeleteRepository)
+	signedIn.GET("/teams/:team/images", cleanUp.Team)
+	signedIn.POST("/teams/:team/image-policy", cleanUp.SetTeamPolicy)
+	admin.GET("/admin/images", cleanUp.Site)
+	admin.POST("/admin/images/quota", cleanUp.SetQuota)
+	admin.POST("/admin/images/quota/:team", cleanUp.SetQuota)
+	inside := &web.ImageFiles{Base: base, Explorer: s.Explorer}
+	signedIn.GET("/images/files", inside.Show)
+	signedIn.GET("/images/file", inside.Download)
+	signedIn.GET("/images/compare", inside.Compare)
 
-	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit}
+	teams := &web.Teams{Base: base, Auth: s.Auth, Catalog: s.Catalog, Audit: s.Audit, Images: s.Registry, External: s.Registries}
 	signedIn.GET("/teams", teams.List)
 	signedIn.GET("/teams/new", teams.New)
 	signedIn.POST("/teams", teams.Create)
 	signedIn.GET("/teams/:team", teams.Members)
 	signedIn.POST("/teams/:team/members/:user", teams.SetMember)
 	signedIn.POST("/teams/:team/members/:user/remove", teams.RemoveMember)
+	signedIn.GET("/teams/:team/registries", teams.Registries)
 	signedIn.GET("/teams/:team/tokens", teams.Tokens)
 	signedIn.POST("/teams/:team/tokens", teams.CreateToken)
 	connections := &web.Connections{Base: base, Catalog: s.Catalog, Forges: s.Forges}
@@ -62,6 +88,7 @@ func (r *routes) people(s Services, base *web.Base) {
 	signedIn.GET("/teams/:team/audit", teams.AuditLog)
 	signedIn.GET("/teams/:team/settings", teams.Settings)
 	signedIn.POST("/teams/:team/settings", teams.Update)
+	signedIn.POST("/teams/:team/image-settings", teams.UpdateImageSettings)
 
 	admins := &web.Admin{Base: base, Auth: s.Auth, Audit: s.Audit}
 	admin.GET("/admin", admins.Home)
@@ -77,4 +104,8 @@ func (r *routes) people(s Services, base *web.Base) {
 	admin.POST("/admin/users/:id/sessions/end", admins.EndSessions)
 	admin.POST("/admin/users/:id/sessions/:session/end", admins.EndSession)
 	admin.GET("/admin/audit", admins.AuditLog)
+
+	keys := &web.RegistryKeys{Base: base, Registry: s.Registry}
+	admin.GET("/admin/registry-keys", keys.List)
+	admin.POST("/admin/registry-keys/rotate", keys.Rotate)
 }

@@ -13,7 +13,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 
 	home := &web.Home{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/", home.Page)
-	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
+	search := &web.Search{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy, Images: s.Images}
 	g.GET("/search", search.Page)
 
 	repositories := &web.Repositories{Base: base, Catalog: s.Catalog, Builds: s.Builds, Forges: s.Forges}
@@ -26,7 +26,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/repositories/:id/apps", repositories.CreateApps)
 	g.POST("/repositories/:id/delete", repositories.Delete)
 
-	apps := &web.Apps{Base: base, Catalog: s.Catalog, Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Registry: s.Registry}
+	apps := &web.Apps{Base: base, Catalog: s.Catalog, Builds: s.Builds, Images: s.Images, Deploy: s.Deploy, Registry: s.Registry, Registries: s.Registries}
 	g.GET("/apps", apps.List)
 	g.GET("/apps/:id", apps.Overview)
 	g.GET("/apps/:id/builds", apps.BuildList)
@@ -76,6 +76,13 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/environments/:id", environments.Page)
 	g.POST("/environments/:id/variables", environments.SetVariable)
 	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
+	g.POST("/environments/:id/scale", environments.SetScale)
+	g.GET("/environments/:id/protection", environments.Protection)
+	g.POST("/environments/:id/protection", environments.Protect)
+	g.POST("/environments/:id/freezes", environments.AddFreeze)
+	g.POST("/environments/:id/freezes/:n/delete", environments.DeleteFreeze)
+	g.POST("/environments/:id/automatic", environments.SetAuto)
+	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
@@ -87,12 +94,32 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/deployments/:id/log", deployments.Log)
 	g.GET("/deployments/:id/log.txt", deployments.RawLog)
 	g.POST("/deployments/:id/cancel", deployments.Cancel)
+	g.POST("/deployments/:id/approve", deployments.Approve)
+	g.POST("/deployments/:id/reject", deployments.Reject)
+	g.POST("/deployments/:id/bad", deployments.MarkBad)
+	g.POST("/deployments/:id/good", deployments.UnmarkBad)
 	g.POST("/deployments/:id/rollback", deployments.Rollback)
 	g.POST("/deployments/:id/restart", deployments.Restart)
 	g.POST("/deployments/:id/stop", deployments.Stop)
 	g.POST("/deployments/:id/start", deployments.Start)
 
+	copying := &web.Copies{Base: base, Catalog: s.Catalog, Copies: s.Copies}
+	g.GET("/copies", copying.List)
+	g.GET("/copies/new", copying.New)
+	g.POST("/copies", copying.Create)
+	g.GET("/copies/:id", copying.Page)
+	g.POST("/copies/:id/cancel", copying.Cancel)
+	g.POST("/copies/:id/retry", copying.Retry)
+
 	admin := r.group(accessAdmin)
+	cache := &web.Cache{Base: base, Cache: s.Cache, Registries: s.Registries}
+	admin.GET("/admin/cache", cache.Page)
+	admin.POST("/admin/cache", cache.Update)
+	admin.POST("/admin/cache/clear", cache.Clear)
+	admin.POST("/admin/cache/upstreams", cache.Add)
+	admin.POST("/admin/cache/upstreams/:id", cache.Change)
+	admin.POST("/admin/cache/upstreams/:id/delete", cache.Delete)
+
 	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
 	admin.GET("/admin/targets", targets.List)
 	admin.GET("/admin/targets/new", targets.New)
@@ -110,6 +137,19 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.POST("/admin/workers/:id/drain", queue.Drain)
 	admin.POST("/admin/workers/:id/resume", queue.Resume)
 	admin.POST("/admin/workers/:id/prune", queue.Prune)
+
+	registries := &web.Registries{Base: base, Catalog: s.Catalog, Registries: s.Registries}
+	admin.GET("/admin/registries", registries.List)
+	admin.GET("/admin/registries/new", registries.New)
+	admin.POST("/admin/registries", registries.Create)
+	admin.GET("/admin/registries/:id", registries.Page)
+	admin.POST("/admin/registries/:id", registries.Update)
+	admin.POST("/admin/registries/:id/check", registries.Check)
+	admin.POST("/admin/registries/:id/grants", registries.Grant)
+	admin.POST("/admin/registries/:id/delete", registries.Delete)
+	store := &web.Registry{Base: base, Registry: s.Registry}
+	admin.GET("/admin/registry", store.Page)
+	admin.POST("/admin/registry/collections", store.Collect)
 
 	engines := &web.Engines{Base: base, Engines: s.Engines}
 	admin.GET("/admin/engines", engines.List)

@@ -20,16 +20,21 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
+	"slipway.dev/services/pullthrough"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
@@ -47,6 +52,8 @@ type Services struct {
 	Builds      *builds.Service
 	Engines     *engines.Service
 	Images      *images.Service
+	Retention   *retention.Service
+	Explorer    *explorer.Service // what is in images
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
@@ -56,7 +63,11 @@ type Services struct {
 
 	Accounts *idp.Provider     // the embedded OpenID Connect provider; nil where there is none
 	Registry *registry.Service // the embedded registry
-	Proxy    http.Handler      // answers for the host names of apps
+
+	Registries *registries.Service // the external ones
+	Copies     *copies.Service
+	Cache      *pullthrough.Service // of base images
+	Proxy      http.Handler         // answers for the host names of apps
 }
 
 // Options says how the portal is reached and what it allows.
@@ -218,8 +229,8 @@ func hostOf(external string) string {
 // programs are the routes of the API.
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
-		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry,
-		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
+		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries, Copies: s.Copies, Cache: s.Cache,
+		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,9 +26,11 @@ import (
 	"slipway.dev/services/blobs"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
 	"slipway.dev/services/hooks"
@@ -37,7 +40,10 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/pullthrough"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 	"slipway.dev/services/workflows"
@@ -107,14 +113,22 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	t.Cleanup(func() { bucket.Close() })
 	accounts := &idp.Provider{DB: db.DB, Box: box, ExternalURL: url, RedirectURI: url + "/login/slipway/callback"}
 	people := &auth.Service{DB: db.DB, Box: box, ExternalURL: url, Accounts: accounts}
-	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: url, Reload: people.Reload,
+	store := &registry.Service{DB: db, Box: box, Jobs: queue, Folder: t.TempDir(), Place: "/data/registry", External: url, Reload: people.Reload,
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return people.AuthenticateToken(ctx, token)
 		}}
+	store.Register(queue)
 	files := &git.Service{Dir: t.TempDir(), Guard: &outbound.Guard{}}
-	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue}
+	others := &registries.Service{DB: db, Box: box, Guard: noWhere, Embedded: store}
+	t.Cleanup(func() { others.Close() })
+	moves := &copies.Service{DB: db, Jobs: queue, Registries: others, Standing: people.Standing}
+	jobs.Register(queue, moves.Run)
+	bases := &pullthrough.Service{DB: db, Registry: store, Registries: others, Guard: noWhere, Scratch: t.TempDir()}
+	store.Upstream = bases.Upstream()
+	t.Cleanup(func() { bases.Close() })
+	things := &catalog.Service{DB: db.DB, Git: files, Secrets: box, Jobs: queue, Registries: others}
 	things.Register(queue)
-	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Box: box, Dir: t.TempDir(),
+	runs := &builds.Service{DB: db, Jobs: queue, Git: files, Logs: &logs.Service{DB: db, Blobs: bucket}, Registry: store, Registries: others, Box: box, Dir: t.TempDir(),
 		Remote: func(context.Context, *models.Repository) (git.Remote, error) {
 			return git.Remote{}, models.Errorf(models.Unavailable, "The tests reach no remote.")
 		}}
@@ -129,16 +143,21 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	runs.Changed = connections.BuildChanged
 	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
 	deliveries.Register(queue)
-	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
+	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
+	pictures := &images.Service{DB: db.DB, Registry: store, Registries: others}
+	inside := &explorer.Service{DB: db, Jobs: queue, Blobs: bucket, Git: files, Find: explorer.Registries{Images: pictures}.Find, OpenBlob: pictures.OpenBlob, Patience: time.Millisecond}
+	inside.Register(queue)
+	cleanUps := &retention.Service{DB: db, Registry: store, Jobs: queue}
+	cleanUps.Register(queue)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: &images.Service{DB: db.DB, Registry: store}, Deploy: rollouts,
+		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: pictures, Explorer: inside, Retention: cleanUps, Deploy: rollouts,
 		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
-		Accounts: accounts, Registry: store,
+		Accounts: accounts, Registry: store, Registries: others, Copies: moves, Cache: bases,
 		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
 	}
 }
@@ -184,6 +203,7 @@ type still struct{}
 func (still) Check(context.Context) (deploy.Info, error)                             { return deploy.Info{Version: "Still 1"}, nil }
 func (still) Fetch(context.Context, deploy.Image, deploy.Source, func(string)) error { return nil }
 func (still) Start(context.Context, deploy.Release) error                            { return nil }
+func (still) Run(context.Context, deploy.Release, func(string)) error                { return nil }
 func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Instance, error) {
 	return nil, nil
 }
@@ -192,6 +212,9 @@ func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.L
 	return func(yield func(deploy.LogLine, error) bool) {
 		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)
 	}
+}
+func (still) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, syscall.ECONNREFUSED
 }
 func (still) Remove(context.Context, string, time.Duration) error { return nil }
 func (still) Close() error                                        { return nil }
@@ -232,6 +255,17 @@ type ask struct {
 	cookie             *http.Cookie
 	header             map[string]string
 	peer               string
+}
+
+// teamToken makes a token of the team with the role in it and every scope.
+func (f *fixture) teamToken(role models.Role) string {
+	f.t.Helper()
+	_, secret, err := f.s.Auth.CreateToken(modelstest.As(f.t, f.db, f.Maintainer), auth.NewToken{Name: "pipeline", TeamID: f.Team.ID, Role: role, Days: 1,
+		Scopes: []models.Scope{models.ScopeRead, models.ScopeWrite, models.ScopeRegistryRead, models.ScopeRegistryWrite}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return secret
 }
 
 // send answers a request in process.

@@ -26,8 +26,12 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/idp"
+	"slipway.dev/services/pullthrough"
+	"slipway.dev/services/registries"
+	"slipway.dev/services/retention"
 )
 
 // canary is planted wherever a secret is kept; no answer may hold it.
@@ -48,11 +52,32 @@ func newFull(t testing.TB) *full {
 	f.addQueue()
 	f.addSources()
 	f.addImage()
+	f.addFiles()
 	f.addDeployments()
+	f.addSpare()
 	f.addSecrets()
 	f.addBuilding()
 	f.addPeople()
+	f.addCopies()
 	return f
+}
+
+// addCopies makes a copy that waits, one that failed, and a cache with a repository.
+func (f *full) addCopies() {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	from := models.ImagePlaceName{Host: f.host, Repository: "payments/checkout"}
+	waiting := &models.Copy{ID: models.NewID(), TeamID: f.Team.ID, State: models.CopyQueued, Source: from, SourceTag: hostile, Digest: f.places["digest"],
+		Target: models.ImagePlaceName{Host: f.host, Repository: "payments/other"}, Note: hostile, AskedKind: models.PrincipalSession, CreatedByName: hostile, CreatedAt: now}
+	failed := *waiting
+	failed.ID, failed.State, failed.Error, failed.FinishedAt = models.NewID(), models.CopyFailed, hostile, &now
+	f.create(waiting, &failed)
+	f.places["copy"], f.places["failed copy"], f.places["host"] = waiting.ID, failed.ID, f.host
+	admin := modelstest.As(f.t, f.db, f.Admin)
+	u, err := f.s.Cache.AddUpstream(admin, pullthrough.UpstreamInput{Host: "registry.example.test", Enabled: true})
+	f.must(err)
+	f.create(&models.CacheRepository{Name: u.Repository("acme/base"), UpstreamID: u.ID, Error: hostile, ErrorAt: &now, PulledAt: now, CreatedAt: now})
+	f.places["upstream"], f.places["cached"] = u.ID, u.Repository("acme/base")
 }
 
 func (f *full) create(rows ...any) {
@@ -126,7 +151,56 @@ func (f *full) addImage() {
 		ImageRepository: f.host + "/payments/checkout", ImageDigest: d.String(), ImageTags: []string{"main"}}
 	f.create(built, &models.LogStream{ID: built.ID, Kind: "build", Closed: true})
 	f.places["ended build"] = built.ID
-	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 4}).Error)
+	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 6}).Error)
+}
+
+// badDigest is of an image that is marked as bad.
+const badDigest = "sha256:bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0"
+
+// addSpare makes a repository of images with a policy, of which something was deleted and cleaned up.
+func (f *full) addSpare() {
+	f.t.Helper()
+	now := f.db.NowFunc()
+	push := func(tag, content string) string {
+		d := "sha256:" + strings.Repeat(content, 64)
+		f.create(&models.RegistryManifest{Repository: "payments/spare", Digest: d, PushID: models.NewID(), MediaType: "application/vnd.oci.image.manifest.v1+json",
+			Content: []byte(`{"schemaVersion":2}`), PushedAt: now.AddDate(0, -1, 0), PushedByName: hostile},
+			&models.RegistryTag{Repository: "payments/spare", Name: tag, Digest: d, MovedAt: now.AddDate(0, -1, 0)})
+		return d
+	}
+	f.create(&models.RegistryRepository{Name: "payments/spare", TeamID: f.Team.ID, PushID: "1", CreatedAt: now})
+	f.places["spare digest"] = push("v1", "a")
+	push("v2", "b")
+	gone := push("v3", "c")
+	maintainer := modelstest.As(f.t, f.db, f.Maintainer)
+	d, err := f.s.Registry.DeleteImage(maintainer, "payments/spare", gone)
+	f.must(err)
+	f.places["deletion"] = d.ID
+	_, err = f.s.Retention.SetPolicy(maintainer, "payments/spare", retention.PolicyInput{Rules: []models.RetentionRule{{Last: 1}}})
+	f.must(err)
+	p, err := f.s.Retention.Preview(maintainer, "payments/spare", retention.PreviewFilter{})
+	f.must(err)
+	f.places["plan"] = p.Fingerprint
+	run := &models.RetentionRun{ID: models.NewID(), TeamID: f.Team.ID, Repository: "payments/spare", State: models.RetentionSucceeded, StartedByName: hostile, CreatedAt: now, FinishedAt: &now}
+	f.create(run, &models.RetentionItem{RunID: run.ID, Digest: gone, Tags: []string{"v3"}, Outcome: models.OutcomeSpared, Reason: hostile})
+	f.places["run"] = run.ID
+	f.must(f.s.Retention.Count(f.t.Context()))
+}
+
+// addFiles lists the files of the image, and compares it with itself.
+func (f *full) addFiles() {
+	f.t.Helper()
+	ctx := models.WithPrincipal(f.t.Context(), models.System("test"))
+	at := explorer.Reference{Repository: "payments/checkout", Name: f.places["digest"]}
+	files, err := f.s.Explorer.Files(ctx, explorer.Query{At: at})
+	f.must(err)
+	f.must(f.s.Explorer.Make(ctx, explorer.Args{ID: files.Making.ID, Images: []explorer.Reference{at}, Team: f.Team.ID}))
+	compared, err := f.s.Explorer.Compare(ctx, explorer.CompareQuery{A: at, B: at})
+	f.must(err)
+	f.must(f.s.Explorer.Make(ctx, explorer.Args{ID: compared.Making.ID, Images: []explorer.Reference{at, at}, Team: f.Team.ID}))
+	files, err = f.s.Explorer.Files(ctx, explorer.Query{At: at})
+	f.must(err)
+	f.places["file"] = files.Items[0].Path
 }
 
 // addDeployments makes one that serves, one before it, one that waits, and one that is stopped.
@@ -134,7 +208,12 @@ func (f *full) addDeployments() {
 	now := f.db.NowFunc()
 	stage := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "stage", Position: 1, CreatedAt: now, UpdatedAt: now}
 	spare := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "spare", Position: 2, CreatedAt: now, UpdatedAt: now}
-	f.create(stage, spare)
+	guarded := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "guarded", Position: 3, CreatedAt: now, UpdatedAt: now,
+		Protection: models.Protection{Freezes: []models.Freeze{{Name: "Once", Start: &time.Time{}, End: &time.Time{}}}}}
+	f.create(stage, spare, guarded)
+	f.places["guarded environment"] = guarded.ID
+	f.create(&models.AutoDeploy{EnvironmentID: guarded.ID, AppID: f.App.ID, Branch: "main", SeenAt: now, HeldAt: &now, UpdatedAt: now},
+		&models.BadImage{TeamID: f.Team.ID, Digest: badDigest, Reason: "loses orders", MarkedByName: "Mira", CreatedAt: now})
 	f.places["empty environment"] = spare.ID
 	for i, d := range []struct {
 		place       string
@@ -144,11 +223,16 @@ func (f *full) addDeployments() {
 		{"old deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded}},
 		{"deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true}},
 		{"pending deployment", f.Environment.ID, models.Deployment{State: models.DeploymentPending}},
+		{"waiting deployment", guarded.ID, models.Deployment{State: models.DeploymentWaiting}},
+		{"bad deployment", guarded.ID, models.Deployment{State: models.DeploymentSucceeded, ImageDigest: badDigest}},
 		{"stopped deployment", stage.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true, Stopped: true}},
 	} {
 		row := d.change
 		row.ID, row.TeamID, row.AppID, row.EnvironmentID, row.Number = models.NewID(), f.Team.ID, f.App.ID, d.environment, int64(i+1)
-		row.ImageRepository, row.ImageDigest, row.Action, row.CreatedAt = f.host+"/payments/checkout", f.places["digest"], models.ActionDeploy, now
+		row.ImageRepository, row.Action, row.CreatedAt = f.host+"/payments/checkout", models.ActionDeploy, now
+		if row.ImageDigest == "" {
+			row.ImageDigest = f.places["digest"]
+		}
 		row.Config = models.DeploymentConfig{Port: 8080, Health: models.HealthTCP, Variables: map[string]string{}, Secrets: map[string]string{}}
 		row.SealedSecrets = f.s.Deploy.Box.Seal("deployments/"+row.ID, []byte(`{"KEY":"`+canary+`"}`))
 		f.create(&row)
@@ -175,6 +259,19 @@ func (f *full) addSecrets() {
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID
+	f.addRegistries(admin)
+}
+
+// addRegistries makes one that the team may push to and one that nobody uses; the tests reach neither.
+func (f *full) addRegistries(admin context.Context) {
+	f.t.Helper()
+	for place, host := range map[string]string{"registry": "registry.test", "unused registry": "other.test"} {
+		r, err := f.s.Registries.Create(admin, registries.Input{Name: "Registry " + host, Kind: registries.KindGeneric, Host: host,
+			Settings: map[string]string{"username": "robot", "password": canary}})
+		f.must(err)
+		f.places[place] = r.ID
+	}
+	f.must(f.s.Registries.Grant(admin, f.places["registry"], registries.GrantInput{TeamID: f.Team.ID, Access: models.RegistryPush}))
 }
 
 // addDelivery makes a webhook that arrived, and a build of a fork's pull request that waits for approval.

@@ -1,6 +1,6 @@
 // Package migrations holds the database schema, one numbered SQL file per
 // change. The same files run on SQLite and PostgreSQL; a change that has to
-// differ goes into two folders of that number's own.
+// differ has a file of its number in each of the folders sqlite and postgres.
 package migrations
 
 import (
@@ -8,13 +8,39 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
+	"io/fs"
+	"path"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
 
-//go:embed *.sql
+//go:embed *.sql sqlite/*.sql postgres/*.sql
 var files embed.FS
+
+// ofDialect is the files of one dialect: those that are the same for both, and those in its own folder.
+type ofDialect string
+
+// Open opens a file of the dialect's folder, or else of those for both.
+func (d ofDialect) Open(name string) (fs.File, error) {
+	if f, err := files.Open(path.Join(string(d), name)); err == nil && name != "." {
+		return f, nil
+	}
+	return files.Open(name)
+}
+
+// Glob returns the names of the files that match, of which goose makes its list.
+func (d ofDialect) Glob(pattern string) ([]string, error) {
+	both, err := fs.Glob(files, pattern)
+	if err != nil {
+		return nil, err
+	}
+	own, err := fs.Glob(files, path.Join(string(d), pattern))
+	for _, name := range own {
+		both = append(both, path.Base(name))
+	}
+	return both, err
+}
 
 // Status is one migration and whether the database has it.
 type Status struct {
@@ -34,13 +60,13 @@ func New(db *sql.DB, dialect string) (*goose.Provider, error) {
 
 func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
 	if dialect != "postgres" {
-		return goose.NewProvider(goose.DialectSQLite3, db, files)
+		return goose.NewProvider(goose.DialectSQLite3, db, ofDialect("sqlite"))
 	}
 	locker, err := lock.NewPostgresSessionLocker() // replicas that start together take turns
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	return goose.NewProvider(goose.DialectPostgres, db, ofDialect("postgres"), goose.WithSessionLocker(locker))
 }
 
 // Current tells whether the database has every migration.

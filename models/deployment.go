@@ -11,6 +11,7 @@ type DeploymentState string
 
 // The states of a deployment.
 const (
+	DeploymentWaiting    DeploymentState = "waiting" // for approval
 	DeploymentPending    DeploymentState = "pending"
 	DeploymentRunning    DeploymentState = "running"
 	DeploymentSucceeded  DeploymentState = "succeeded"
@@ -20,13 +21,17 @@ const (
 )
 
 var deploymentMoves = map[DeploymentState][]DeploymentState{
+	DeploymentWaiting:   {DeploymentPending, DeploymentCanceled},
 	DeploymentPending:   {DeploymentRunning, DeploymentCanceled, DeploymentFailed},
 	DeploymentRunning:   {DeploymentSucceeded, DeploymentFailed, DeploymentCanceled, DeploymentPending},
 	DeploymentSucceeded: {DeploymentRolledBack},
 }
 
+// UnendedDeployments are the states of deployments that may still come to serve.
+var UnendedDeployments = []DeploymentState{DeploymentWaiting, DeploymentPending, DeploymentRunning}
+
 // Ended tells whether the rollout is over.
-func (s DeploymentState) Ended() bool { return s != DeploymentPending && s != DeploymentRunning }
+func (s DeploymentState) Ended() bool { return !slices.Contains(UnendedDeployments, s) }
 
 // CanBecome tells whether a deployment may move from s to next.
 func (s DeploymentState) CanBecome(next DeploymentState) bool {
@@ -38,6 +43,8 @@ type DeploymentConfig struct {
 	Port       int               `json:"port"`
 	Health     HealthKind        `json:"health"`
 	HealthPath string            `json:"health_path"`
+	Scale      Scale             `json:"scale"`
+	Command    []string          `json:"command,omitempty"` // runs once before the switch
 	Variables  map[string]string `json:"variables"`
 	Secrets    map[string]string `json:"secrets"` // name → fingerprint
 }
@@ -83,7 +90,8 @@ type Deployment struct {
 	RollbackOf        *string // the deployment whose image and configuration this repeats
 	PreviousID        *string // what served before
 	URL               string
-	Stopped           bool // stopped by a person after it succeeded
+	Stopped           bool   // stopped by a person after it succeeded
+	Reason            string // why it was asked for, where somebody said so
 	CreatedBy         string
 	CreatedByName     string
 	StartedAt         *time.Time
@@ -99,6 +107,7 @@ type Deployment struct {
 	Build             *Build            `gorm:"foreignKey:BuildID"`
 	Phases            []DeploymentPhase `gorm:"foreignKey:DeploymentID"`
 	Instances         []Instance        `gorm:"foreignKey:DeploymentID"`
+	Approvals         []Approval        `gorm:"foreignKey:DeploymentID"`
 }
 
 // Move changes the state, or says why it can't.

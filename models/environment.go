@@ -23,15 +23,38 @@ type TargetGrant struct {
 
 // Environment is a stage of a team on one target.
 type Environment struct {
-	ID        string `gorm:"primaryKey"`
-	TeamID    string
-	TargetID  string
-	Name      string
-	Position  int // left to right on the board
-	CreatedAt time.Time
-	UpdatedAt time.Time
-	Team      *Team   `gorm:"foreignKey:TeamID"`
-	Target    *Target `gorm:"foreignKey:TargetID"`
+	ID         string `gorm:"primaryKey"`
+	TeamID     string
+	TargetID   string
+	Name       string
+	Position   int        // left to right on the board
+	Protection Protection `gorm:"serializer:json"`
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Team       *Team   `gorm:"foreignKey:TeamID"`
+	Target     *Target `gorm:"foreignKey:TargetID"`
+}
+
+// Scale is how much of an app runs: how many instances, and how much each of them may take.
+type Scale struct {
+	Replicas int   `json:"replicas"`
+	CPU      int64 `json:"cpu,omitempty"`    // thousandths of a processor; 0: no limit
+	Memory   int64 `json:"memory,omitempty"` // bytes; 0: no limit
+}
+
+// OrOne is the scale, with one instance where none is said, as in what was deployed before there were scales.
+func (s Scale) OrOne() Scale {
+	s.Replicas = max(s.Replicas, 1)
+	return s
+}
+
+// AppScale is the scale of an app in an environment.
+type AppScale struct {
+	EnvironmentID string `gorm:"primaryKey"`
+	AppID         string `gorm:"primaryKey"`
+	Scale         `gorm:"embedded"`
+	UpdatedBy     string
+	UpdatedAt     time.Time
 }
 
 // Variable is a value that instances get as an environment variable: for every

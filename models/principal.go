@@ -38,6 +38,10 @@ const (
 	// It belongs to no team: it may push and pull one repository of images and
 	// say what it made.
 	PrincipalWorkload PrincipalKind = "workload"
+
+	// PrincipalAnonymous is somebody without a login. The registry alone knows
+	// it: it may pull what a team has opened to everybody.
+	PrincipalAnonymous PrincipalKind = "anonymous"
 )
 
 // Scope limits what a token may do, over and above the roles of whom it stands for.
@@ -56,7 +60,7 @@ const (
 // request, so a changed role or a disabled user takes effect at once.
 type Principal struct {
 	Kind   PrincipalKind
-	ID     string // the session's or token's id
+	ID     string // the session's or token's id; of the system, what it works on, such as build:ID
 	UserID string // empty for team tokens and the system
 	Name   string // shown in the audit log
 	Admin  bool
@@ -69,6 +73,12 @@ type Principal struct {
 // System is the principal of background work. It may do everything.
 func System(name string) *Principal {
 	return &Principal{Kind: PrincipalSystem, Name: name, Admin: true}
+}
+
+// SystemFor is Slipway at work on one thing, such as build:ID or deployment:ID.
+// What it is given ends with that thing.
+func SystemFor(subject, name string) *Principal {
+	return &Principal{Kind: PrincipalSystem, ID: subject, Name: name, Admin: true}
 }
 
 // HasScope tells whether the principal's credential carries the scope.

@@ -50,6 +50,9 @@ type AuditEntry struct {
 	IP        string
 	RequestID string
 	Detail    map[string]string `gorm:"serializer:json"`
+	Times     int64             // how often it happened; more than once only where the same was done again soon
+	LastAt    *time.Time        // when it happened last, where that was more than once
+	MergeKey  *string           // what is the same; nil: every time has an entry of its own
 	CreatedAt time.Time
 }
 

@@ -104,9 +104,12 @@ type App struct {
 	Dockerfile      string
 	Context         string
 	Builder         BuilderKind
-	Port            int // what the container listens on; 0: the image's EXPOSE, or 8080
+	RegistryID      string // where its images go; empty: the embedded registry
+	ImageRepository string // in an external registry, such as acme/shop; empty in the embedded one, where it is TEAM/APP
+	Port            int    // what the container listens on; 0: the image's EXPOSE, or 8080
 	Health          HealthKind
 	HealthPath      string
+	ReleaseCommand  string        // runs once before a new version takes over; empty: none
 	BuildTimeout    int           // seconds
 	WorkerLabels    Labels        // only workers that have all of them build it
 	BuildSettings   BuildSettings `gorm:"serializer:json"`
@@ -118,4 +121,17 @@ type App struct {
 	UpdatedAt       time.Time
 	Team            *Team       `gorm:"foreignKey:TeamID"`
 	Repository      *Repository `gorm:"foreignKey:RepositoryID"`
+	Registry        *Registry   `gorm:"foreignKey:RegistryID"` // nil for the embedded one
+}
+
+// ImageName is where the app's images go, with the host: the embedded registry's for an app that names no other.
+// The app needs its team, and its registry where it has one.
+func (a *App) ImageName(embedded string) string {
+	if a.RegistryID != "" && a.Registry != nil {
+		return a.Registry.Host + "/" + a.ImageRepository
+	}
+	if a.Team == nil {
+		return ""
+	}
+	return embedded + "/" + a.Team.Slug + "/" + a.Name
 }

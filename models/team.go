@@ -8,7 +8,12 @@ type Team struct {
 	Slug       string // in URLs and image names: a DNS label
 	Name       string
 	BuildLimit int // builds at once; 0: as the settings say for every team
-	CreatedAt  time.Time
+
+	// What the team's image repositories do where they say nothing themselves.
+	AnonymousPull bool     // anybody may pull, without a login
+	ImmutableTags []string `gorm:"serializer:json"` // globs of tags that never move
+
+	CreatedAt time.Time
 }
 
 // Member is a user's role in a team.

@@ -103,6 +103,8 @@ type WorkflowRun struct {
 	Logged          []int64    `gorm:"serializer:json"` // jobs whose logs are in the build's
 	ImageRepository string
 	ImageDigest     string
-	ImageTags       []string `gorm:"serializer:json"`
+	ImageTags       []string   `gorm:"serializer:json"`
+	VerifiedAt      *time.Time // when the digest was found in a connected registry
+	Verification    string     // why it could not be verified, for people; empty: it was, or nobody has tried
 	CreatedAt       time.Time
 }

@@ -52,6 +52,8 @@ func buildingSamples() []sample {
 	local := models.BuildEngine{Name: "Docker Engine on build-1", Address: "unix:///var/run/docker.sock", Enabled: true, Version: "Docker 28.5.2", Platforms: []string{"linux/amd64"}}
 	list := testPage("Admin")
 	list.Nav, list.Tabs = "admin", admin.Tabs("engines")
+	store := testPage("Admin")
+	store.Nav, store.Tabs = "admin", admin.Tabs("registry")
 	return []sample{
 		{"build-findings", builds.Page(page, builds.PageView{Build: failed, File: file, CanBuild: true, Log: components.LogView{ID: "log", Title: "Log", Lines: logLines(), Raw: "/builds/b/log.txt"}})},
 		{"build-settings", apps.BuildSettings(settings, apps.BuildSettingsView{Header: set, Stages: []string{"builder", "1"}, Secrets: secrets,
@@ -59,6 +61,12 @@ func buildingSamples() []sample {
 		{"build-settings-empty", apps.BuildSettings(settings, apps.BuildSettingsView{Header: header()})},
 		{"build-settings-wrong", apps.BuildSettings(settings, apps.BuildSettingsView{Header: header(), Form: bad})},
 		{"engines", admin.Engines(list, admin.EnginesView{Engines: []admin.EngineRow{{Engine: engine, Running: 3}, {Engine: lost}, {Engine: local, Fixed: true, Running: 1}}, Curl: settings.Curl("GET", "/api/v1/engines", "")})},
+		{"registry-storage", admin.Storage(store, admin.StorageView{Storage: models.RegistryStorage{Bucket: true, Place: "s3://slipway-layers/registry", Blobs: 12345, Bytes: 48_123_456_789, Uploads: 2, UploadBytes: 73_000_000},
+			Runs: []models.RegistryCollection{{Running: true, StartedAt: now, Bytes: 1 << 20, Blobs: 2},
+				{StartedAt: now.Add(-time.Hour), FinishedAt: &now, Bytes: 3 << 30, Blobs: 41, Uploads: 1},
+				{StartedAt: now.Add(-5 * time.Hour), FinishedAt: &now, Error: "The storage of the layers could not be reached. The next run goes on; the worker's log says more."}},
+			Next: "?cursor=x", Curl: settings.Curl("POST", "/api/v1/registry/collections", "")})},
+		{"registry-storage-empty", admin.Storage(store, admin.StorageView{Storage: models.RegistryStorage{Place: "/var/lib/slipway/registry"}})},
 		{"engines-empty", admin.Engines(list, admin.EnginesView{})},
 		{"engine", admin.Engine(testPage("fast"), admin.EngineView{EngineRow: admin.EngineRow{Engine: engine, Running: 3}})},
 		{"engine-lost", admin.Engine(testPage("old"), admin.EngineView{EngineRow: admin.EngineRow{Engine: lost}})},

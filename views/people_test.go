@@ -148,7 +148,9 @@ func insideSamples() []sample {
 		{"admin-user-link", admin.User(testPage("Jonas Weiß"), admin.UserView{User: jonas, Issuer: "Slipway account", Here: true, Link: "https://slipway.acme.example/invites/Z5bXqk1Tt0"})},
 		{"admin-invite", admin.Invite(testPage("Add person"), admin.InviteView{})},
 		{"admin-invited", admin.Invite(testPage("Add person"), admin.InviteView{Made: &jonas, Link: "https://slipway.acme.example/invites/Z5bXqk1Tt0"})},
-		{"admin-audit", admin.Audit(adminPage("audit"), admin.AuditView{Entries: entries, Subject: "team:t1"})},
+		{"admin-audit", admin.Audit(adminPage("audit"), admin.AuditView{Entries: entries, Subject: "team:t1", Actions: []components.FilterLink{{Label: "Everything", Href: "/admin/audit", Current: true}, {Label: "Pulls", Href: "/admin/audit?action=image.pull"}}})},
+		{"admin-registry-keys", admin.RegistryKeys(adminPage("registry-keys"), admin.RegistryKeysView{Days: 30, Curl: curl, Keys: []admin.RegistryKey{{ID: "0198c0de-7a11-7b22-8c33-0123456789ab", CreatedAt: now}, {ID: "0197a0de-7a11-7b22-8c33-0123456789ab", CreatedAt: now.Add(-30 * 24 * time.Hour), RetiredAt: &now, GoodUntil: &now}}})},
+		{"admin-registry-keys-empty", admin.RegistryKeys(adminPage("registry-keys"), admin.RegistryKeysView{Days: 30, Curl: curl})},
 		{"admin-audit-empty", admin.Audit(adminPage("audit"), admin.AuditView{})},
 	}
 }

@@ -58,32 +58,56 @@ func runningSamples() []sample {
 	stage.Team, stage.Target = payments, &models.Target{ID: "x", Name: "local", Kind: "docker"}
 	page := testPage("staging")
 	page.Meta = environments.Meta(stage)
+	approval := aDeployment(models.DeploymentWaiting)
+	approval.Approvals = []models.Approval{{UserName: "Ada", Comment: "Looks good", CreatedAt: now}}
 	plan := &deployments.Plan{
 		Image: "#142", Digest: serving.ImageDigest, Build: serving.Build, Current: &serving, Size: 48_200_000, Before: 47_000_000, URL: serving.URL, Ready: false, ConfigHash: "x",
 		Commits:   []deployments.Commit{{ID: serving.Build.Commit, Subject: "Round totals half up", Author: "Mira Kovač", At: now}},
 		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added"}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
-		Checks: []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
+		Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}},
+		Checks:   []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
 	}
+	tagged := *plan
+	tagged.Tag, tagged.Build, tagged.Image = "main", nil, "main@9f3c2ab41be0"
 	deploy := testPage("Deploy checkout-api")
 	envs := []components.FilterLink{{Label: "development", Href: "/a"}, {Label: "staging", Href: "/b", Current: true}}
 	choices := []deployments.Choice{{Build: *serving.Build, Href: "/x", Current: true}, {Build: *serving.Build, Href: "/y", Serving: true}}
+	frozen := *plan
+	frozen.Frozen, frozen.Checks = true, append([]deployments.Check{{Name: "Freeze", Message: "Weekend: nothing is deployed to staging until Mon 8 Jan 08:00 CET. A maintainer can deploy all the same and say why; a rollback is always possible.", Gate: true}}, plan.Checks...)
+	plan.Open = true
 	back := *plan
 	back.RollbackTo, back.Back = &serving, true
 	return []sample{
 		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
 		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
 		{"environment", environments.Page(page, environments.PageView{
-			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1]}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
+			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
 			Variables: []models.Variable{{ID: "v1", Name: "LOG_LEVEL", Value: "info", UpdatedBy: "Mira", UpdatedAt: now}, {ID: "v2", Name: "API_KEY", Secret: true, Fingerprint: "1f2e3d", AppID: "a1", UpdatedAt: now}},
+		})},
+		{"environment-protected", environments.Page(page, environments.PageView{
+			Environment: stage, Apps: []models.App{checkout}, CanChange: true, CanDelete: true,
+			Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 1}, Auto: &models.AutoDeploy{Branch: "main", HeldAt: &now, HeldByName: "Mira Kovač", HeldWhy: "Deployment #31 went back to #29."}}},
+			Rules: environments.Rules(models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, After: "x", Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}, "dev"),
+		})},
+		{"environment-protection", environments.Protection(testPage("Protection of production"), environments.ProtectionView{
+			Environment: models.Environment{ID: "e9", Name: "production", Protection: models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}}, Others: []models.Environment{stage},
 		})},
 		{"environment-new", environments.New(testPage("New environment"), environments.NewView{Teams: []environments.TeamTargets{{Team: *payments, Targets: []models.Target{*stage.Target}}}})},
 		{"deploy", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true})},
 		{"deploy-back", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &back, CanDeploy: true})},
+		{"deploy-tag", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &tagged, CanDeploy: true})},
+		{"deploy-frozen", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &frozen, CanDeploy: true, CanOverride: true})},
 		{"deploy-nowhere", deployments.New(deploy, deployments.NewView{App: checkout})},
 		deploymentSample("deployment", serving, func(v *deployments.PageView) { v.Earlier = &failed }),
 		deploymentSample("deployment-failed", failed, func(v *deployments.PageView) { v.Earlier = &serving }),
+		deploymentSample("deployment-approval", approval, func(v *deployments.PageView) {
+			v.Reason, v.CanDecide = "It waits until 2 maintainers of Payments other than Mira Kovač approve it. Approved so far: Ada.", true
+			v.Bad = &models.BadImage{MarkedByName: "Ada", Reason: "Loses orders."}
+		}),
 		deploymentSample("deployment-waiting", waiting, func(v *deployments.PageView) { v.Reason = "Deployment #30 is under way in the same place." }),
 		{"targets", admin.Targets(testPage("Admin"), admin.TargetsView{Targets: []admin.TargetRow{{Target: *stage.Target, State: "reachable", Message: "Docker Engine 28.5 on linux/amd64"}, {Target: models.Target{ID: "y", Name: "lab", Kind: "docker", AllTeams: true}, State: "unreachable", Message: "The Docker Engine at tcp://lab:2375 does not answer."}}})},
+		{"target-kinds", admin.TargetKinds(testPage("New target"), admin.TargetKindsView{Kinds: []admin.TargetKind{{Name: "docker", Title: "Docker Engine", Help: "Containers on a Docker Engine that this machine reaches."}, {Name: "docker-ssh", Title: "Docker over SSH", Help: "Containers on any machine that has Docker and an SSH server."}}})},
+		{"target-ssh", admin.Target(testPage("vm-1"), admin.TargetView{Target: models.Target{ID: "z", Name: "vm-1", Kind: "docker-ssh", AllTeams: true, Settings: map[string]string{"host": "slipway@203.0.113.7", "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOx8mVg3dFf1o1uQ2Zl1lO0l3Vw4kQ4b2m1xq0Zy7hBz slipway"}}, KindTitle: "Docker over SSH", KindHelp: "Containers on any machine that has Docker and an SSH server.", State: "unreachable", Message: "The machine 203.0.113.7:22 shows the host key SHA256:0VSmf2nM3mYbZ0uZb2gC5nJq8V1sB7f4y5l6k7j8h9g (ssh-ed25519). Compare it with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints there, and write it into the field Host key.", Fields: []admin.TargetField{{Name: "host", Label: "Machine", Help: "user@host or user@host:port.", Example: "slipway@203.0.113.7", Required: true}, {Name: "private_key", Label: "Private key", Help: "In OpenSSH's format, without a passphrase. Empty: Slipway makes a key pair for this target.", Secret: true, Lines: 6}, {Name: "public_key", Label: "Public key", Help: "Append this line to ~/.ssh/authorized_keys of the user.", Made: true}, {Name: "host_key", Label: "Host key", Example: "SHA256:…", Help: "The machine's identity."}}})},
 		{"queue", admin.Queue(testPage("Admin"), queueView(now))},
 		{"queue-empty", admin.Queue(testPage("Admin"), admin.QueueView{})},
 		{"worker", admin.Worker(testPage("builder-1"), admin.WorkerView{Worker: queueView(now).Workers[0]})},

@@ -1,6 +1,7 @@
 package views_test
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -355,7 +356,7 @@ func samples() []sample {
 	buildsPage := testPage("Builds")
 	buildsPage.Nav = "builds"
 	form := components.Form{Values: map[string][]string{"clone_url": {"git.acme.example/checkout"}}, Err: models.InvalidField("clone_url", "This is not a clone URL. It begins with https://, ssh:// or git@.").(*models.Error)}
-	return append(append(append(append(peopleSamples(), imageSamples()...), runningSamples()...), buildingSamples()...), []sample{
+	return slices.Concat(peopleSamples(), imageSamples(), fileSamples(), cleanUpSamples(), runningSamples(), buildingSamples(), registrySamples(), copySamples(), []sample{
 		{"home", home.Page(homePage, home.View{
 			Waiting: []home.Wait{{State: "failed", Name: "checkout-api #140", Text: "failed: RUN go build ended with exit code 1.", Href: "/builds/b", Verb: "See why"}},
 			Apps:    items, Builds: list[:6],
@@ -397,5 +398,5 @@ func samples() []sample {
 		{"search", search.Page(testPage("Search"), search.View{Term: "che", Groups: []search.Group{{Name: "Apps", Hits: []search.Hit{{Icon: "box", Name: "checkout-api", Sub: "Payments", Href: "/apps/a1"}}}}})},
 		{"problem", problem.Page(testPage("Not found"), problem.View{Status: 404, Title: "Not found", Message: "No such build. It may have been deleted, or you may not be a member of its team.", RequestID: "01HX", SignedIn: true})},
 		{"problem-outside", problem.Page(layout.Page{Title: "Not found", Assets: assets}, problem.View{Status: 404, Title: "Not found", Message: "There is no such page.", RequestID: "01HX"})},
-	}...)
+	})
 }

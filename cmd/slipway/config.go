@@ -21,6 +21,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"slipway.dev/models"
 	"slipway.dev/services/auth"
+	"slipway.dev/services/blobs"
 )
 
 // settings is the whole configuration: from flags, from the environment
@@ -30,6 +31,7 @@ type settings struct {
 	Listen      string `default:"127.0.0.1:8080" help:"Address and port to listen on."`
 	ExternalURL string `name:"external-url" help:"URL that people and Docker Engines reach the portal by. Default: http://localhost with the port listened on."`
 	Data        string `default:"${data}" help:"Folder for the SQLite database, keys, git mirrors, images and logs." type:"path"`
+	Blobs       string `help:"Where images' layers and packed logs are: a folder, or the URL of a bucket, such as s3://NAME?region=REGION, gs://NAME or azblob://CONTAINER, whose credentials come from the cloud's own variables, files or roles. Default: the data folder."`
 	DatabaseURL string `name:"database-url" secret:"" help:"sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Default: sqlite in the data folder."`
 	KeyFile     string `help:"File with the master keys that seal secrets; all processes on one database share it. Default: keys/master in the data folder." type:"path"`
 	AppsDomain  string `default:"localhost" help:"Domain below which apps answer: http://APP-ENVIRONMENT.DOMAIN."`
@@ -69,6 +71,7 @@ type settings struct {
 	DiskFloor       size          `default:"1GB" help:"No build begins with less free disk space; 0: they begin anyway."`
 	BuildCacheSize  size          `default:"20GB" help:"The Docker Engine's build cache is pruned to this size; 0: any size."`
 	BuildCacheAge   time.Duration `default:"336h" help:"What nothing used for so long is pruned from the build cache; 0: nothing is too old."`
+	ImageUndo       time.Duration `default:"168h" help:"How long deleted images can be restored; below 0: not at all."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
 
@@ -125,13 +128,16 @@ func (s *settings) resolve() error {
 	if s.DatabaseURL == "" {
 		s.DatabaseURL = "sqlite:" + filepath.Join(s.Data, "slipway.db")
 	}
+	if s.Blobs == "" {
+		s.Blobs = s.Data
+	}
 	if s.KeyFile == "" {
 		s.KeyFile = filepath.Join(s.Data, "keys", "master")
 	}
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkIssuers(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkBlobs(), s.checkIssuers(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
 }
 
 func (s *settings) checkListen() error {
@@ -160,6 +166,13 @@ func (s *settings) checkDatabase() error {
 		}
 	}
 	return errors.New("database-url: it must begin with sqlite: or postgres://") // the value may hold a password
+}
+
+func (s *settings) checkBlobs() error {
+	if err := blobs.Check(s.Blobs); err != nil {
+		return fmt.Errorf("blobs: %w", err)
+	}
+	return nil
 }
 
 func (s *settings) checkIssuers() error {

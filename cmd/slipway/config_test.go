@@ -68,6 +68,8 @@ func TestFaultsNameTheFieldAndWhatWouldBeRight(t *testing.T) {
 		{"--external-url=slipway", "external-url: \"slipway\" is not a URL"},
 		{"--external-url=https://a.test/path", "external-url:"},
 		{"--database-url=mysql://x:secret@y", "database-url: it must begin with"},
+		{"--blobs=ftp://x", "blobs: \"ftp://x\" is neither a folder nor the URL of a bucket"},
+		{"--blobs=s3://k:secret@x", "blobs: the URL of the bucket s3://x has a user or password"},
 		{"--no-idp", "idp: without the embedded provider nobody could sign in"},
 		{"--oidc-issuer=nonsense", "oidc-issuer: \"nonsense\""},
 		{"--oidc-issuer=https://a.test", "oidc-client-id: it is missing"},
@@ -116,7 +118,7 @@ func TestHelpNamesEverySettingOnce(t *testing.T) {
 		defer func() { _ = recover() }()
 		_, _ = parser.Parse([]string{"serve", "--help"})
 	}()
-	for _, name := range []string{"LISTEN", "EXTERNAL_URL", "DATA", "DATABASE_URL", "APPS_DOMAIN", "BOOTSTRAP_TOKEN_FILE", "OUTBOUND_ALLOW", "DOCKER_HOST", "BUILDKIT_HOSTS", "OIDC_ISSUER"} {
+	for _, name := range []string{"LISTEN", "EXTERNAL_URL", "DATA", "BLOBS", "DATABASE_URL", "APPS_DOMAIN", "BOOTSTRAP_TOKEN_FILE", "OUTBOUND_ALLOW", "DOCKER_HOST", "BUILDKIT_HOSTS", "OIDC_ISSUER"} {
 		if n := strings.Count(out.String(), "$SLIPWAY_"+name+")"); n != 1 {
 			t.Errorf("SLIPWAY_%s is named %d times", name, n)
 		}

@@ -20,7 +20,7 @@ type layer struct {
 }
 
 // leaves are the services that all others may use.
-var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits"}
+var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits", "distribution", "layers"}
 
 var layers = []layer{
 	{folder: "models", may: []string{"gorm.io/", "github.com/glebarez/", "github.com/jackc/pgx/", "github.com/google/uuid"}},
@@ -37,20 +37,29 @@ var layers = []layer{
 
 // siblings says which service may import which other one that is not a leaf.
 var siblings = map[string][]string{
-	"services/catalog": {"services/git"},
+	"services/catalog": {"services/git", "services/registries"},
 	"services/forges":  {"services/git"},
 	"services/hooks":   {"services/git", "services/forges", "services/builds"},
 	"services/auth":    {"services/idp"},
-	"services/builds":  {"services/git", "services/registry", "services/builds"},
+	"services/builds":  {"services/git", "services/registry", "services/registries", "services/builds"},
 	"services/engines": {"services/builds"},
-	"services/images":  {"services/registry"},
-	"services/deploy":  {"services/git", "services/images", "services/registry", "services/builds", "services/deploy"},
-	"services/git":     {},
+	"services/images":  {"services/registry", "services/registries"},
+	// one door to the embedded registry and to all others
+	"services/registries": {"services/registry"},
+	// clean-ups delete by the registry's own means
+	"services/retention": {"services/registry"},
+	"services/deploy":    {"services/git", "services/images", "services/registry", "services/registries", "services/builds", "services/deploy"},
+	"services/git":       {},
+	// images of any registry; commits between two of them
+	"services/explorer": {"services/images", "services/git"},
 	// a run's credential is one of the registry; workflows queue the builds of runs
 	"services/workload":  {"services/registry"},
 	"services/workflows": {"services/builds", "services/registry", "services/workload"},
 
 	"services/schedules": {"services/builds", "services/git"},
+
+	"services/copies":      {"services/registries"},
+	"services/pullthrough": {"services/registries", "services/registry"},
 }
 
 type goPackage struct {

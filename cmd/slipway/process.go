@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"gocloud.dev/blob"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -22,9 +23,11 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/builds/buildkit"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/git"
 	"slipway.dev/services/hooks"
@@ -35,7 +38,10 @@ import (
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
+	"slipway.dev/services/pullthrough"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
 	"slipway.dev/services/workflows"
@@ -61,12 +67,18 @@ type process struct {
 	guard  *outbound.Guard
 	git    *git.Service
 	logs   *logs.Service
+	bucket *blob.Bucket // of what is written once and whole
 
 	accounts  *idp.Provider // nil where the embedded provider is off
 	auth      *auth.Service
 	catalog   *catalog.Service
 	registry  *registry.Service
+	others    *registries.Service // the external registries, and the door to all
+	copies    *copies.Service
+	cache     *pullthrough.Service
 	images    *images.Service
+	retention *retention.Service
+	explorer  *explorer.Service
 	engines   *engines.Service
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
 	builds    *builds.Service
@@ -97,7 +109,7 @@ func openDatabase(ctx context.Context, s *settings) (*models.Database, error) {
 // newProcess puts the services of a process together on the migrated database. close must be called.
 func newProcess(ctx context.Context, s *settings, db *models.Database, external string) (*process, error) {
 	p := &process{settings: s, db: db, external: external}
-	if err := errors.Join(p.openLeaves(ctx), p.openServices()); err != nil {
+	if err := errors.Join(p.openLeaves(ctx), p.openServices(ctx)); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	p.registerJobs()
@@ -113,12 +125,12 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	bucket, err := blobs.Open(ctx, filepath.Join(s.Data, "blobs"))
+	packed, err := p.openBlobs(ctx, "blobs")
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, bucket.Close)
-	p.logs = &logs.Service{DB: p.db, Blobs: bucket}
+	p.bucket = packed
+	p.logs = &logs.Service{DB: p.db, Blobs: packed}
 	p.events = &events.Service{DB: p.db.DB}
 	p.audit = &audit.Service{DB: p.db.DB}
 	p.keys = &idempotency.Service{DB: p.db.DB}
@@ -132,19 +144,50 @@ func (p *process) openLeaves(ctx context.Context) (err error) {
 	return nil
 }
 
-func (p *process) openServices() error {
-	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
-	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
-	p.openAuth()
+// openBlobs opens the folder or bucket of the name, below the place that is configured.
+func (p *process) openBlobs(ctx context.Context, name string) (*blob.Bucket, error) {
+	bucket, err := blobs.Open(ctx, blobs.Below(p.settings.Blobs, name))
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, bucket.Close)
+	return bucket, nil
+}
+
+func (p *process) openRegistry(ctx context.Context) (err error) {
+	const name = "registry"
+	place := blobs.Below(p.settings.Blobs, name)
 	p.registry = &registry.Service{
-		DB: p.db, Box: p.box, Folder: filepath.Join(p.settings.Data, "registry"), External: p.external,
+		DB: p.db, Box: p.box, Jobs: p.queue, Folder: place, Place: blobs.Name(place), External: p.external, Undo: p.settings.ImageUndo,
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return p.auth.AuthenticateToken(ctx, token)
 		},
 		Reload: p.auth.Reload,
 	}
+	if blobs.IsBucket(place) {
+		p.registry.Bucket, err = p.openBlobs(ctx, name)
+	}
+	return err
+}
+
+func (p *process) openServices(ctx context.Context) error {
+	p.catalog = &catalog.Service{DB: p.db.DB, Git: p.git, Secrets: p.box, Jobs: p.queue}
+	p.forges = &forges.Service{DB: p.db.DB, Box: p.box, ExternalURL: p.external, Client: p.guard.HTTPClient()}
+	p.openAuth()
+	if err := p.openRegistry(ctx); err != nil {
+		return err
+	}
+	p.others = &registries.Service{DB: p.db, Box: p.box, Guard: p.guard, Embedded: p.registry}
+	p.copies = &copies.Service{DB: p.db, Jobs: p.queue, Registries: p.others, Standing: p.auth.Standing}
+	p.cache = &pullthrough.Service{DB: p.db, Registry: p.registry, Registries: p.others, Guard: p.guard, Scratch: filepath.Join(p.settings.Data, "cache")}
+	p.registry.Upstream = p.cache.Upstream()
+	p.closers = append(p.closers, p.cache.Close)
+	p.closers = append(p.closers, p.others.Close)
+	p.catalog.Registries = p.others
 	p.openWorkloads()
-	p.images = &images.Service{DB: p.db.DB, Registry: p.registry}
+	p.images = &images.Service{DB: p.db.DB, Registry: p.registry, Registries: p.others}
+	p.retention = &retention.Service{DB: p.db, Registry: p.registry, Jobs: p.queue}
+	p.explorer = &explorer.Service{DB: p.db, Jobs: p.queue, Blobs: p.bucket, Git: p.git, Find: explorer.Registries{Images: p.images}.Find, OpenBlob: p.images.OpenBlob}
 	return errors.Join(p.openBuilds(), p.openDeploy())
 }
 
@@ -168,7 +211,7 @@ func (p *process) openBuilds() error {
 		return err
 	}
 	p.builds = &builds.Service{
-		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Remote: p.catalog.Remote,
+		DB: p.db, Jobs: p.queue, Git: p.git, Logs: p.logs, Box: p.box, Registry: p.registry, Registries: p.others, CheckTags: p.registry.CheckTags, Remote: p.catalog.Remote,
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
@@ -177,6 +220,7 @@ func (p *process) openBuilds() error {
 		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
 		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
 	}
+	p.builds.Bases = p.bases
 	if p.storage != nil {
 		p.builds.Engine = p.storage
 	}
@@ -186,13 +230,23 @@ func (p *process) openBuilds() error {
 	return nil
 }
 
+// bases are the base images that builds take from the cache.
+func (p *process) bases(ctx context.Context) (builds.Bases, error) {
+	hosts, err := p.cache.Hosts(ctx)
+	if err != nil || len(hosts) == 0 {
+		return builds.Bases{}, err
+	}
+	login := func(ctx context.Context) (string, string, error) { return p.registry.Bases(ctx, time.Hour) }
+	return builds.Bases{Host: p.registry.Host(), Under: hosts, Credential: login, Check: p.cache.Check}, nil
+}
+
 func (p *process) openDeploy() error {
 	u, err := url.Parse(p.external)
 	if err != nil {
 		return err
 	}
 	p.deploy = &deploy.Service{
-		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Git: p.git, Kinds: targets(p.settings),
+		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Registries: p.others, Git: p.git, Kinds: targets(p.settings),
 		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
 	}
 	p.closers = append(p.closers, p.deploy.Close)
@@ -204,19 +258,27 @@ func (p *process) openDeploy() error {
 func (p *process) registerJobs() {
 	p.catalog.Register(p.queue)
 	p.builds.Register(p.queue)
+	p.registry.Register(p.queue)
 	p.schedules.Register(p.queue)
+	p.retention.Register(p.queue)
 	p.forges.Register(p.queue)
+	p.copies.Register(p.queue)
 	p.hooks.Register(p.queue)
+	p.explorer.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
+	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
+	p.queue.Every(time.Hour, "replacing old keys of the registry", p.registry.RotateOldKeys)
+	p.queue.Every(time.Hour, "evicting base images that nobody pulls", p.cache.Sweep)
+	p.queue.Every(time.Hour, "forgetting what was read of registries", p.images.Trim)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
@@ -228,9 +290,9 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
-		Accounts: p.accounts, Registry: p.registry, Proxy: p.proxy,
+		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy,
 	}
 }
 
@@ -239,6 +301,7 @@ func (p *process) start(ctx context.Context, workers bool) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	p.background.Go(func() { p.events.Run(ctx) })
+	p.background.Go(func() { p.registry.RunPulls(ctx) })
 	if p.proxy != nil {
 		p.background.Go(func() {
 			if err := p.proxy.Run(ctx); err != nil {

@@ -92,7 +92,7 @@ func (s *server) openHTTP() error {
 		return err
 	}
 	scheme, _, _ := strings.Cut(s.external, "://")
-	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Cookies: s.auth.CookieNames(), Page: web.Visitor}
+	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Dial: s.deploy.Dial, Cookies: s.auth.CookieNames(), Page: web.Visitor}
 	handler, err := s.handler(assets)
 	if err != nil {
 		return err

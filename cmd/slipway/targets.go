@@ -9,5 +9,6 @@ import (
 func targets(s *settings) []deploy.Kind {
 	return []deploy.Kind{
 		docker.Kind(s.DockerHost),
+		docker.SSHKind(),
 	}
 }

@@ -13,14 +13,19 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/events"
+	"slipway.dev/services/explorer"
 	"slipway.dev/services/forges"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
+	"slipway.dev/services/pullthrough"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
@@ -38,9 +43,14 @@ type Services struct {
 	Idempotency *idempotency.Service
 	Catalog     *catalog.Service
 	Registry    *registry.Service
+	Registries  *registries.Service
+	Copies      *copies.Service
+	Cache       *pullthrough.Service
 	Builds      *builds.Service
 	Engines     *engines.Service
 	Images      *images.Service
+	Retention   *retention.Service
+	Explorer    *explorer.Service
 	Deploy      *deploy.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
@@ -74,12 +84,24 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.schedules()
 	a.workflows()
 	a.images()
+	a.imageSettings()
+	a.imageTags()
+	a.registryKeys()
+	a.retention()
+	a.deletions()
+	a.imageUsage()
+	a.imageFiles()
 	a.buildSecrets()
 	a.engines()
+	a.registry()
 	a.targets()
+	a.registries()
+	a.copies()
+	a.cache()
 	a.environments()
 	a.deployments()
 	a.plans()
+	a.protections()
 	a.tokens()
 	a.users()
 	a.audit()

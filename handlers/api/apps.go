@@ -22,10 +22,13 @@ type App struct {
 	Port         int                  `json:"port" doc:"0: what the image exposes."`
 	Health       models.HealthKind    `json:"health" enum:"http,tcp,image"`
 	HealthPath   string               `json:"health_path"`
+	Command      string               `json:"release_command,omitempty" doc:"Runs once before a new version takes over."`
 	BuildTimeout int                  `json:"build_timeout" doc:"Seconds."`
 	Triggers     models.Triggers      `json:"triggers" doc:"What builds it by itself."`
 	WorkerLabels []string             `json:"worker_labels" nullable:"false" doc:"Only workers that have all of these labels build it."`
 	Build        models.BuildSettings `json:"build"`
+	RegistryID   string               `json:"registry_id" doc:"The external registry that its images go to; empty: the portal's own."`
+	ImageRepo    string               `json:"image_repository" doc:"In the external registry, without its host."`
 	Image        string               `json:"image" doc:"Where its builds push to." example:"localhost:8080/payments/checkout"`
 	CreatedAt    time.Time            `json:"created_at"`
 	UpdatedAt    time.Time            `json:"updated_at"`
@@ -86,7 +89,7 @@ func (a *API) deleteApp(ctx context.Context, in *IDIn) error {
 func (a *API) appOf(app *models.App) App {
 	out := App{
 		ID: app.ID, Team: slugOf(app.Team), TeamID: app.TeamID, RepositoryID: app.RepositoryID, Name: app.Name,
-		Dockerfile: app.Dockerfile, Context: app.Context, Builder: app.Builder, Port: app.Port, Health: app.Health, HealthPath: app.HealthPath,
+		Dockerfile: app.Dockerfile, Context: app.Context, Builder: app.Builder, Port: app.Port, Health: app.Health, HealthPath: app.HealthPath, Command: app.ReleaseCommand,
 		BuildTimeout: app.BuildTimeout, WorkerLabels: append([]string{}, app.WorkerLabels...), Build: app.BuildSettings,
 		CreatedAt: app.CreatedAt.UTC(), UpdatedAt: app.UpdatedAt.UTC(),
 	}
@@ -94,8 +97,6 @@ func (a *API) appOf(app *models.App) App {
 	for _, list := range []*[]string{&out.Triggers.Branches, &out.Triggers.Tags, &out.Triggers.Paths} {
 		*list = append([]string{}, *list...)
 	}
-	if app.Team != nil {
-		out.Image = a.Registry.Host() + "/" + app.Team.Slug + "/" + app.Name
-	}
+	out.RegistryID, out.ImageRepo, out.Image = app.RegistryID, app.ImageRepository, app.ImageName(a.Registry.Host())
 	return out
 }

@@ -54,6 +54,9 @@ type Run struct {
 	ID         int64  `json:"id" doc:"0 until GitHub has said which it is."`
 	Attempt    int64  `json:"attempt"`
 	URL        string `json:"url"`
+
+	VerifiedAt   *time.Time `json:"verified_at" doc:"When the digest that the run reported was found in a connected registry; null: it is as the run says."`
+	Verification string     `json:"verification,omitempty" doc:"Why the digest could not be verified."`
 }
 
 // ForgeStatus is what a forge was told of a build, as a commit status.
@@ -240,7 +243,7 @@ func buildOf(b *models.Build) Build {
 		out.App, out.Team = b.App.Name, slugOf(b.App.Team)
 	}
 	if r := b.WorkflowRun; r != nil {
-		out.Run = &Run{r.Repository, r.RunID, r.RunAttempt, r.URL}
+		out.Run = &Run{r.Repository, r.RunID, r.RunAttempt, r.URL, utc(r.VerifiedAt), r.Verification}
 	}
 	if b.ImageDigest != "" {
 		out.Image = &BuiltImage{b.ImageRepository, b.ImageDigest, append([]string{}, b.ImageTags...), b.ImageSize}

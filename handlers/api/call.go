@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -104,8 +105,17 @@ func nounOf(path, id string) string {
 	switch {
 	case noun == "workflow-runs", strings.Contains(path, "}/workflow"), strings.HasSuffix(path, "}/exchanges"):
 		return "workflows"
+	case noun == "image-repositories" && strings.HasSuffix(path, "/settings"), noun == "image-tags", strings.HasSuffix(path, "/image-settings"):
+		return "image-tags"
 	case noun == "image-repositories":
 		return "images"
+	case strings.HasPrefix(path, "/images/compare"), strings.Contains(path, "}/files"):
+		return "image-files"
+	case noun == "bad-images":
+		return "deployments"
+	case slices.Contains([]string{"deleted-images", "image-usage", "image-quota"}, noun), strings.HasPrefix(noun, "retention-"),
+		strings.HasSuffix(path, "}/retention-policy"), strings.HasSuffix(path, "}/image-usage"), strings.HasSuffix(path, "}/image-quota"):
+		return "retention"
 	case id == "plan-deployment":
 		return "deployments"
 	}

@@ -19,18 +19,20 @@ type Deployment struct {
 	Environment   string                  `json:"environment" doc:"The environment's name."`
 	TeamID        string                  `json:"team_id"`
 	Action        models.DeploymentAction `json:"action" enum:"deploy,rollback,restart,start" doc:"What was asked for."`
-	State         models.DeploymentState  `json:"state" enum:"pending,running,succeeded,failed,canceled,rolled_back"`
-	WaitingFor    string                  `json:"waiting_for,omitempty" doc:"Why a pending deployment waits, and what would end it."`
+	State         models.DeploymentState  `json:"state" enum:"waiting,pending,running,succeeded,failed,canceled,rolled_back"`
+	WaitingFor    string                  `json:"waiting_for,omitempty" doc:"Why it waits, and what would end it."`
 	Active        bool                    `json:"active" doc:"Whether this is what serves now."`
 	Stopped       bool                    `json:"stopped" doc:"Whether a person stopped it."`
 	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
 	Digest        string                  `json:"digest"`
-	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen."`
+	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen; digest is what it named at that moment."`
 	BuildID       *string                 `json:"build_id,omitempty" doc:"The build that made the image."`
 	URL           string                  `json:"url"`
 	Config        DeploymentConfig        `json:"config" doc:"Frozen when the deployment was asked for."`
 	RollbackOf    *string                 `json:"rollback_of,omitempty" doc:"The deployment that this one repeats."`
 	PreviousID    *string                 `json:"previous_id,omitempty" doc:"What served before."`
+	Reason        string                  `json:"reason,omitempty" doc:"Why it was asked for."`
+	Approvals     []Approval              `json:"approvals" nullable:"false" doc:"Empty in lists."`
 	CreatedBy     string                  `json:"created_by" doc:"A name, for people."`
 	Phases        []Phase                 `json:"phases" nullable:"false" doc:"Empty in lists."`
 	Instances     []Instance              `json:"instances" nullable:"false"`
@@ -44,6 +46,10 @@ type DeploymentConfig struct {
 	Port       int               `json:"port"`
 	Health     models.HealthKind `json:"health" enum:"http,tcp,image"`
 	HealthPath string            `json:"health_path"`
+	Replicas   int               `json:"replicas"`
+	CPU        int64             `json:"cpu" doc:"Thousandths of a processor that each instance may take; 0: no limit."`
+	Memory     int64             `json:"memory" doc:"Bytes that each instance may take; 0: no limit."`
+	Command    []string          `json:"command,omitempty" doc:"Ran once before the switch."`
 	Variables  map[string]string `json:"variables" nullable:"false"`
 	Secrets    map[string]string `json:"secrets" nullable:"false" doc:"The fingerprint of each: it changes with the value."`
 	Hash       string            `json:"hash"`
@@ -73,20 +79,22 @@ type Instance struct {
 	CreatedAt time.Time            `json:"created_at"`
 }
 
-// NewDeployment says what to deploy: at most one of image, build_id and tag; none means the newest good build.
+// NewDeployment says what to deploy: at most one of image, build_id and tag, or a tag with the digest that it named;
+// none means the newest good build.
 type NewDeployment struct {
 	AppID      string `json:"app_id"`
-	Image      string `json:"image,omitempty" maxLength:"500" doc:"A digest or a full reference."`
+	Image      string `json:"image,omitempty" maxLength:"500" doc:"A digest or a full reference. Beside a tag: the digest that it has to name, else nothing is deployed."`
 	BuildID    string `json:"build_id,omitempty" maxLength:"100"`
 	Tag        string `json:"tag,omitempty" maxLength:"200"`
-	ConfigHash string `json:"config_hash,omitempty" maxLength:"100" doc:"Refuse where the configuration is another one by now."`
+	ConfigHash string `json:"config_hash,omitempty" maxLength:"100" doc:"Of the plan that was looked at: refuse where the image or the configuration is another one by now."`
+	Reason     string `json:"reason,omitempty" maxLength:"500" doc:"Why it is asked for; a maintainer's is needed during a freeze."`
 }
 
 // DeploymentsQuery narrows lists of deployments.
 type DeploymentsQuery struct {
 	PageIn
 	AppID  string                 `query:"app_id" maxLength:"100"`
-	State  models.DeploymentState `query:"state" enum:"pending,running,succeeded,failed,canceled,rolled_back"`
+	State  models.DeploymentState `query:"state" enum:"waiting,pending,running,succeeded,failed,canceled,rolled_back"`
 	Digest string                 `query:"digest" maxLength:"200"`
 	Active bool                   `query:"active" doc:"Only what serves now."`
 }
@@ -103,7 +111,8 @@ func (a *API) deployments() {
 	post(a, "/deployments/{id}/restart", "restart-deployment", "Replace the instances by fresh ones, without a gap", a.act((*deploy.Service).Restart), started...)
 	post(a, "/deployments/{id}/stop", "stop-deployment", "Stop what serves", a.act((*deploy.Service).Stop), started...)
 	post(a, "/deployments/{id}/start", "start-deployment", "Run again what was stopped", a.act((*deploy.Service).Resume), started...)
-	post(a, "/deployments/{id}/approve", "approve-deployment", "Approve a deployment that waits for it", a.approve, status(http.StatusAccepted))
+	post(a, "/deployments/{id}/approve", "approve-deployment", "Approve a deployment that waits for it", a.decide((*deploy.Service).Approve), status(http.StatusAccepted))
+	post(a, "/deployments/{id}/reject", "reject-deployment", "End a deployment that waits for approval", a.decide((*deploy.Service).Reject), status(http.StatusAccepted))
 }
 
 func (a *API) listDeployments(ctx context.Context, in *struct {
@@ -144,7 +153,7 @@ func (a *API) deploy(ctx context.Context, in *struct {
 }) (*answer[Deployment], error) {
 	b := in.Body
 	d, err := a.Deploy.Deploy(ctx, deploy.Input{
-		EnvironmentID: in.ID, AppID: b.AppID, Image: b.Image, BuildID: b.BuildID, Tag: b.Tag, ConfigHash: b.ConfigHash,
+		EnvironmentID: in.ID, AppID: b.AppID, Image: b.Image, BuildID: b.BuildID, Tag: b.Tag, ConfigHash: b.ConfigHash, Reason: b.Reason,
 	})
 	return replyWith(d, deploymentOf, err)
 }
@@ -170,23 +179,11 @@ func (a *API) act(do func(*deploy.Service, context.Context, string) (*models.Dep
 	}
 }
 
-// approve has nothing to approve while environments have no protection rules.
-func (a *API) approve(ctx context.Context, in *IDIn) (*answer[Deployment], error) {
-	d, err := a.Deploy.Get(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := models.Authorize(ctx, d.TeamID, models.RoleDeveloper, "deployment"); err != nil {
-		return nil, err
-	}
-	return nil, models.Errorf(models.Conflict, "Deployment %s is %s and waits for no approval.", d.Title(), d.State)
-}
-
 func deploymentOf(d *models.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Number: d.Number, AppID: d.AppID, EnvironmentID: d.EnvironmentID, TeamID: d.TeamID, Action: d.Action, State: d.State,
 		Active: d.Active, Stopped: d.Stopped, Image: d.ImageRepository + "@" + d.ImageDigest, Digest: d.ImageDigest, Tag: d.ImageTag,
-		BuildID: d.BuildID, URL: d.URL, Config: configOf(d), RollbackOf: d.RollbackOf, PreviousID: d.PreviousID, CreatedBy: d.CreatedByName,
+		BuildID: d.BuildID, URL: d.URL, Config: configOf(d), RollbackOf: d.RollbackOf, PreviousID: d.PreviousID, CreatedBy: d.CreatedByName, Reason: d.Reason, Approvals: sliceOf(d.Approvals, approvalOf),
 		Phases: sliceOf(d.Phases, phaseOf), Instances: sliceOf(d.Instances, instanceOf),
 		Timings: timingsOf(d.CreatedAt, d.StartedAt, d.FinishedAt), Error: d.Error, CreatedAt: d.CreatedAt.UTC(),
 	}
@@ -200,7 +197,8 @@ func deploymentOf(d *models.Deployment) Deployment {
 }
 
 func configOf(d *models.Deployment) DeploymentConfig {
-	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
+	scale := d.Config.Scale.OrOne()
+	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
 	if c.Variables == nil {
 		c.Variables = map[string]string{}
 	}

@@ -11,15 +11,16 @@ import (
 
 // Environment is a stage of a team on one target.
 type Environment struct {
-	ID        string    `json:"id"`
-	Team      string    `json:"team" doc:"The owner's slug."`
-	TeamID    string    `json:"team_id"`
-	Name      string    `json:"name"`
-	TargetID  string    `json:"target_id"`
-	Target    string    `json:"target" doc:"The target's name."`
-	Position  int       `json:"position" doc:"From left to right on the board, from 0."`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	ID         string     `json:"id"`
+	Team       string     `json:"team" doc:"The owner's slug."`
+	TeamID     string     `json:"team_id"`
+	Name       string     `json:"name"`
+	TargetID   string     `json:"target_id"`
+	Target     string     `json:"target" doc:"The target's name."`
+	Position   int        `json:"position" doc:"From left to right on the board, from 0."`
+	Protection Protection `json:"protection"`
+	CreatedAt  time.Time  `json:"created_at"`
+	UpdatedAt  time.Time  `json:"updated_at"`
 }
 
 // NewEnvironment is what makes an environment.
@@ -52,6 +53,41 @@ type SetVariable struct {
 	Secret bool   `json:"secret,omitempty" doc:"Encrypted at rest, and never shown again."`
 }
 
+// Scale is how much of an app runs in an environment.
+type Scale struct {
+	AppID    string `json:"app_id"`
+	Replicas int    `json:"replicas" doc:"Instances."`
+	CPU      int64  `json:"cpu" doc:"Thousandths of a processor that each may take; 0: no limit."`
+	Memory   int64  `json:"memory" doc:"Bytes that each may take; 0: no limit."`
+}
+
+// SetScale says how much of an app is to run.
+type SetScale struct {
+	Replicas int   `json:"replicas" minimum:"1"`
+	CPU      int64 `json:"cpu,omitempty" doc:"Thousandths of a processor; 0: no limit." example:"500"`
+	Memory   int64 `json:"memory,omitempty" doc:"Bytes; 0: no limit." example:"268435456"`
+}
+
+func (a *API) listScales(ctx context.Context, in *IDIn) (*answer[List[Scale]], error) {
+	all, err := a.Deploy.Scales(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return whole(all, scaleOf), nil
+}
+
+func (a *API) setScale(ctx context.Context, in *struct {
+	IDIn
+	AppID string `path:"app_id" maxLength:"100"`
+	Body  SetScale
+}) (*answer[Scale], error) {
+	set := deploy.ScaleInput{EnvironmentID: in.ID, AppID: in.AppID, Scale: models.Scale{Replicas: in.Body.Replicas, CPU: in.Body.CPU, Memory: in.Body.Memory}}
+	row, err := a.Deploy.SetScale(ctx, set)
+	return replyWith(row, scaleOf, err)
+}
+
+func scaleOf(s *models.AppScale) Scale { return Scale{s.AppID, s.Replicas, s.CPU, s.Memory} }
+
 func (a *API) environments() {
 	get(a, "/environments", "list-environments", "Environments of your teams", a.listEnvironments)
 	post(a, "/environments", "create-environment", "Create an environment", a.createEnvironment, status(http.StatusCreated), repeatable)
@@ -61,6 +97,9 @@ func (a *API) environments() {
 	get(a, "/environments/{id}/variables", "list-variables", "Variables and the names of secrets", a.listVariables)
 	put(a, "/environments/{id}/variables/{name}", "set-variable", "Set a variable or a secret", a.setVariable,
 		about("What runs keeps its values until the next deployment."))
+	get(a, "/environments/{id}/scales", "list-scales", "How much of each app runs", a.listScales, about("Apps that are not listed run once, without limits."))
+	put(a, "/environments/{id}/scales/{app_id}", "set-scale", "Set how much of an app runs", a.setScale,
+		about("What runs keeps its scale until the next deployment."))
 	remove(a, "/environments/{id}/variables/{name}", "delete-variable", "Delete a variable or a secret", a.deleteVariable)
 }
 
@@ -147,7 +186,7 @@ func (a *API) deleteVariable(ctx context.Context, in *struct {
 
 func environmentOf(e *models.Environment) Environment {
 	out := Environment{
-		ID: e.ID, Team: slugOf(e.Team), TeamID: e.TeamID, Name: e.Name, TargetID: e.TargetID, Position: e.Position,
+		ID: e.ID, Team: slugOf(e.Team), TeamID: e.TeamID, Name: e.Name, TargetID: e.TargetID, Position: e.Position, Protection: protectionOf(e.Protection),
 		CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(),
 	}
 	if e.Target != nil {

@@ -20,7 +20,7 @@ var problemType = reflect.TypeFor[problem.Problem]()
 func etag(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.Method != http.MethodGet || middleware.IsStream(r) || strings.HasSuffix(c.Path(), "/logs") || strings.HasSuffix(c.Path(), "/events") {
+		if r.Method != http.MethodGet || middleware.IsStream(r) || strings.HasSuffix(c.Path(), "/logs") || strings.HasSuffix(c.Path(), "/events") || strings.HasSuffix(c.Path(), "/content") {
 			return next(c)
 		}
 		res := c.Response()

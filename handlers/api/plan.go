@@ -20,6 +20,7 @@ type Plan struct {
 	MoreCommits bool              `json:"more_commits"`
 	Back        bool              `json:"back" doc:"The commits are taken away: the image is older than what runs."`
 	Note        string            `json:"commits_note,omitempty" doc:"Why no commits are shown."`
+	Settings    []PlanSetting     `json:"settings" nullable:"false" doc:"Scale, port and health check where they differ from what runs."`
 	Variables   []PlanChange      `json:"variables" nullable:"false"`
 	Secrets     []PlanChange      `json:"secrets" nullable:"false"`
 	Port        int               `json:"port"`
@@ -36,11 +37,19 @@ type PlanChange struct {
 	Change string `json:"change" enum:"added,removed,changed"`
 }
 
+// PlanSetting is a setting that differs from what runs.
+type PlanSetting struct {
+	Name   string `json:"name"`
+	Before string `json:"before"`
+	After  string `json:"after"`
+}
+
 // PlanCheck is one thing that was looked at.
 type PlanCheck struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
 	Message string `json:"message"`
+	Rule    bool   `json:"rule" doc:"A rule of the environment: nothing is deployed while it fails."`
 }
 
 func (a *API) plans() {
@@ -62,9 +71,11 @@ func planOf(p *deploy.Plan) Plan {
 	out := Plan{
 		Image: p.Image.Repository + "@" + p.Image.Digest, Digest: p.Image.Digest, Tag: p.Image.Tag, URL: p.URL,
 		Commits:     sliceOf(p.Commits, func(c *git.Commit) Commit { return Commit{c.ID, c.Subject, c.Author, c.Email, c.Time.UTC()} }),
-		MoreCommits: p.More, Back: p.Back, Note: p.CommitsNote, Variables: sliceOf(p.Variables, changeOf), Secrets: sliceOf(p.Secrets, changeOf),
+		MoreCommits: p.More, Back: p.Back, Note: p.CommitsNote,
+		Settings:  sliceOf(p.Settings, func(d *deploy.Difference) PlanSetting { return PlanSetting{d.Name, d.Before, d.After} }),
+		Variables: sliceOf(p.Variables, changeOf), Secrets: sliceOf(p.Secrets, changeOf),
 		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Ready: p.Ready(), ConfigHash: p.ConfigHash,
-		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message} }),
+		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message, c.Gate} }),
 	}
 	if p.Current != nil {
 		out.Current = &p.Current.ID

@@ -54,6 +54,7 @@ type TargetField struct {
 	Example  string `json:"example,omitempty"`
 	Secret   bool   `json:"secret"`
 	Required bool   `json:"required"`
+	Made     bool   `json:"made" doc:"By Slipway; it stands in the target's settings and can't be set."`
 }
 
 // TargetInfo is what a target says of itself.
@@ -133,7 +134,7 @@ func (a *API) checkTarget(ctx context.Context, in *IDIn) (*answer[TargetInfo], e
 func (a *API) listTargetKinds(context.Context, *struct{}) (*answer[List[TargetKind]], error) {
 	return whole(a.Deploy.Kinds, func(k *deploy.Kind) TargetKind {
 		return TargetKind{k.Name, k.Title, k.Help, sliceOf(k.Fields, func(f *deploy.Field) TargetField {
-			return TargetField{f.Name, f.Label, f.Help, f.Example, f.Secret, f.Required}
+			return TargetField{f.Name, f.Label, f.Help, f.Example, f.Secret, f.Required, f.Made}
 		})}
 	}), nil
 }

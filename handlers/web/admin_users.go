@@ -138,12 +138,12 @@ func (h *Admin) done(c echo.Context, text string, err error) error {
 
 // AuditLog shows what was done anywhere.
 func (h *Admin) AuditLog(c echo.Context) error {
-	list, err := h.Audit.List(c.Request().Context(), audit.Filter{Page: cursor(c), Subject: c.QueryParam("subject")})
+	list, err := h.Audit.List(c.Request().Context(), audit.Filter{Page: cursor(c), Subject: c.QueryParam("subject"), Action: c.QueryParam("action")})
 	if err != nil {
 		return err
 	}
 	p := h.page(c, layout.Page{Title: "Admin", Nav: "admin", Tabs: admin.Tabs("audit")})
-	v := admin.AuditView{Entries: list.Items, Subject: c.QueryParam("subject")}
+	v := admin.AuditView{Entries: list.Items, Subject: c.QueryParam("subject"), Actions: auditActions(c)}
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, http.StatusOK, admin.Audit(p, v))
 }

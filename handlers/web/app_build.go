@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -9,6 +10,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/registries"
 	"slipway.dev/views/apps"
 	"slipway.dev/views/components"
 )
@@ -34,6 +36,19 @@ func (h *Apps) buildSettings(c echo.Context, status int, form, secret components
 	if v.Secrets, err = h.Builds.Secrets(ctx, header.App.ID); err != nil {
 		return err
 	}
+	granted, err := h.Registries.Granted(ctx, header.App.TeamID)
+	if err != nil {
+		return err
+	}
+	v.Embedded = header.App.ImageName(h.Registry.Host())
+	if header.App.RegistryID != "" {
+		v.Embedded = h.Registry.Host() + "/" + header.App.Team.Slug + "/" + header.App.Name
+	}
+	for _, g := range granted {
+		if slices.ContainsFunc(g.Access, func(a models.RegistryGrant) bool { return a.Access.Allows(registries.Push) }) {
+			v.Registries = append(v.Registries, g.Registry)
+		}
+	}
 	p := h.frame(c, header, "settings", "Build settings")
 	p.Live = nil // a form is being filled in
 	v.Curl = p.Curl("PATCH", "/api/v1/apps/"+header.App.ID, `{"build": {"target": "prod", "platforms": ["linux/amd64", "linux/arm64"]}}`)
@@ -45,7 +60,12 @@ func (h *Apps) buildSettings(c echo.Context, status int, form, secret components
 func (h *Apps) UpdateBuildSettings(c echo.Context) error {
 	in, err := buildSettings(c)
 	if err == nil {
-		_, err = h.Catalog.UpdateApp(c.Request().Context(), c.Param("id"), catalog.UpdateApp{Build: &in})
+		change := catalog.UpdateApp{Build: &in}
+		if sent, formErr := c.FormParams(); formErr == nil && sent.Has("registry_id") {
+			registry, repository := sent.Get("registry_id"), sent.Get("image_repository")
+			change.RegistryID, change.ImageRepository = &registry, &repository
+		}
+		_, err = h.Catalog.UpdateApp(c.Request().Context(), c.Param("id"), change)
 	}
 	if err != nil {
 		form, fault := again(c, err)

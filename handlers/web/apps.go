@@ -14,6 +14,7 @@ import (
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/images"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/views/apps"
 	views "slipway.dev/views/builds"
@@ -29,6 +30,8 @@ type Apps struct {
 	Images   *images.Service
 	Deploy   *deploy.Service
 	Registry *registry.Service
+
+	Registries *registries.Service
 }
 
 // List is the catalog.
@@ -120,6 +123,9 @@ func (h *Apps) Overview(c echo.Context) error {
 
 // repository is where the app's images are, with the registry's host.
 func (h *Apps) repository(ctx context.Context, app *models.App) (string, error) {
+	if app.RegistryID != "" {
+		return app.ImageName(h.Registry.Host()), nil
+	}
 	name, err := h.Images.RepositoryOf(ctx, app)
 	return h.Registry.Host() + "/" + name, err
 }
@@ -278,7 +284,7 @@ func appUpdate(c echo.Context) (catalog.UpdateApp, error) {
 	return catalog.UpdateApp{
 		Builder: builder,
 		Name:    text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
-		Health: &health, HealthPath: text("health_path"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
+		Health: &health, HealthPath: text("health_path"), Command: text("release_command"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
 	}, nil
 }
 

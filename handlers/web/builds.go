@@ -78,7 +78,11 @@ func (h *Builds) Page(c echo.Context) error {
 		ApproveCurl: p.Curl("POST", "/api/v1/builds/"+b.ID+"/approve", `{"commit": "`+b.Commit+`"}`).For("Approve this commit"),
 		LogCurl:     p.Curl("GET", "/api/v1/builds/"+b.ID+"/logs", "").For("Read the log"),
 	}
-	v.Elsewhere = b.ImageRepository != "" && !strings.HasPrefix(b.ImageRepository, host(h.ExternalURL)+"/")
+	deployable, err := h.Deploy.Deployable(ctx, b)
+	if err != nil {
+		return err
+	}
+	v.Elsewhere = !deployable
 	if v.Reason, err = h.Builds.WhyWaiting(ctx, b); err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ func (h *Deploy) form(c echo.Context, appID, environmentID string, asked url.Val
 	}
 	p := h.page(c, layout.Page{Title: "Deploy " + app.Name, Nav: "apps", Crumbs: []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: app.Name, Href: "/apps/" + app.ID}}})
 	v := views.NewView{App: *app, CanDeploy: true, Form: components.Form{Values: asked}}
+	v.CanOverride = models.PrincipalFrom(ctx).RoleIn(app.TeamID).AtLeast(models.RoleMaintainer)
 	if err := h.place(ctx, &v, environmentID); err != nil {
 		return err
 	}
@@ -129,12 +130,16 @@ func (h *Deploy) plan(ctx context.Context, v views.NewView, asked url.Values) (*
 // planView is the plan as its page takes it.
 func planView(p *deploy.Plan) views.Plan {
 	v := views.Plan{
-		Digest: p.Image.Digest, Build: p.Image.Build, Current: p.Current, RollbackTo: p.To, More: p.More, Back: p.Back, CommitsNote: p.CommitsNote,
-		Size: p.Image.Size, Before: p.SizeBefore, URL: p.URL, Ready: p.Ready(), ConfigHash: p.ConfigHash,
-		Image: apps.Version(models.Deployment{Build: p.Image.Build, ImageTag: p.Image.Tag, ImageDigest: p.Image.Digest}),
+		Digest: p.Image.Digest, Tag: p.Image.Tag, Build: p.Image.Build, Current: p.Current, RollbackTo: p.To, More: p.More, Back: p.Back, CommitsNote: p.CommitsNote,
+		Size: p.Image.Size, Before: p.SizeBefore, URL: p.URL, Ready: p.Ready(), Open: p.Open(), ConfigHash: p.ConfigHash,
+		NeedsApproval: p.To == nil && p.Environment.Protection.Approvals > 0,
+		Image:         apps.Version(models.Deployment{Build: p.Image.Build, ImageTag: p.Image.Tag, ImageDigest: p.Image.Digest}),
 	}
 	for _, c := range p.Commits {
 		v.Commits = append(v.Commits, views.Commit{ID: c.ID, Subject: c.Subject, Author: c.Author, At: c.Time})
+	}
+	for _, d := range p.Settings {
+		v.Settings = append(v.Settings, views.Difference(d))
 	}
 	for _, c := range p.Variables {
 		v.Variables = append(v.Variables, views.Change(c))
@@ -144,19 +149,24 @@ func planView(p *deploy.Plan) views.Plan {
 	}
 	for _, c := range p.Checks {
 		v.Checks = append(v.Checks, views.Check(c))
+		v.Frozen = v.Frozen || c.Name == "Freeze" && !c.OK
 	}
 	return v
 }
 
 // Create deploys what the form showed, or shows why that is not possible.
 func (h *Deploy) Create(c echo.Context) error {
-	in := deploy.Input{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Image: c.FormValue("image"), BuildID: c.FormValue("build_id"), ConfigHash: c.FormValue("config_hash")}
+	in := deploy.Input{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Image: c.FormValue("image"), BuildID: c.FormValue("build_id"), Tag: c.FormValue("tag"), ConfigHash: c.FormValue("config_hash"), Reason: c.FormValue("reason")}
 	d, err := h.Deploy.Deploy(c.Request().Context(), in)
 	if err != nil {
 		if _, fault := again(c, err); fault != nil || in.AppID == "" {
 			return err
 		}
-		return h.form(c, in.AppID, in.EnvironmentID, url.Values{"image": {in.Image}}, err)
+		asked := url.Values{"image": {in.Image}}
+		if in.Tag != "" { // what it names by now
+			asked = url.Values{"image": {in.Tag}}
+		}
+		return h.form(c, in.AppID, in.EnvironmentID, asked, err)
 	}
 	return c.Redirect(http.StatusSeeOther, views.URL(*d))
 }

@@ -37,6 +37,11 @@ func (h *Deployments) Page(c echo.Context) error {
 		Curl:    p.Curl("POST", "/api/v1/deployments/"+d.ID+"/rollback", "").For("Roll back to this"),
 		LogCurl: p.Curl("GET", "/api/v1/deployments/"+d.ID+"/logs", "").For("Read the log"),
 	}
+	who := models.PrincipalFrom(ctx)
+	v.CanDecide = d.State == models.DeploymentWaiting && who.RoleIn(d.TeamID).AtLeast(models.RoleMaintainer) && who.UserID != d.CreatedBy
+	if v.Bad, err = h.Deploy.Bad(ctx, d); err != nil {
+		return err
+	}
 	if v.Reason, err = h.Deploy.WhyWaiting(ctx, d); err != nil {
 		return err
 	}
@@ -162,6 +167,41 @@ func (h *Deployments) RawLog(c echo.Context) error {
 
 // Cancel ends a deployment that does not serve yet.
 func (h *Deployments) Cancel(c echo.Context) error { return h.act(c, h.Deploy.Cancel) }
+
+// Approve lets a deployment begin that waits for it.
+func (h *Deployments) Approve(c echo.Context) error { return h.decide(c, h.Deploy.Approve) }
+
+// Reject ends a deployment that waits for approval.
+func (h *Deployments) Reject(c echo.Context) error { return h.decide(c, h.Deploy.Reject) }
+
+// decide takes a maintainer's word on the image and the configuration that the page showed.
+func (h *Deployments) decide(c echo.Context, do func(context.Context, string, deploy.ApprovalInput) (*models.Deployment, error)) error {
+	said := deploy.ApprovalInput{Digest: c.FormValue("digest"), ConfigHash: c.FormValue("config_hash"), Comment: c.FormValue("comment")}
+	return h.act(c, func(ctx context.Context, id string) (*models.Deployment, error) { return do(ctx, id, said) })
+}
+
+// MarkBad keeps the deployment's image from being deployed anywhere in the team.
+func (h *Deployments) MarkBad(c echo.Context) error {
+	return h.act(c, func(ctx context.Context, id string) (*models.Deployment, error) {
+		d, err := h.Deploy.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		_, err = h.Deploy.MarkBad(ctx, d.TeamID, d.ImageDigest, c.FormValue("reason"))
+		return d, err
+	})
+}
+
+// UnmarkBad lets the deployment's image be deployed again.
+func (h *Deployments) UnmarkBad(c echo.Context) error {
+	return h.act(c, func(ctx context.Context, id string) (*models.Deployment, error) {
+		d, err := h.Deploy.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return d, h.Deploy.UnmarkBad(ctx, d.TeamID, d.ImageDigest)
+	})
+}
 
 // Stop ends what serves.
 func (h *Deployments) Stop(c echo.Context) error { return h.act(c, h.Deploy.Stop) }

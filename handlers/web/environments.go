@@ -3,6 +3,10 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/problem"
@@ -93,10 +97,10 @@ func cellOf(b *deploy.Board, e models.Environment, a models.App) environments.Ce
 
 // Page shows one environment.
 func (h *Environments) Page(c echo.Context) error {
-	return h.environment(c, http.StatusOK, components.Form{})
+	return h.environment(c, http.StatusOK, environments.PageView{})
 }
 
-func (h *Environments) environment(c echo.Context, status int, form components.Form) error {
+func (h *Environments) environment(c echo.Context, status int, v environments.PageView) error {
 	ctx := c.Request().Context()
 	e, err := h.Deploy.Environment(ctx, c.Param("id"))
 	if err != nil {
@@ -109,13 +113,17 @@ func (h *Environments) environment(c echo.Context, status int, form components.F
 	role := models.PrincipalFrom(ctx).RoleIn(e.TeamID)
 	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
-	v := environments.PageView{
-		Environment: *e, Apps: b.Apps, Form: form,
-		CanChange: role.AtLeast(models.RoleDeveloper), CanDelete: role.AtLeast(models.RoleMaintainer),
-		Curl: p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable"),
-	}
+	v.Environment, v.Apps = *e, b.Apps
+	v.CanChange, v.CanDelete = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
+	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable")
 	for _, a := range b.Apps {
-		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a)})
+		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a), Scale: models.Scale{}.OrOne()})
+	}
+	if err := h.scales(ctx, &v); err != nil {
+		return err
+	}
+	if err := h.rules(ctx, b, &v); err != nil {
+		return err
 	}
 	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
 		return err
@@ -127,6 +135,39 @@ func (h *Environments) environment(c echo.Context, status int, form components.F
 	v.History = list.Items
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, status, environments.Page(p, v))
+}
+
+// scales fills in how much of each app is to run.
+func (h *Environments) scales(ctx context.Context, v *environments.PageView) error {
+	all, err := h.Deploy.Scales(ctx, v.Environment.ID)
+	for _, s := range all {
+		for i := range v.Cells {
+			if v.Cells[i].App.ID == s.AppID {
+				v.Cells[i].Scale = s.Scale
+			}
+		}
+	}
+	return err
+}
+
+// rules fills in what has to hold, and what comes by itself.
+func (h *Environments) rules(ctx context.Context, b *deploy.Board, v *environments.PageView) error {
+	before := ""
+	for _, e := range b.Environments {
+		if e.ID == v.Environment.Protection.After {
+			before = e.Name
+		}
+	}
+	v.Rules = environments.Rules(v.Environment.Protection, before)
+	all, err := h.Deploy.AutoDeploys(ctx, v.Environment.ID)
+	for n := range all {
+		for i := range v.Cells {
+			if v.Cells[i].App.ID == all[n].AppID {
+				v.Cells[i].Auto = &all[n]
+			}
+		}
+	}
+	return err
 }
 
 // New is the form that makes an environment.
@@ -183,10 +224,19 @@ func (h *Environments) SetVariable(c echo.Context) error {
 		if in.Secret {
 			form.Values.Del("value") // a secret is never sent back
 		}
-		return h.environment(c, problem.Of(c.Request().Context(), err).Status, form)
+		return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Form: form})
 	}
 	notify(c, v.Name+" set")
 	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#variables")
+}
+
+// refused shows the environment again, with what is wrong.
+func (h *Environments) refused(c echo.Context, err error) error {
+	form, fault := again(c, err)
+	if fault != nil {
+		return fault
+	}
+	return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Err: form.Err})
 }
 
 // DeleteVariable removes a variable or a secret.
@@ -196,6 +246,167 @@ func (h *Environments) DeleteVariable(c echo.Context) error {
 	}
 	notify(c, "Deleted")
 	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#variables")
+}
+
+// SetScale says how much of an app runs in the environment, and rolls it out at once where asked.
+func (h *Environments) SetScale(c echo.Context) error {
+	ctx := c.Request().Context()
+	in := deploy.ScaleInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id")}
+	err := scale(c, &in.Scale)
+	if err == nil {
+		_, err = h.Deploy.SetScale(ctx, in)
+	}
+	var d *models.Deployment
+	if now := c.FormValue("digest"); err == nil && now != "" {
+		d, err = h.Deploy.Deploy(ctx, deploy.Input{EnvironmentID: in.EnvironmentID, AppID: in.AppID, Image: now})
+	}
+	if err != nil {
+		return h.refused(c, err)
+	}
+	if d != nil {
+		return c.Redirect(http.StatusSeeOther, "/deployments/"+d.ID)
+	}
+	notify(c, "Saved. It counts from the next deployment on")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#running")
+}
+
+// scale reads what the form says: processors and MiB, empty for no limit.
+func scale(c echo.Context, to *models.Scale) error {
+	wrong := map[string]string{}
+	number := func(field string) float64 {
+		text := strings.TrimSpace(c.FormValue(field))
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || n < 0 || n > 1e9 {
+			wrong[field] = "This is not a number that makes sense here."
+		}
+		return n
+	}
+	to.Replicas, to.CPU, to.Memory = int(number("replicas")), int64(number("cpu")*1000), int64(number("memory")*(1<<20))
+	return models.InvalidFields(wrong)
+}
+
+// Protection is the form of what has to hold before a deployment.
+func (h *Environments) Protection(c echo.Context) error {
+	return h.protection(c, http.StatusOK, components.Form{})
+}
+
+func (h *Environments) protection(c echo.Context, status int, form components.Form) error {
+	ctx := c.Request().Context()
+	e, err := h.Deploy.Environment(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := models.Authorize(ctx, e.TeamID, models.RoleMaintainer, "environment"); err != nil {
+		return err
+	}
+	v := environments.ProtectionView{Environment: *e, Form: form}
+	if v.Others, err = h.Deploy.Environments(ctx, deploy.EnvironmentFilter{TeamID: e.TeamID}); err != nil {
+		return err
+	}
+	p := h.page(c, layout.Page{Title: "Protection of " + e.Name, Nav: "environments", Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}, {Label: e.Name, Href: environments.URL(*e)}}})
+	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/protection", `{"approvals": 1, "branches": ["main"], "after": "", "freezes": []}`)
+	return Render(c, status, environments.Protection(p, v))
+}
+
+// Protect sets approvals, branches and order; freezes stay.
+func (h *Environments) Protect(c echo.Context) error {
+	return h.protect(c, func(p *models.Protection) error {
+		n, err := strconv.Atoi(c.FormValue("approvals"))
+		if err != nil {
+			return models.InvalidField("approvals", "This is not a number.")
+		}
+		p.Approvals, p.Branches, p.After = n, strings.Split(c.FormValue("branches"), "\n"), c.FormValue("after")
+		return nil
+	})
+}
+
+// AddFreeze adds a time in which nothing is deployed.
+func (h *Environments) AddFreeze(c echo.Context) error {
+	return h.protect(c, func(p *models.Protection) error {
+		f := models.Freeze{Name: strings.TrimSpace(c.FormValue("name"))}
+		if c.FormValue("start") == "" && c.FormValue("end") == "" {
+			from, err1 := strconv.Atoi(c.FormValue("from_day"))
+			to, err2 := strconv.Atoi(c.FormValue("to_day"))
+			if err1 != nil || err2 != nil {
+				return models.InvalidField("from_day", "Choose a day.")
+			}
+			f.Zone, f.FromDay, f.ToDay = strings.TrimSpace(c.FormValue("zone")), time.Weekday(from), time.Weekday(to)
+			f.FromTime, f.ToTime = c.FormValue("from_time"), c.FormValue("to_time")
+		} else {
+			for field, to := range map[string]**time.Time{"start": &f.Start, "end": &f.End} {
+				at, err := time.Parse("2006-01-02T15:04", c.FormValue(field))
+				if err != nil {
+					return models.InvalidField(field, "This is not a date and time.")
+				}
+				*to = &at
+			}
+		}
+		p.Freezes = append(p.Freezes, f)
+		return nil
+	})
+}
+
+// DeleteFreeze takes a freeze away.
+func (h *Environments) DeleteFreeze(c echo.Context) error {
+	return h.protect(c, func(p *models.Protection) error {
+		n, err := strconv.Atoi(c.Param("n"))
+		if err != nil || n < 0 || n >= len(p.Freezes) {
+			return models.Errorf(models.NotFound, "No such freeze.")
+		}
+		p.Freezes = slices.Delete(p.Freezes, n, n+1)
+		return nil
+	})
+}
+
+// protect changes the protection, and shows the form again where that is refused.
+func (h *Environments) protect(c echo.Context, change func(*models.Protection) error) error {
+	ctx := c.Request().Context()
+	e, err := h.Deploy.Environment(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	rules := e.Protection
+	if err = change(&rules); err == nil {
+		_, err = h.Deploy.Protect(ctx, e.ID, rules)
+	}
+	if err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.protection(c, problem.Of(ctx, err).Status, form)
+	}
+	notify(c, "Saved")
+	return c.Redirect(http.StatusSeeOther, environments.URL(*e)+"/protection")
+}
+
+// SetAuto has good builds of a branch deployed by themselves, or none.
+func (h *Environments) SetAuto(c echo.Context) error {
+	ctx := c.Request().Context()
+	in := deploy.AutoInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Branch: strings.TrimSpace(c.FormValue("branch"))}
+	var err error
+	if in.Branch == "" {
+		err = h.Deploy.UnsetAuto(ctx, in.EnvironmentID, in.AppID)
+	} else {
+		_, err = h.Deploy.SetAuto(ctx, in)
+	}
+	if err != nil {
+		return h.refused(c, err)
+	}
+	notify(c, "Saved")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#running")
+}
+
+// LiftHold has good builds deployed again after a rollback.
+func (h *Environments) LiftHold(c echo.Context) error {
+	if err := h.Deploy.LiftHold(c.Request().Context(), c.Param("id"), c.FormValue("app_id")); err != nil {
+		return h.refused(c, err)
+	}
+	notify(c, "Good builds are deployed again")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#running")
 }
 
 // Delete removes an environment in which nothing runs.
@@ -211,11 +422,7 @@ func (h *Environments) Delete(c echo.Context) error {
 		err = h.Deploy.DeleteEnvironment(ctx, e.ID)
 	}
 	if err != nil {
-		form, fault := again(c, err)
-		if fault != nil {
-			return fault
-		}
-		return h.environment(c, problem.Of(ctx, err).Status, form)
+		return h.refused(c, err)
 	}
 	notify(c, "Environment "+e.Name+" deleted")
 	return c.Redirect(http.StatusSeeOther, "/environments")

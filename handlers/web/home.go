@@ -44,7 +44,11 @@ func (h *Home) Page(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	v.Waiting = append(approvals, v.Waiting...)
+	decisions, err := h.decisions(ctx)
+	if err != nil {
+		return err
+	}
+	v.Waiting = append(append(approvals, decisions...), v.Waiting...)
 	if v.Way, err = h.way(ctx, v); err != nil {
 		return err
 	}
@@ -96,6 +100,20 @@ func (h *Home) approvals(ctx context.Context) ([]home.Wait, error) {
 		if models.PrincipalFrom(ctx).RoleIn(b.TeamID).AtLeast(models.RoleDeveloper) {
 			waits = append(waits, home.Wait{State: "waiting", Name: b.App.Name + " " + b.Title(), Href: "/builds/" + b.ID, Verb: "Review",
 				Text: fmt.Sprintf("waits for approval: pull request #%d comes from a fork.", b.PullRequest.Number)})
+		}
+	}
+	return waits, err
+}
+
+// decisions are the newest deployments that the reader may let begin.
+func (h *Home) decisions(ctx context.Context) ([]home.Wait, error) {
+	list, err := h.Deploy.List(ctx, deploy.Filter{State: string(models.DeploymentWaiting), Page: models.Page{Limit: 10}})
+	who := models.PrincipalFrom(ctx)
+	var waits []home.Wait
+	for _, d := range list.Items {
+		if who.RoleIn(d.TeamID).AtLeast(models.RoleMaintainer) && d.CreatedBy != who.UserID {
+			waits = append(waits, home.Wait{State: "waiting", Name: d.App.Name + " " + apps.Version(d), Href: "/deployments/" + d.ID, Verb: "Review",
+				Text: "waits for your approval to go to " + d.Environment.Name + "."})
 		}
 	}
 	return waits, err

@@ -3,28 +3,42 @@ package web
 import (
 	"encoding/base64"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 )
 
 // notify tells the next page what was done, such as "Token revoked".
-func notify(c echo.Context, text string) {
+func notify(c echo.Context, text string) { notifyUndo(c, text, "") }
+
+// notifyUndo is notify with the page that a POST to takes back what was done..
+func notifyUndo(c echo.Context, text, undo string) {
+	if undo != "" {
+		text += "\n" + undo
+	}
 	c.SetCookie(&http.Cookie{
 		Name: noticeCookie, Value: base64.RawURLEncoding.EncodeToString([]byte(text)), Path: "/", MaxAge: 60,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: c.Scheme() == "https",
 	})
 }
 
-// notice returns what the action before told, once.
-func notice(c echo.Context) string {
+// undoPath is what all addresses that take something back begin with; others are not believed.
+const undoPath = "/images/deleted/"
+
+// notice returns what the action before told, once, and what takes it back.
+func notice(c echo.Context) (text, undo string) {
 	cookie, err := c.Cookie(noticeCookie)
 	if err != nil || cookie.Value == "" {
-		return ""
+		return "", ""
 	}
 	c.SetCookie(&http.Cookie{Name: noticeCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
-	text, err := base64.RawURLEncoding.DecodeString(cookie.Value)
-	if err != nil || len(text) > 300 {
-		return ""
+	raw, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	if err != nil || len(raw) > 400 {
+		return "", ""
 	}
-	return string(text)
+	text, undo, _ = strings.Cut(string(raw), "\n")
+	if !strings.HasPrefix(undo, undoPath) || strings.Contains(undo, "..") {
+		undo = ""
+	}
+	return text, undo
 }

@@ -10,11 +10,13 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/images"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/search"
 
 	views "slipway.dev/views/builds"
+	pictures "slipway.dev/views/images"
 )
 
 // Search finds things by their names. The palette asks it too.
@@ -23,6 +25,7 @@ type Search struct {
 	Catalog *catalog.Service
 	Builds  *builds.Service
 	Deploy  *deploy.Service
+	Images  *images.Service
 }
 
 const (
@@ -37,7 +40,7 @@ func (h *Search) Page(c echo.Context) error {
 		return models.InvalidField("q", "Search for at most %d characters.", maxTerm)
 	}
 	v := search.View{Term: term}
-	for _, find := range []func(context.Context, string) (search.Group, error){h.apps, h.builds, h.repositories, h.environments, h.teams, places} {
+	for _, find := range []func(context.Context, string) (search.Group, error){h.apps, h.builds, h.images, h.repositories, h.environments, h.teams, places} {
 		group, err := find(c.Request().Context(), term)
 		if err != nil {
 			return err
@@ -75,6 +78,31 @@ func (h *Search) builds(ctx context.Context, term string) (search.Group, error) 
 		if len(g.Hits) < maxHits/2 && matches(name+" "+app, term) {
 			g.Hits = append(g.Hits, search.Hit{Icon: components.StateIcon(b.State), Name: name, Sub: app, Href: "/builds/" + b.ID})
 		}
+	}
+	return g, err
+}
+
+// images are found by the names of their repositories, their tags, their digests and the commits that they were built
+// of; those of other registries by the names of repositories that are known here.
+func (h *Search) images(ctx context.Context, term string) (search.Group, error) {
+	g := search.Group{Name: "Images"}
+	if term == "" {
+		return g, nil
+	}
+	list, err := h.Images.Search(ctx, images.Query{Text: term, Page: models.Page{Limit: maxHits}})
+	if err != nil {
+		return g, err
+	}
+	for _, i := range list.Items {
+		name := i.Repository + "@" + components.ShortDigest(i.Digest)
+		if len(i.Tags) > 0 {
+			name = i.Repository + ":" + i.Tags[0].Name
+		}
+		g.Hits = append(g.Hits, search.Hit{Icon: "layers", Name: name, Sub: components.ShortDigest(i.Digest), Href: pictures.URL(i)})
+	}
+	others, err := h.Images.FindElsewhere(ctx, term)
+	for _, r := range others[:min(len(others), maxHits/2)] {
+		g.Hits = append(g.Hits, search.Hit{Icon: "layers", Name: r.Name, Sub: r.Host, Href: pictures.HomeURL(r)})
 	}
 	return g, err
 }

@@ -58,9 +58,17 @@ func (h *Targets) row(ctx context.Context, t models.Target) (admin.TargetRow, er
 	return row, err
 }
 
-// New is the form that adds a target.
+// New asks for the kind of the target, or for the settings of the kind that the address names.
 func (h *Targets) New(c echo.Context) error {
-	return h.form(c, http.StatusOK, admin.TargetView{Target: models.Target{Kind: h.Deploy.Kinds[0].Name, AllTeams: true}})
+	if kind := c.QueryParam("kind"); kind != "" {
+		return h.form(c, http.StatusOK, admin.TargetView{Target: models.Target{Kind: kind, AllTeams: true}})
+	}
+	p := h.page(c, layout.Page{Title: "New target", Nav: "admin", Crumbs: targetCrumbs})
+	v := admin.TargetKindsView{Curl: p.Curl("GET", "/api/v1/targets/kinds", "")}
+	for _, k := range h.Deploy.Kinds {
+		v.Kinds = append(v.Kinds, admin.TargetKind{Name: k.Name, Title: k.Title, Help: k.Help})
+	}
+	return Render(c, http.StatusOK, admin.TargetKinds(p, v))
 }
 
 // Page is the form that changes a target.
@@ -88,7 +96,7 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 	}
 	v.KindTitle, v.KindHelp = kind.Title, kind.Help
 	for _, f := range kind.Fields {
-		v.Fields = append(v.Fields, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required})
+		v.Fields = append(v.Fields, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Made: f.Made})
 	}
 	list, err := h.Catalog.Teams(c.Request().Context(), catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slipway.dev/services/audit"
 	"slipway.dev/services/auth"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/registries"
+	"slipway.dev/services/registry"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/teams"
@@ -22,6 +24,9 @@ type Teams struct {
 	Auth    *auth.Service
 	Catalog *catalog.Service
 	Audit   *audit.Service
+	Images  *registry.Service // what the team says of its images
+
+	External *registries.Service
 }
 
 // List shows the reader's teams.
@@ -175,21 +180,22 @@ func (h *Teams) AuditLog(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := h.Audit.List(c.Request().Context(), audit.Filter{Page: cursor(c), TeamID: header.Team.ID})
+	list, err := h.Audit.List(c.Request().Context(), audit.Filter{Page: cursor(c), TeamID: header.Team.ID, Subject: c.QueryParam("subject"), Action: c.QueryParam("action")})
 	if err != nil {
 		return err
 	}
-	v := teams.AuditView{Header: header, Entries: list.Items}
+	v := teams.AuditView{Header: header, Entries: list.Items, Actions: auditActions(c)}
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, http.StatusOK, teams.Audit(header.Frame(h.page(c, layout.Page{}), "audit"), v))
 }
 
 // Settings is the form of the team's name.
 func (h *Teams) Settings(c echo.Context) error {
-	return h.settings(c, http.StatusOK, components.Form{})
+	return h.settings(c, http.StatusOK, components.Form{}, components.Form{})
 }
 
-func (h *Teams) settings(c echo.Context, status int, form components.Form) error {
+// settings shows the form of the name and that of images, each as it was sent.
+func (h *Teams) settings(c echo.Context, status int, form, images components.Form) error {
 	header, err := h.header(c)
 	if err != nil {
 		return err
@@ -198,7 +204,9 @@ func (h *Teams) settings(c echo.Context, status int, form components.Form) error
 		return err
 	}
 	p := header.Frame(h.page(c, layout.Page{}), "settings")
-	v := teams.SettingsView{Header: header, Form: form, Curl: p.Curl("PATCH", "/api/v1/teams/"+header.Team.Slug, `{"name": "Payments"}`)}
+	v := teams.SettingsView{Header: header, Form: form, Images: images,
+		Curl:       p.Curl("PATCH", "/api/v1/teams/"+header.Team.Slug, `{"name": "Payments"}`),
+		ImagesCurl: p.Curl("PATCH", "/api/v1/teams/"+header.Team.Slug+"/image-settings", `{"immutable_tags": ["v*"]}`)}
 	return Render(c, status, teams.Settings(p, v))
 }
 
@@ -210,8 +218,43 @@ func (h *Teams) Update(c echo.Context) error {
 		if fault != nil {
 			return fault
 		}
-		return h.settings(c, problem.Of(c.Request().Context(), err).Status, form)
+		return h.settings(c, problem.Of(c.Request().Context(), err).Status, form, components.Form{})
 	}
 	notify(c, "Settings saved")
 	return c.Redirect(http.StatusSeeOther, "/teams/"+c.Param("team")+"/settings")
+}
+
+// UpdateImageSettings changes what the team's image repositories do where they say nothing.
+func (h *Teams) UpdateImageSettings(c echo.Context) error {
+	ctx := c.Request().Context()
+	open, patterns := c.FormValue("anonymous_pull") != "", lines(c.FormValue("immutable_tags"))
+	in := registry.ChangeTeamSettings{AnonymousPull: &open, ImmutableTags: &patterns}
+	if _, err := h.Images.UpdateTeamSettings(ctx, c.Param("team"), in); err != nil {
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.settings(c, problem.Of(ctx, err).Status, components.Form{}, form)
+	}
+	notify(c, "Image settings saved")
+	return c.Redirect(http.StatusSeeOther, "/teams/"+c.Param("team")+"/settings")
+}
+
+// Registries shows the external registries that the team may use.
+func (h *Teams) Registries(c echo.Context) error {
+	header, err := h.header(c)
+	if err != nil {
+		return err
+	}
+	granted, err := h.External.Granted(c.Request().Context(), header.Team.ID)
+	if err != nil {
+		return err
+	}
+	v := teams.RegistriesView{Header: header}
+	for _, g := range granted {
+		v.Registries = append(v.Registries, teams.GrantedRegistry{Registry: g.Registry, Access: g.Access})
+	}
+	p := header.Frame(h.page(c, layout.Page{}), "registries")
+	v.Curl = p.Curl("GET", "/api/v1/registries?team="+header.Team.Slug, "")
+	return Render(c, http.StatusOK, teams.Registries(p, v))
 }

@@ -26,7 +26,7 @@ const (
 // page fills in what every page is told: who looks, how, and what was just done.
 func (b *Base) page(c echo.Context, p layout.Page) layout.Page {
 	p = b.Describe(c.Request(), p)
-	p.Notice = notice(c)
+	p.Notice, p.Undo = notice(c)
 	return p
 }
 

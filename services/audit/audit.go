@@ -22,7 +22,7 @@ type Entry struct {
 func Record(ctx context.Context, tx *gorm.DB, e Entry) error {
 	row := models.AuditEntry{
 		ID: models.NewID(), TeamID: e.TeamID, Action: e.Action, Subject: e.Subject, Name: e.Name,
-		Detail: e.Detail, RequestID: models.RequestFrom(ctx).ID, IP: models.RequestFrom(ctx).IP,
+		Detail: e.Detail, RequestID: models.RequestFrom(ctx).ID, IP: models.RequestFrom(ctx).IP, Times: 1,
 	}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		row.ActorKind, row.ActorID, row.ActorName = p.Kind, p.ID, p.Name
@@ -44,6 +44,7 @@ type Filter struct {
 	models.Page
 	TeamID  string `query:"team_id"`
 	Subject string `query:"subject"`
+	Action  string `query:"action"` // such as image.pull
 }
 
 // List returns entries, newest first. A team's maintainers read their team's, admins everything.
@@ -57,6 +58,9 @@ func (s *Service) List(ctx context.Context, f Filter) (models.List[models.AuditE
 	}
 	if f.Subject != "" {
 		q = q.Where("subject = ?", f.Subject)
+	}
+	if f.Action != "" {
+		q = q.Where("action = ?", f.Action)
 	}
 	return models.Newest(q, f.Page, "id", func(e models.AuditEntry) string { return e.ID })
 }

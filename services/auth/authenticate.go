@@ -86,30 +86,35 @@ func (s *Service) bySession(ctx context.Context, id string) (*models.Principal, 
 	return p, nil
 }
 
+// tokenRow is a token with one of the roles of its person: a person with several has several rows.
 type tokenRow struct {
 	models.Token
-	UserName  string
-	UserAdmin bool
-	TeamSlug  string
+	UserName   string
+	UserAdmin  bool
+	TeamSlug   string
+	MemberTeam string // empty where the person is in no team
+	MemberRole models.Role
 }
 
 func (s *Service) byToken(ctx context.Context, where string, value string) (*models.Principal, error) {
 	now := s.DB.NowFunc()
 	var rows []tokenRow
 	err := s.DB.WithContext(ctx).Table("tokens").
-		Select("tokens.*, users.name AS user_name, users.admin AS user_admin, teams.slug AS team_slug").
+		Select("tokens.*, users.name AS user_name, users.admin AS user_admin, teams.slug AS team_slug, "+
+			"members.team_id AS member_team, members.role AS member_role").
 		Joins("LEFT JOIN users ON users.id = tokens.user_id").
 		Joins("LEFT JOIN teams ON teams.id = tokens.team_id").
+		Joins("LEFT JOIN members ON members.user_id = tokens.user_id").
 		Where(where, value).
 		Where("tokens.revoked_at IS NULL AND (tokens.expires_at IS NULL OR tokens.expires_at > ?)", now).
-		Where("users.disabled_at IS NULL").Limit(1).Scan(&rows).Error
+		Where("users.disabled_at IS NULL").Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the token: %w", err)
 	}
 	if len(rows) == 0 {
 		return nil, errToken
 	}
-	p, err := s.tokenPrincipal(ctx, rows[0])
+	p, err := tokenPrincipal(rows)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +124,8 @@ func (s *Service) byToken(ctx context.Context, where string, value string) (*mod
 	return p, nil
 }
 
-func (s *Service) tokenPrincipal(ctx context.Context, row tokenRow) (*models.Principal, error) {
+func tokenPrincipal(rows []tokenRow) (*models.Principal, error) {
+	row := rows[0]
 	p := &models.Principal{Kind: models.PrincipalToken, ID: row.ID, Scopes: row.Scopes}
 	if p.Scopes == nil {
 		p.Scopes = []models.Scope{} // nil would mean all
@@ -128,9 +134,13 @@ func (s *Service) tokenPrincipal(ctx context.Context, row tokenRow) (*models.Pri
 	case row.Kind == models.TokenPersonal && row.UserID != nil:
 		p.UserID, p.Name = *row.UserID, row.UserName
 		p.Admin = row.UserAdmin && p.HasScope(models.ScopeAdmin) // an admin's lesser token is no admin
-		var err error
-		p.Teams, err = s.roles(ctx, p.UserID)
-		return p, err
+		p.Teams = make(map[string]models.Role, len(rows))
+		for _, r := range rows {
+			if r.MemberTeam != "" {
+				p.Teams[r.MemberTeam] = r.MemberRole
+			}
+		}
+		return p, nil
 	case row.Kind == models.TokenTeam && row.TeamID != nil:
 		p.Name = fmt.Sprintf("token %s of team %s", row.Name, row.TeamSlug)
 		p.Teams = map[string]models.Role{*row.TeamID: row.Role}

@@ -45,3 +45,39 @@ func TestABucketWithoutADriverIsRefusedByItsName(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAPlaceIsAFolderOrABucketWithoutCredentials(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ place, fault string }{
+		{"/var/lib/slipway", ""},
+		{"s3://layers?region=eu-central-1", ""},
+		{"gs://layers", ""},
+		{"azblob://layers?prefix=slipway", ""},
+		{"s3://", "neither a folder nor the URL of a bucket"},
+		{"s3://layers/below?region=x", "neither a folder nor the URL of a bucket"},
+		{"https://example.com/x", `"https://example.com/x" is neither`},
+		{"file:///etc", "neither a folder"},
+		{"s3://key:secret@layers?region=x", "has a user or password in it"},
+	} {
+		err := blobs.Check(tc.place)
+		if (err == nil) != (tc.fault == "") || err != nil && !strings.Contains(err.Error(), tc.fault) {
+			t.Errorf("%s: %v", tc.place, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the fault shows a password: %v", err)
+		}
+	}
+}
+
+func TestWhatLiesBelowAPlaceIsAFolderOrAPrefix(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ place, below, name string }{
+		{"/data", "/data/registry", "/data/registry"},
+		{"s3://layers", "s3://layers?prefix=registry%2F", "s3://layers/registry"},
+		{"s3://layers?prefix=slipway&region=x", "s3://layers?prefix=slipway%2Fregistry%2F&region=x", "s3://layers/slipway/registry"},
+	} {
+		if got := blobs.Below(tc.place, "registry"); got != tc.below || blobs.Name(got) != tc.name {
+			t.Errorf("below %s is %s, called %s", tc.place, got, blobs.Name(got))
+		}
+	}
+}

@@ -80,6 +80,7 @@ type Request struct {
 	NoCache    bool
 	Labels     map[string]string
 	Image      Destination
+	Bases      Bases // where base images come from instead of their own registries
 
 	Arguments []models.BuildArgument
 	Target    string   // a stage; the last where empty

@@ -15,6 +15,7 @@ import (
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/secrets"
 )
 
@@ -34,10 +35,14 @@ type Service struct {
 	Logs     *logs.Service
 	Box      *secrets.Box // opens build secrets
 	Registry Registry
-	Builders map[models.BuilderKind]Builder
-	Dir      string // of checkouts; each build removes its own
+	// Registries are the external ones that images may go to; nil: none.
+	Registries *registries.Service
+	Builders   map[models.BuilderKind]Builder
+	Dir        string // of checkouts; each build removes its own
 	// Remote returns how a repository is read, its credential opened.
 	Remote func(ctx context.Context, r *models.Repository) (git.Remote, error)
+	// CheckTags, where set, fails with a *models.Error where a new image must not take one of the tags of the repository.
+	CheckTags func(ctx context.Context, repository string, tags []string) error
 	// PlainHTTP says that the registry speaks HTTP although it is on another
 	// machine; on this one HTTP is tried by itself.
 	PlainHTTP bool
@@ -47,6 +52,9 @@ type Service struct {
 	DiskFloor   int64         // bytes that have to be free for a build to begin
 	Engine      Engine        // the local build engine; nil where there is none
 	CacheLimits CacheLimits
+
+	// Bases, where set, says which base images come through a cache.
+	Bases func(ctx context.Context) (Bases, error)
 
 	carried    carried
 	engineRoot atomic.Pointer[string] // the engine's folder, where it is on this machine; known after the first measuring

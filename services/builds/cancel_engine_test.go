@@ -29,8 +29,8 @@ import (
 // silent swallows the access log of registries.
 var silent = log.New(io.Discard, "", 0)
 
-// goneWithin is how soon after a cancel nothing of the build may be left.
-const goneWithin = 5 * time.Second
+// goneWithin is how soon after a cancel nothing of the build may be left, on a machine that does much else.
+const goneWithin = 20 * time.Second
 
 // cancelAndWatch cancels the build and waits until nothing is left, by each of
 // the questions and of the build's own folder.

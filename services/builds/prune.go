@@ -66,14 +66,18 @@ func (s *Service) imagesInUse(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("reading the images that builds use: %w", err)
 	}
 	var used []string
-	err := db.Model(&models.Deployment{}).Where("active OR state IN ?", []models.DeploymentState{models.DeploymentPending, models.DeploymentRunning}).
+	err := db.Model(&models.Deployment{}).Where("active OR state IN ?", models.UnendedDeployments).
 		Distinct().Pluck("image_digest", &used).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the images that deployments use: %w", err)
 	}
 	for i := range running {
 		r := run{Service: s, build: &running[i]}
-		used = append(used, r.destination().Name())
+		name, err := r.pushName(ctx)
+		if err != nil {
+			return nil, err
+		}
+		used = append(used, name)
 	}
 	return used, nil
 }

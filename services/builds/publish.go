@@ -18,6 +18,7 @@ import (
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
+	"slipway.dev/services/registries"
 )
 
 const (
@@ -34,7 +35,8 @@ type Destination struct {
 	PlainHTTP  bool   // HTTP is right although the registry is on another machine
 	// Credential returns a user name and a password that may push and pull.
 	Credential func(ctx context.Context) (username, password string, err error)
-	Transport  http.RoundTripper // nil: the usual one
+	Transport  http.RoundTripper  // nil: the usual one
+	Remote     *registries.Remote // of an external registry: the way to it from this process
 }
 
 // Name is the image's full name with its tag.
@@ -48,6 +50,9 @@ func (d Destination) Host() string {
 
 // Open returns the repository and the options to reach it from this process.
 func (d Destination) Open(ctx context.Context) (name.Repository, []remote.Option, error) {
+	if d.Remote != nil {
+		return d.Remote.Repository, append(d.Remote.Options(), remote.WithContext(ctx)), nil
+	}
 	naming := []name.Option{name.StrictValidation}
 	if d.PlainHTTP {
 		naming = append(naming, name.Insecure)
@@ -72,6 +77,10 @@ func (d Destination) Open(ctx context.Context) (name.Repository, []remote.Option
 
 // Ping fails with a *Error where the registry does not answer this process.
 func (d Destination) Ping(ctx context.Context) error {
+	if d.Remote != nil {
+		_, err := d.Remote.GivesTokens(ctx)
+		return d.Explain(err)
+	}
 	repo, _, err := d.Open(ctx)
 	if err != nil {
 		return err
@@ -94,8 +103,14 @@ func (d Destination) Explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case OverQuota(err.Error()) != "":
+		return Failure(ClassInfrastructure, OverQuota(err.Error()), err)
+	case d.Remote != nil && !full(err.Error()):
+		return told(d.Remote.Explain(err))
 	case full(err.Error()):
 		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", d.Host()), err)
+	case errors.As(err, &answered) && answered.StatusCode == http.StatusConflict && len(answered.Errors) > 0:
+		return Failure(ClassUser, "The registry refused the push: "+answered.Errors[0].Message, err)
 	case errors.As(err, &answered) && (answered.StatusCode == http.StatusUnauthorized || answered.StatusCode == http.StatusForbidden):
 		return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s refuses to take the image %s: the credential is not valid for it.", d.Host(), d.Repository), err)
 	case errors.As(err, &answered):
@@ -104,17 +119,80 @@ func (d Destination) Explain(err error) error {
 	return Failure(ClassInfrastructure, fmt.Sprintf("The registry %s can't be reached from the worker, so the image could not be pushed. Start the registry or correct its address; then retry the build.", d.Host()), err)
 }
 
-func (r *run) destination() Destination {
+// destination is where the image goes: the app's external registry, or the embedded one.
+func (r *run) destination(ctx context.Context) (Destination, error) {
+	app := r.build.App
+	if app.RegistryID == "" {
+		return r.embedded(), nil
+	}
+	if r.Registries == nil {
+		return Destination{}, Failure(ClassInfrastructure, "This worker knows no external registries. An admin has to bring it to the portal's version.", nil)
+	}
+	to, err := r.Registries.OpenForTeam(ctx, app.TeamID, app.RegistryID, app.ImageRepository, registries.Pull, registries.Push)
+	if models.IsCode(err, models.NotFound) {
+		return Destination{}, Failure(ClassUser, "The registry that the images of "+app.Name+" go to is not connected any more. Choose another one in the app's build settings.", err)
+	}
+	if err != nil {
+		return Destination{}, told(err)
+	}
+	return Destination{
+		Repository: to.Name(), Tag: numberTag(r.build), PlainHTTP: to.Registry.PlainHTTP, Remote: to,
+		Credential: func(ctx context.Context) (string, string, error) {
+			user, password, err := to.Lend(ctx)
+			r.mask.Add(password)
+			return user, password, told(to.Explain(err))
+		},
+	}, nil
+}
+
+// pushName is the name under which an engine has the image while it is pushed.
+func (r *run) pushName(ctx context.Context) (string, error) {
+	app := r.build.App
+	if app.RegistryID == "" || r.Registries == nil {
+		return r.embedded().Name(), nil
+	}
+	repository, err := r.Registries.FullName(ctx, app.RegistryID, app.ImageRepository)
+	if models.IsCode(err, models.NotFound) {
+		return "", nil // nothing is pushed there any more
+	}
+	return repository + ":" + numberTag(r.build), err
+}
+
+// embedded is the app's repository in the portal's own registry.
+func (r *run) embedded() Destination {
 	b := r.build
 	repository := r.Registry.Host() + "/" + b.App.Team.Slug + "/" + b.App.Name
 	return Destination{
 		Repository: repository, Tag: numberTag(b), PlainHTTP: r.PlainHTTP,
 		Credential: func(ctx context.Context) (string, string, error) {
-			user, password, err := r.Registry.Credential(ctx, repository, []string{"pull", "push"}, credentialLife)
+			user, password, err := r.Registry.Credential(r.asItself(ctx), repository, []string{"pull", "push"}, credentialLife)
 			r.mask.Add(password)
 			return user, password, told(err)
 		},
 	}
+}
+
+// free fails where the image would move a tag that must not move, before anything is built for it.
+func (r *run) free(ctx context.Context) error {
+	b := r.build
+	if r.CheckTags == nil || b.App.RegistryID != "" {
+		return nil // a registry elsewhere has rules of its own
+	}
+	tags := commitTags(b)
+	if tag := refTag(b); tag != "" {
+		tags = append(tags, tag)
+	}
+	err := r.CheckTags(r.asItself(ctx), r.embedded().Repository, append(tags, numberTag(b)))
+	if refused, ok := errors.AsType[*models.Error](err); ok {
+		return Failure(ClassUser, "Nothing was built. "+refused.Message, err)
+	}
+	return err
+}
+
+// asItself acts for the build alone: what it is given ends with it, and the tags that it makes are its own.
+func (r *run) asItself(ctx context.Context) context.Context {
+	b := r.build
+	return models.WithPrincipal(ctx, models.SystemFor("build:"+b.ID, "build "+b.Title()+" of "+b.App.Name))
 }
 
 // tag gives the pushed image its annotations and its names, and the build the
@@ -122,11 +200,14 @@ func (r *run) destination() Destination {
 // annotated manifest. Only the worker that holds the build gets to move tags.
 func (r *run) tag(ctx context.Context, digest string) error {
 	return r.step(StepPush, "Push the image", func() error {
-		to := r.destination()
 		ctx, cancel := context.WithTimeout(ctx, registryWithin)
 		defer cancel()
+		to, err := r.destination(ctx)
+		if err != nil {
+			return err
+		}
 		var tags []string
-		err := insist(ctx, func() (err error) {
+		err = insist(ctx, func() (err error) {
 			tags, err = r.tags(ctx)
 			return err
 		})
@@ -241,6 +322,31 @@ func annotate(ctx context.Context, to Destination, digest string, annotations ma
 		}
 	}
 	return m.published()
+}
+
+// weigh is how many bytes the image holds.
+func weigh(ctx context.Context, at *registries.Remote, digest string) (int64, error) {
+	puller, err := remote.NewPuller(at.Options()...)
+	if err != nil {
+		return 0, err
+	}
+	have, err := puller.Get(ctx, at.Repository.Digest(digest))
+	if err != nil {
+		return 0, err
+	}
+	m, err := withAnnotations(have.Manifest, have.MediaType, nil)
+	if err != nil || !m.kind.IsIndex() {
+		return m.bytes(), err
+	}
+	return sizeOf(ctx, puller, at.Repository, have.Manifest)
+}
+
+// bytes is the size; 0 where there is no manifest.
+func (m *manifest) bytes() int64 {
+	if m == nil {
+		return 0
+	}
+	return m.size
 }
 
 // sizeOf is how much the images that an index names hold together; attestations count for nothing.

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
+	"slipway.dev/services/registries"
 )
 
 // Remote is a Builder whose builds run on machines of somebody else, such as a
@@ -193,16 +194,16 @@ func (s *Service) Adopt(ctx context.Context, in RunInput, write func(tx *gorm.DB
 }
 
 // place records the image of a build that ran elsewhere. In the portal's own
-// registry the image gets the build's name too; what others keep is believed.
+// registry the image gets the build's name too; in others it is looked for.
 func (r *run) place(ctx context.Context, made *Result) error {
-	b, to := r.build, r.destination()
+	b, to := r.build, r.embedded()
 	b.ImageRepository, b.ImageDigest, b.ImageTags = made.Repository, made.Digest, made.Tags
+	ctx, cancel := context.WithTimeout(ctx, registryWithin)
+	defer cancel()
 	if made.Repository != to.Repository {
-		return nil
+		return r.step(StepPush, "Look for the image in "+made.Repository, func() error { return r.verify(ctx, made) })
 	}
 	return r.step(StepPush, "Look for the image in the registry", func() error {
-		ctx, cancel := context.WithTimeout(ctx, registryWithin)
-		defer cancel()
 		image, err := copyTags(ctx, to, made.Digest, []string{numberTag(b)})
 		if err != nil {
 			return to.Explain(err)
@@ -211,4 +212,44 @@ func (r *run) place(ctx context.Context, made *Result) error {
 		r.log.Print(StepPush, "%s@%s", to.Repository, image.digest)
 		return nil
 	})
+}
+
+// verify looks for the digest that a run reported in a connected registry. What
+// can't be looked for stays as the run said it, and the build says so.
+func (r *run) verify(ctx context.Context, made *Result) error {
+	b := r.build
+	now, why := r.DB.NowFunc(), ""
+	row := models.WorkflowRun{VerifiedAt: &now}
+	if err := r.look(ctx, made); err != nil {
+		told, ok := errors.AsType[*models.Error](err)
+		if !ok {
+			return err
+		}
+		row.VerifiedAt, why = nil, told.Message
+	}
+	row.Verification = why
+	if why == "" {
+		r.log.Print(StepPush, "Verified: %s@%s is there.", made.Repository, made.Digest)
+	} else {
+		r.log.Print(StepPush, "Not verified: %s", why)
+	}
+	return r.DB.WithContext(ctx).Model(&models.WorkflowRun{}).Where("build_id = ?", b.ID).Select("verified_at", "verification").Updates(row).Error
+}
+
+// look fails with a *models.Error where the image is not found.
+func (r *run) look(ctx context.Context, made *Result) error {
+	if r.Registries == nil {
+		return models.Errorf(models.NotFound, "No registry is connected.")
+	}
+	at, err := r.Registries.OpenNamed(ctx, r.build.TeamID, made.Repository, registries.Pull)
+	if err != nil {
+		return err
+	}
+	if _, err := at.Find(ctx, made.Digest); err != nil {
+		return err
+	}
+	if sized, err := weigh(ctx, at, made.Digest); err == nil { // its size is nice to know, and no more
+		r.build.ImageSize = sized
+	}
+	return nil
 }

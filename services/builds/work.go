@@ -142,11 +142,14 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	if _, elsewhere := r.builder.(Remote); elsewhere {
-		made, err := r.builder.Build(ctx, Request{BuildID: r.build.ID, Image: r.destination()}, r.rec.emit)
+		made, err := r.builder.Build(ctx, Request{BuildID: r.build.ID, Image: r.embedded()}, r.rec.emit)
 		if err != nil {
 			return err
 		}
 		return r.place(ctx, made)
+	}
+	if err := r.free(ctx); err != nil {
+		return err
 	}
 	if err := r.checkOut(ctx); err != nil {
 		return err
@@ -255,10 +258,13 @@ func (r *run) request(ctx context.Context) (Request, error) {
 	for _, text := range b.Settings.Warnings() {
 		r.rec.emit(Event{At: time.Now(), Warning: text})
 	}
-	to := r.destination()
+	to, err := r.destination(ctx)
+	if err != nil {
+		return Request{}, err
+	}
 	request := Request{
 		BuildID: b.ID, Dir: r.source(), Scratch: filepath.Join(r.dir, "scratch"), Context: b.Context, Dockerfile: b.Dockerfile,
-		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to,
+		CacheKey: r.cacheKey(), NoCache: b.NoCache, Labels: r.annotations(), Image: to, Bases: r.bases(ctx),
 		Arguments: b.Settings.Arguments, Target: b.Settings.Target, Platforms: b.Settings.Platforms, Cache: r.cache(to),
 		Provenance: b.Settings.Provenance, SBOM: b.Settings.SBOM,
 	}

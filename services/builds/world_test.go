@@ -96,6 +96,7 @@ func (w *world) service(t *testing.T, q *jobs.Queue) *builds.Service {
 		t.Fatal(err)
 	}
 	s := assemble(w.db, q, w.dir)
+	s.CheckTags = w.checkTags
 	s.Box, s.Registry, s.Builders = box, w, map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: w}
 	s.Logs.Blobs, s.Git.Guard, s.Git.Proxy = bucket, guard, proxy
 	s.Register(q)
@@ -145,6 +146,16 @@ func (w *world) Credential(ctx context.Context, repository string, actions []str
 		return images.Credential(ctx, repository, actions, ttl)
 	}
 	return "slipway", registryPassword, nil
+}
+
+func (w *world) checkTags(ctx context.Context, repository string, tags []string) error {
+	w.mu.Lock()
+	images := w.images
+	w.mu.Unlock()
+	if images == nil {
+		return nil
+	}
+	return images.CheckTags(ctx, repository, tags)
 }
 
 func (w *world) moveRegistry(host string) {
@@ -290,4 +301,14 @@ func wantCode(t *testing.T, err error, code models.Code) {
 	if !models.IsCode(err, code) {
 		t.Errorf("got %v, not an error of the code %s", err, code)
 	}
+}
+
+// worldBox is a box with a key of its own.
+func worldBox(t *testing.T) *secrets.Box {
+	t.Helper()
+	box, err := secrets.Load(filepath.Join(t.TempDir(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/google/shlex"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 )
@@ -33,10 +34,14 @@ type NewApp struct {
 	Port         int                `json:"port,omitempty" form:"port" doc:"What the container listens on. 0: as proposed, or what the image exposes."`
 	Health       models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image" doc:"Empty: http where there is a health_path, tcp otherwise."`
 	HealthPath   string             `json:"health_path,omitempty" form:"health_path" doc:"Path that answers 2xx or 3xx when the app is well."`
+	Command      string             `json:"release_command,omitempty" form:"release_command" maxLength:"1000" doc:"Arguments with which the image runs once before a new version takes over, such as a migration of the database."`
 	BuildTimeout int                `json:"build_timeout,omitempty" form:"build_timeout" doc:"Seconds that a build may take; 1800 where 0."`
 	WorkerLabels []string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16" doc:"Only workers that have all of these labels build it."`
 
 	Build models.BuildSettings `json:"build,omitzero" form:"-"`
+
+	RegistryID      string `json:"registry_id,omitempty" form:"registry_id" doc:"An external registry that the team is granted; its images go there. Empty: the portal's own."`
+	ImageRepository string `json:"image_repository,omitempty" form:"image_repository" doc:"In that registry, without its host." example:"acme/shop"`
 }
 
 // UpdateApp is what may change of an app; what is absent stays as it is.
@@ -48,11 +53,15 @@ type UpdateApp struct {
 	Port         *int                `json:"port,omitempty" form:"port"`
 	Health       *models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
 	HealthPath   *string             `json:"health_path,omitempty" form:"health_path"`
+	Command      *string             `json:"release_command,omitempty" form:"release_command" maxLength:"1000"`
 	BuildTimeout *int                `json:"build_timeout,omitempty" form:"build_timeout"`
 	Triggers     *UpdateTriggers     `json:"triggers,omitempty" doc:"What builds it by itself."`
 	WorkerLabels *[]string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16"`
 
 	Build *models.BuildSettings `json:"build,omitempty" form:"-" doc:"All of the build settings; what is absent in it is emptied."`
+
+	RegistryID      *string `json:"registry_id,omitempty" form:"registry_id" doc:"Where images go from the next build on: an external registry that the team is granted, or empty for the portal's own."`
+	ImageRepository *string `json:"image_repository,omitempty" form:"image_repository" doc:"In the external registry, without its host." example:"acme/shop"`
 }
 
 // AppFilter narrows the list of apps.
@@ -65,7 +74,7 @@ type AppFilter struct {
 
 // Apps lists the apps of the principal's teams with team and repository, newest first.
 func (s *Service) Apps(ctx context.Context, f AppFilter) (models.List[models.App], error) {
-	q, err := visible(ctx, s.DB.WithContext(ctx).Preload("Team").Preload("Repository"), "apps.team_id")
+	q, err := visible(ctx, s.DB.WithContext(ctx).Preload("Team").Preload("Repository").Preload("Registry", shownOfRegistry), "apps.team_id")
 	if err == nil {
 		q, err = s.inTeam(ctx, q, "apps.team_id", f.Team)
 	}
@@ -88,7 +97,7 @@ func (s *Service) App(ctx context.Context, id string) (*models.App, error) {
 
 func (s *Service) app(ctx context.Context, id string, role models.Role) (*models.App, error) {
 	var app models.App
-	if err := s.DB.WithContext(ctx).Preload("Team").Preload("Repository").Where("id = ?", id).Take(&app).Error; err != nil {
+	if err := s.DB.WithContext(ctx).Preload("Team").Preload("Repository").Preload("Registry", shownOfRegistry).Where("id = ?", id).Take(&app).Error; err != nil {
 		return nil, models.FromDB(err, "app")
 	}
 	if err := models.Authorize(ctx, app.TeamID, role, "app"); err != nil {
@@ -164,8 +173,8 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	app := &models.App{ID: models.NewID(), TeamID: r.TeamID, RepositoryID: r.ID, Name: strings.TrimSpace(in.Name), Dockerfile: cleanPath(in.Dockerfile, "Dockerfile"),
-		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), BuildTimeout: in.BuildTimeout,
-		WorkerLabels: in.WorkerLabels, BuildSettings: in.Build, Triggers: models.DefaultTriggers()}
+		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), ReleaseCommand: strings.TrimSpace(in.Command), BuildTimeout: in.BuildTimeout,
+		WorkerLabels: in.WorkerLabels, BuildSettings: in.Build, Triggers: models.DefaultTriggers(), RegistryID: strings.TrimSpace(in.RegistryID), ImageRepository: in.ImageRepository}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		app.CreatedBy = p.UserID
 	}
@@ -174,7 +183,10 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	complete(app, proposal, in.Context)
-	return app, checkApp(app)
+	if err := checkApp(app); err != nil {
+		return app, err
+	}
+	return app, s.checkDestination(ctx, app)
 }
 
 func complete(app *models.App, proposal models.DetectedDockerfile, folder string) {
@@ -244,6 +256,9 @@ func checkApp(app *models.App) error {
 	}
 	app.WorkerLabels = labels
 	checkHealth(app, wrong)
+	if words, err := shlex.Split(app.ReleaseCommand); err != nil || len(app.ReleaseCommand) > 1000 || app.ReleaseCommand != "" && len(words) == 0 {
+		wrong.add("release_command", "This is not a command: is a quote left open?")
+	}
 	checkTriggers(&app.Triggers, wrong)
 	if err := wrong.take(app.BuildSettings.Validate()); err != nil {
 		return err
@@ -283,12 +298,18 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 	if in.Name != nil && strings.TrimSpace(*in.Name) != app.Name && app.BuildCount > 0 {
 		return nil, models.InvalidField("name", "This app has builds, whose images carry its name: it stays.")
 	}
+	before := *app
 	in.apply(app)
 	if err := checkApp(app); err != nil {
 		return nil, err
 	}
+	if app.RegistryID != before.RegistryID || app.ImageRepository != before.ImageRepository { // a grant that was taken back stops builds, not other changes
+		if err := s.checkDestination(ctx, app); err != nil {
+			return nil, err
+		}
+	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "build_timeout", "worker_labels", "build_settings",
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "release_command", "build_timeout", "worker_labels", "build_settings", "registry_id", "image_repository",
 			"trigger_push", "trigger_branches", "trigger_tags", "trigger_paths", "trigger_skip_markers", "trigger_pull_requests").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
@@ -301,6 +322,7 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 func (in UpdateApp) apply(app *models.App) {
 	set(&app.Name, in.Name)
 	set(&app.HealthPath, in.HealthPath)
+	set(&app.ReleaseCommand, in.Command)
 	if in.Dockerfile != nil {
 		app.Dockerfile = cleanPath(*in.Dockerfile, "Dockerfile")
 	}
@@ -326,6 +348,8 @@ func (in UpdateApp) apply(app *models.App) {
 	if in.Build != nil {
 		app.BuildSettings = *in.Build
 	}
+	set(&app.RegistryID, in.RegistryID)
+	set(&app.ImageRepository, in.ImageRepository)
 }
 
 // DeleteApp deletes an app with its builds, their logs and its deployments; maintainers of its team may. What runs of
@@ -366,7 +390,7 @@ func idle(tx *gorm.DB, app *models.App) error {
 	if err := tx.Model(&models.Build{}).Where("app_id = ? AND state IN ?", app.ID, []models.BuildState{models.BuildQueued, models.BuildRunning}).Count(&builds).Error; err != nil {
 		return err
 	}
-	if err := tx.Model(&models.Deployment{}).Where("app_id = ? AND state IN ?", app.ID, []models.DeploymentState{models.DeploymentPending, models.DeploymentRunning}).Count(&deployments).Error; err != nil {
+	if err := tx.Model(&models.Deployment{}).Where("app_id = ? AND state IN ?", app.ID, models.UnendedDeployments).Count(&deployments).Error; err != nil {
 		return err
 	}
 	if builds+deployments > 0 {

@@ -14,6 +14,7 @@ import (
 	"slipway.dev/services/events"
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/secrets"
 )
 
@@ -23,6 +24,8 @@ type Service struct {
 	Git     *git.Service
 	Secrets *secrets.Box
 	Jobs    *jobs.Queue
+	// Registries are the external ones that apps' images may go to; nil: none.
+	Registries *registries.Service
 	// Unload, where set, takes part in the transaction that deletes an app and has what runs of it stopped. Without it
 	// an app that runs can't be deleted.
 	Unload func(ctx context.Context, tx *gorm.DB, app *models.App) error

@@ -86,6 +86,9 @@ func (s *Service) CreateTeam(ctx context.Context, in NewTeam) (*models.Team, err
 	if err := checkTeam(team); err != nil {
 		return nil, err
 	}
+	if team.Slug == models.CacheSlug {
+		return nil, models.InvalidField("slug", "This name belongs to the cache of base images. Use another one.")
+	}
 	err := s.commit(ctx, teamChange(team, "team.create"), func(tx *gorm.DB) error {
 		if err := tx.Create(team).Error; err != nil {
 			return taken(err, "slug", "There is a team %q already.", team.Slug)

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"fmt"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -66,7 +67,19 @@ func (s *Service) again(ctx context.Context, id string, action models.Deployment
 	if err := s.sealValues(d, values); err != nil {
 		return nil, err
 	}
-	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error { return s.insert(ctx, tx, d, p) })
+	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		bad, err := badImage(tx, d.TeamID, d.ImageDigest)
+		if err != nil {
+			return err
+		}
+		if bad != nil && action == models.ActionRollback {
+			return models.Errorf(models.Conflict, "%s marked the image of deployment %s as bad%s. Choose another one, or take the mark away.", bad.MarkedByName, old.Title(), because(bad.Reason))
+		}
+		if err := s.insert(ctx, tx, d, p); err != nil || action != models.ActionRollback {
+			return err
+		}
+		return s.hold(ctx, tx, d, fmt.Sprintf("Deployment %s went back to %s.", d.Title(), old.Title()))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +157,7 @@ func (s *Service) cancel(tx *gorm.DB, d *models.Deployment) error {
 	now := s.now()
 	d.CancelRequestedAt = &now
 	kind := "deployment.canceling"
-	if d.State == models.DeploymentPending {
+	if d.State == models.DeploymentPending || d.State == models.DeploymentWaiting {
 		d.State, d.FinishedAt, kind = models.DeploymentCanceled, &now, "deployment.canceled"
 	}
 	if err := tx.Model(d).Select("state", "finished_at", "cancel_requested_at").Updates(d).Error; err != nil {
@@ -154,8 +167,11 @@ func (s *Service) cancel(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func sayState(state models.DeploymentState) string {
-	if state == models.DeploymentRolledBack {
+	switch state {
+	case models.DeploymentRolledBack:
 		return "rolled back"
+	case models.DeploymentWaiting:
+		return "waiting for approval"
 	}
 	return string(state)
 }

@@ -13,8 +13,8 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
-
 	"slipway.dev/services/secrets"
 )
 
@@ -24,9 +24,11 @@ type Service struct {
 	Queue    *jobs.Queue
 	Box      *secrets.Box
 	Registry *registry.Service
-	Git      *git.Service
-	Kinds    []Kind
-	Apps     Address // where apps answer
+	// Registries are the external ones that images may come from; nil: none.
+	Registries *registries.Service
+	Git        *git.Service
+	Kinds      []Kind
+	Apps       Address // where apps answer
 
 	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
 	Drain time.Duration // how long requests to the old version may last; 30 s where zero

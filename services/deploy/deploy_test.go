@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,6 +26,8 @@ import (
 	"slipway.dev/services/dockertest"
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
+	"slipway.dev/services/outbound"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/secrets"
 )
@@ -68,8 +71,9 @@ func testBox(t testing.TB) *secrets.Box {
 
 func newService(db *models.Database, box *secrets.Box, r *registry.Service) *deploy.Service {
 	return &deploy.Service{
-		DB: db, Box: box, Registry: r, Kinds: []deploy.Kind{docker.Kind("")}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
+		DB: db, Box: box, Registry: r, Kinds: []deploy.Kind{docker.Kind(""), docker.SSHKind()}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
 		Start: 30 * time.Second, Drain: 2 * time.Second,
+		Registries: &registries.Service{DB: db, Box: box, Embedded: r, Guard: &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
 	}
 }
 

@@ -145,7 +145,7 @@ func (s *Service) DeleteEnvironment(ctx context.Context, id string) error {
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		var busy int64
 		running := tx.Model(&models.Deployment{}).Where("environment_id = ?", id).
-			Where("state IN ? OR (active AND NOT stopped) OR (drain_until IS NOT NULL AND retired_at IS NULL)", unended)
+			Where("state IN ? OR (active AND NOT stopped) OR (drain_until IS NOT NULL AND retired_at IS NULL)", models.UnendedDeployments)
 		if err := running.Count(&busy).Error; err != nil {
 			return err
 		}
@@ -161,5 +161,3 @@ func (s *Service) DeleteEnvironment(ctx context.Context, id string) error {
 		return s.environmentChanged(ctx, tx, e, "environment.delete")
 	})
 }
-
-var unended = []models.DeploymentState{models.DeploymentPending, models.DeploymentRunning}

@@ -15,12 +15,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"slipway.dev/models"
+	"slipway.dev/services/registries"
 )
 
 const (
 	readTime    = 15 * time.Second // to read an image's manifest and config
 	pullTTL     = 30 * time.Minute // of the credential that an engine pulls with
 	defaultPort = 8080
+	maxConfig   = 4 << 20 // bytes of an image's config that are read
 )
 
 // Choice is an image that can be deployed, as its registry describes it.
@@ -34,37 +36,102 @@ type Choice struct {
 	Build       *models.Build
 }
 
-// repositoryOf is where the images of an app live.
-func (s *Service) repositoryOf(p *place) string {
+// own is the app's repository in the embedded registry.
+func (s *Service) own(p *place) string {
 	return s.Registry.Host() + "/" + p.Team.Slug + "/" + p.App.Name
+}
+
+// repositoryOf is where the images of an app live: where its builds push to.
+func (s *Service) repositoryOf(ctx context.Context, p *place) (string, error) {
+	if p.App.RegistryID == "" || s.Registries == nil {
+		return s.own(p), nil
+	}
+	return s.Registries.FullName(ctx, p.App.RegistryID, p.App.ImageRepository)
 }
 
 // choose finds the image that the input names, or the app's newest good build's.
 func (s *Service) choose(ctx context.Context, p *place, in Input) (*Choice, error) {
+	seen := in.Tag != "" && strings.HasPrefix(in.Image, "sha256:") // the tag, and which image it named
 	named := 0
 	for _, s := range []string{in.Image, in.BuildID, in.Tag} {
 		if s != "" {
 			named++
 		}
 	}
-	if named > 1 {
-		return nil, models.InvalidField("image", "Name the image by only one of image, build_id and tag.")
+	if named > 1 && !(seen && in.BuildID == "") {
+		return nil, models.InvalidField("image", "Name the image by only one of image, build_id and tag; beside a tag, image may be the digest that it has to name.")
 	}
 	switch {
+	case seen:
+		return s.byTag(ctx, p, in)
 	case in.Image != "":
 		return s.byReference(ctx, p, in.Image)
 	case in.Tag != "":
-		return s.read(ctx, p, "tag", ":"+in.Tag)
+		repository, err := s.repositoryOf(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		return s.read(ctx, p, "tag", repository, ":"+in.Tag)
 	}
 	b, err := s.goodBuild(ctx, p, in.BuildID)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.read(ctx, p, "build_id", "@"+b.ImageDigest)
-	if err == nil && len(b.ImageTags) > 0 {
-		c.Tag = b.ImageTags[0]
+	repository, err := s.builtTo(ctx, p, b)
+	if err != nil {
+		return nil, err
+	}
+	return s.read(ctx, p, "build_id", repository, "@"+b.ImageDigest)
+}
+
+// byTag finds the image by the tag, which must still name the digest that was looked at.
+func (s *Service) byTag(ctx context.Context, p *place, in Input) (*Choice, error) {
+	repository, err := s.repositoryOf(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.read(ctx, p, "tag", repository, ":"+in.Tag)
+	if err == nil && c.Digest != in.Image {
+		return nil, models.Errorf(models.Conflict, "The tag %s moved since you looked: it named %.19s, and names %.19s now. Nothing was deployed. Look at what changes, and deploy again.",
+			in.Tag, in.Image, c.Digest)
 	}
 	return c, err
+}
+
+// builtTo is where the build's image is. The embedded registry's may have been
+// recorded under a host name that the portal had before.
+func (s *Service) builtTo(ctx context.Context, p *place, b *models.Build) (string, error) {
+	own := s.own(p)
+	if b.ImageRepository == "" || b.ImageRepository == own || s.Registries == nil {
+		return own, nil
+	}
+	_, _, err := s.Registries.Locate(ctx, p.App.TeamID, b.ImageRepository, registries.Pull)
+	if models.IsCode(err, models.NotFound) && strings.HasSuffix(b.ImageRepository, "/"+p.Team.Slug+"/"+p.App.Name) {
+		return own, nil
+	}
+	if models.IsCode(err, models.NotFound) || models.IsCode(err, models.Denied) {
+		return b.ImageRepository, nil // reading it says why not
+	}
+	return b.ImageRepository, err
+}
+
+// Deployable tells whether the build's image is in a registry that deployments of its team may pull from.
+func (s *Service) Deployable(ctx context.Context, b *models.Build) (bool, error) {
+	if err := models.Authorize(ctx, b.TeamID, models.RoleViewer, "build"); err != nil {
+		return false, err
+	}
+	host, _, _ := strings.Cut(b.ImageRepository, "/")
+	if b.ImageRepository == "" || host == s.Registry.Host() {
+		return true, nil
+	}
+	if s.Registries == nil {
+		return false, nil
+	}
+	_, _, err := s.Registries.Locate(ctx, b.TeamID, b.ImageRepository, registries.Pull)
+	if models.IsCode(err, models.NotFound) || models.IsCode(err, models.Denied) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // goodBuild returns the app's build, or its newest one that succeeded where id is empty.
@@ -90,49 +157,128 @@ func (s *Service) goodBuild(ctx context.Context, p *place, id string) (*models.B
 	return &b, nil
 }
 
-// byReference takes a digest, a tag, or a full name in the app's own
-// repository: images of others can't be named.
+// byReference takes a digest or a tag in the app's own repository, or a full
+// name: in that repository, in the app's one of the embedded registry, or in
+// whichever one of an external registry that the team is granted. Images of
+// other apps in the embedded registry can't be named.
 func (s *Service) byReference(ctx context.Context, p *place, ref string) (*Choice, error) {
-	own := s.repositoryOf(p)
-	rest, full := strings.CutPrefix(ref, own)
-	switch {
-	case full && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "@")):
-		return s.read(ctx, p, "image", rest)
-	case strings.HasPrefix(ref, "sha256:"):
-		return s.read(ctx, p, "image", "@"+ref)
-	case !strings.ContainsAny(ref, "/@:"):
-		return s.read(ctx, p, "image", ":"+ref)
-	}
-	return nil, models.InvalidField("image", "Name an image of this app: a digest, a tag, or %s with either.", own)
-}
-
-// read asks the registry for the image; what begins with @ is a digest, with : a tag.
-func (s *Service) read(ctx context.Context, p *place, field, what string) (*Choice, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
-	repository := s.repositoryOf(p)
-	ref, err := name.ParseReference(repository+what, name.StrictValidation)
-	if err != nil {
-		return nil, models.InvalidField(field, "%q is neither a tag nor a digest.", strings.TrimLeft(what, "@:"))
-	}
-	// The principal may read this team's images; a token for the portal need not be one for the registry too.
-	own := models.WithPrincipal(ctx, models.System("deploy"))
-	user, password, err := s.Registry.Credential(own, repository, []string{"pull"}, readTime*2)
+	repository, err := s.repositoryOf(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	found, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+	switch {
+	case strings.HasPrefix(ref, "sha256:"):
+		return s.read(ctx, p, "image", repository, "@"+ref)
+	case !strings.ContainsAny(ref, "/@:"):
+		return s.read(ctx, p, "image", repository, ":"+ref)
+	}
+	named, what := split(ref)
+	host, _, _ := strings.Cut(named, "/")
+	if what != "" && (named == repository || named == s.own(p) || s.Registries != nil && host != s.Registry.Host() && strings.Contains(named, "/")) {
+		return s.read(ctx, p, "image", named, what)
+	}
+	return nil, models.InvalidField("image", "Name an image of this app: a digest, a tag, %s with either, or an image in an external registry that your team may pull from.", repository)
+}
+
+// split takes an image's name apart: its repository, and a digest with its @ or a tag with its colon. A digest wins over a tag.
+func split(ref string) (repository, what string) {
+	if named, digest, ok := strings.Cut(ref, "@"); ok {
+		named, _ := split(named)
+		return named, "@" + digest
+	}
+	if i := strings.LastIndex(ref, ":"); i > strings.LastIndex(ref, "/") {
+		return ref[:i], ref[i:]
+	}
+	return ref, ""
+}
+
+// read asks the repository's registry for the image; what begins with @ is a digest, with : a tag.
+func (s *Service) read(ctx context.Context, p *place, field, repository, what string) (*Choice, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	at, err := s.openSource(ctx, p.App.TeamID, repository, readTime*2)
 	if err != nil {
-		return nil, explainRead(err, field, repository, what)
+		return nil, aboutField(err, field)
+	}
+	ref, options, err := at.reference(what)
+	if err != nil {
+		return nil, models.InvalidField(field, "%q is neither a tag nor a digest.", strings.TrimLeft(what, "@:"))
+	}
+	found, err := remote.Get(ref, append(options, remote.WithContext(ctx))...)
+	if err != nil {
+		return nil, at.explain(err, field, what)
 	}
 	c := &Choice{Image: Image{Repository: repository, Digest: found.Digest.String()}}
 	if tag, ok := strings.CutPrefix(what, ":"); ok {
 		c.Tag = tag
 	}
 	if err := c.describe(found); err != nil {
-		return nil, explainRead(err, field, repository, what)
+		return nil, at.explain(err, field, what)
 	}
 	return c, s.findBuild(ctx, p, c)
+}
+
+// source is a repository that images are read from.
+type source struct {
+	repository string
+	external   *registries.Remote // nil: the embedded registry
+	login      authn.Basic        // of the embedded registry
+}
+
+// openSource returns the repository where the team may pull from it, in the
+// embedded registry with a credential that lasts for ttl. That one is Slipway's
+// own: a token for the portal need not be one for the registry too.
+func (s *Service) openSource(ctx context.Context, teamID, repository string, ttl time.Duration) (source, error) {
+	at := source{repository: repository}
+	host, _, _ := strings.Cut(repository, "/")
+	if host != s.Registry.Host() && s.Registries != nil {
+		var err error
+		at.external, err = s.Registries.OpenNamed(ctx, teamID, repository, registries.Pull)
+		return at, err
+	}
+	var err error
+	if who := models.PrincipalFrom(ctx); who == nil || who.Kind != models.PrincipalSystem {
+		ctx = models.WithPrincipal(ctx, models.System("deploy"))
+	}
+	at.login.Username, at.login.Password, err = s.Registry.Credential(ctx, repository, []string{"pull"}, ttl)
+	return at, err
+}
+
+// reference is the image that a tag or digest names, and how to read it.
+func (at source) reference(what string) (name.Reference, []remote.Option, error) {
+	if at.external != nil {
+		ref, err := at.external.Reference(what[1:])
+		return ref, at.external.Options(), err
+	}
+	ref, err := name.ParseReference(at.repository+what, name.StrictValidation)
+	return ref, []remote.Option{remote.WithAuth(&at.login)}, err
+}
+
+// credential is what an engine pulls with.
+func (at source) credential(ctx context.Context) (username, password string, err error) {
+	if at.external == nil {
+		return at.login.Username, at.login.Password, nil
+	}
+	username, password, err = at.external.Lend(ctx)
+	return username, password, at.external.Explain(err)
+}
+
+// aboutField makes a refusal one about the field that named the image.
+func aboutField(err error, field string) error {
+	if told, ok := errors.AsType[*models.Error](err); ok && (told.Code == models.NotFound || told.Code == models.Denied) {
+		return models.InvalidField(field, "%s", told.Message)
+	}
+	return err
+}
+
+func (at source) explain(err error, field, what string) error {
+	if at.external == nil {
+		return explainRead(err, field, at.repository, what)
+	}
+	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+		return models.InvalidField(field, "There is no image %s%s in the registry. Build it again, or choose another one.", at.repository, what)
+	}
+	return aboutField(at.external.Explain(err), field)
 }
 
 func explainRead(err error, field, repository, what string) error {
@@ -155,6 +301,9 @@ func (c *Choice) describe(d *remote.Descriptor) error {
 	}
 	for _, l := range m.Layers {
 		c.Size += l.Size
+	}
+	if m.Config.Size > maxConfig {
+		return models.InvalidField("image", "The image's config is larger than %d MiB.", maxConfig>>20)
 	}
 	file, err := img.ConfigFile()
 	if err != nil {

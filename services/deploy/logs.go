@@ -102,7 +102,11 @@ func (r *logReader) live(ctx context.Context, follow bool, yield func(Line, erro
 			return false
 		}
 		r.at, r.n = line.At, r.n+1
-		if !yield(Line{N: r.n, At: line.At, Stderr: line.Stderr, Text: r.mask.Mask(clean(line.Text))}, nil) {
+		text := r.mask.Mask(clean(line.Text))
+		if r.d.Config.Scale.Replicas > 1 {
+			text = fmt.Sprintf("[%d] %s", line.Replica, text)
+		}
+		if !yield(Line{N: r.n, At: line.At, Stderr: line.Stderr, Text: text}, nil) {
 			return false
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	units "github.com/docker/go-units"
 	"slipway.dev/models"
 	"slipway.dev/services/git"
 )
@@ -25,8 +27,10 @@ type Plan struct {
 	More        bool               // there are more commits than these
 	Back        bool               // the commits are taken away: the image is older than what runs
 	CommitsNote string             // why no commits are shown
+	Settings    []Difference
 	Variables   []Change
 	Secrets     []Change
+	Scale       models.Scale
 	Port        int
 	Health      models.HealthKind
 	HealthPath  string
@@ -43,16 +47,28 @@ type Change struct {
 	Kind string // added, removed, changed
 }
 
+// Difference is a setting that differs from what runs.
+type Difference struct {
+	Name          string
+	Before, After string // for people
+}
+
 // Check is one thing that was looked at before a deployment.
 type Check struct {
 	Name    string
 	OK      bool
 	Message string
+	Gate    bool // a rule of the environment: nothing is deployed while it fails
 }
 
 // Ready tells whether every check passed.
 func (p *Plan) Ready() bool {
 	return !slices.ContainsFunc(p.Checks, func(c Check) bool { return !c.OK })
+}
+
+// Open tells whether no rule of the environment keeps the image out.
+func (p *Plan) Open() bool {
+	return !slices.ContainsFunc(p.Checks, func(c Check) bool { return c.Gate && !c.OK })
 }
 
 // Plan looks at what Deploy with the same input would change. It changes nothing.
@@ -69,7 +85,13 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 	if _, err := s.configure(s.DB.WithContext(ctx), &next, at, choice); err != nil {
 		return nil, err
 	}
-	return s.plan(ctx, at, choice, next.Config, next.ConfigHash)
+	p, err := s.plan(ctx, at, choice, next.Config, next.ConfigHash)
+	if err != nil {
+		return nil, err
+	}
+	gates, err := s.gates(ctx, s.DB.WithContext(ctx), at, choice, in.Reason)
+	p.Checks = append(gates, p.Checks...)
+	return p, err
 }
 
 // PlanRollback looks at what Rollback to the deployment would change.
@@ -87,8 +109,13 @@ func (s *Service) PlanRollback(ctx context.Context, id string) (*Plan, error) {
 		choice.Size = d.Build.ImageSize
 	}
 	p, err := s.plan(ctx, at, choice, d.Config, d.ConfigHash)
-	if err == nil {
-		p.To = d
+	if err != nil {
+		return nil, err
+	}
+	p.To = d
+	bad, err := badImage(s.DB.WithContext(ctx), d.TeamID, d.ImageDigest)
+	if bad != nil {
+		p.Checks = append(p.Checks, gate("Image marked bad", false, "%s marked this image as bad%s.", bad.MarkedByName, because(bad.Reason)))
 	}
 	return p, err
 }
@@ -113,6 +140,10 @@ func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config mo
 			p.SizeBefore = p.Current.Build.ImageSize
 		}
 	}
+	if p.Current != nil {
+		p.Settings = differences(before, config)
+	}
+	p.Scale = config.Scale
 	p.Variables, p.Secrets = compare(before.Variables, config.Variables), compare(before.Secrets, config.Secrets)
 	s.compareCommits(ctx, p)
 	return p, s.check(ctx, p)
@@ -152,6 +183,46 @@ func compare(before, after map[string]string) (out []Change) {
 	return out
 }
 
+// differences lists the settings that differ, in the order in which people ask for them.
+func differences(before, after models.DeploymentConfig) (out []Difference) {
+	add := func(name, was, is string) {
+		if was != is {
+			out = append(out, Difference{name, was, is})
+		}
+	}
+	add("Instances", strconv.Itoa(before.Scale.OrOne().Replicas), strconv.Itoa(after.Scale.OrOne().Replicas))
+	add("CPU of each", processors(before.Scale.CPU), processors(after.Scale.CPU))
+	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
+	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
+	add("Health check", healthText(before), healthText(after))
+	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
+	return out
+}
+
+func processors(thousandths int64) string {
+	if thousandths == 0 {
+		return "no limit"
+	}
+	return strconv.FormatFloat(float64(thousandths)/1000, 'f', -1, 64)
+}
+
+func memory(bytes int64) string {
+	if bytes == 0 {
+		return "no limit"
+	}
+	return units.CustomSize("%.4g %s", float64(bytes), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})
+}
+
+func healthText(c models.DeploymentConfig) string {
+	switch c.Health {
+	case models.HealthTCP:
+		return "TCP"
+	case models.HealthImage:
+		return "HEALTHCHECK"
+	}
+	return "GET " + or(c.HealthPath, "/")
+}
+
 // compareCommits lists the commits between what runs and the image. That they
 // can't be read is no obstacle: a note says so.
 func (s *Service) compareCommits(ctx context.Context, p *Plan) {
@@ -184,7 +255,7 @@ func (s *Service) readCommits(ctx context.Context, p *Plan, from, to string) (no
 // check looks at what could stop the deployment.
 func (s *Service) check(ctx context.Context, p *Plan) error {
 	add := func(name string, ok bool, format string, args ...any) {
-		p.Checks = append(p.Checks, Check{name, ok, fmt.Sprintf(format, args...)})
+		p.Checks = append(p.Checks, Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...)})
 	}
 	known := len(p.Image.Platforms) > 0 // a rollback does not ask the registry
 	if known {
@@ -203,6 +274,7 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 		return err
 	} else {
 		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
+		checkRoom(p.Scale.OrOne(), info, add)
 		made := strings.Join(p.Image.Platforms, ", ")
 		switch {
 		case !known:
@@ -214,6 +286,27 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 	}
 	s.checkHealth(p, add)
 	return nil
+}
+
+// checkRoom looks whether the target is large enough for one instance.
+func checkRoom(scale models.Scale, info Info, add func(string, bool, string, ...any)) {
+	switch {
+	case info.CPU > 0 && scale.CPU > info.CPU:
+		add("Room", false, "An instance may take %s processors, and the target has %s. Lower the limit.", processors(scale.CPU), processors(info.CPU))
+	case info.Memory > 0 && scale.Memory > info.Memory:
+		add("Room", false, "An instance may take %s of memory, and the target has %s. Lower the limit.", memory(scale.Memory), memory(info.Memory))
+	case scale.CPU == 0 && scale.Memory == 0:
+		add("Room", true, "%s without limits of CPU and memory.", count(scale.Replicas, "instance", "instances"))
+	default:
+		add("Room", true, "%s; each may take %s of CPU and %s of memory.", count(scale.Replicas, "instance", "instances"), processors(scale.CPU), memory(scale.Memory))
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {

@@ -61,11 +61,17 @@ func (p Prober) TCP(ctx context.Context, address string) (answer string, healthy
 		return explainProbe(err), false
 	}
 	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(250 * time.Millisecond)); err != nil {
-		return explainProbe(err), false
-	}
-	if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return explainProbe(err), false
+	ended := make(chan error, 1)
+	go func() { // ends with the connection; one through a tunnel knows no deadline
+		_, err := conn.Read(make([]byte, 1))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return explainProbe(err), false
+		}
+	case <-time.After(250 * time.Millisecond):
 	}
 	return "connected", true
 }

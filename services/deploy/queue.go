@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
+	"github.com/google/shlex"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
@@ -15,7 +17,8 @@ import (
 )
 
 // Input says what to deploy and where. At most one of Image, BuildID and Tag is
-// set; none means the app's newest good build.
+// set; none means the app's newest good build. Beside a Tag, Image may be the
+// digest that it named when it was looked at: where it names another one by now, nothing is deployed.
 type Input struct {
 	EnvironmentID string `json:"-" param:"id" form:"-"`
 	AppID         string `json:"app_id" form:"app_id"`
@@ -23,6 +26,7 @@ type Input struct {
 	BuildID       string `json:"build_id" form:"build_id"`
 	Tag           string `json:"tag" form:"tag"`
 	ConfigHash    string `json:"config_hash" form:"config_hash"` // of the plan that was looked at; empty: any
+	Reason        string `json:"reason" form:"reason"`           // why it is asked for; a maintainer's is needed during a freeze
 }
 
 // place is where a deployment goes: an app in an environment of the same team.
@@ -50,7 +54,18 @@ func (s *Service) place(ctx context.Context, environmentID, appID string, role m
 // Deploy asks for a deployment: the image is known by its digest from here on,
 // and the configuration is frozen. Where another deployment of the app to the
 // environment is under way it waits; those that waited before are superseded.
+//
+// What the environment's protection refuses is not deployed; where it asks for
+// approval the deployment waits.
 func (s *Service) Deploy(ctx context.Context, in Input) (*models.Deployment, error) {
+	return s.deploy(ctx, in, func(*gorm.DB, *models.Deployment) error { return nil })
+}
+
+// deploy is Deploy, with more to do in the same transaction before the deployment is stored.
+func (s *Service) deploy(ctx context.Context, in Input, also func(*gorm.DB, *models.Deployment) error) (*models.Deployment, error) {
+	if in.Reason = strings.TrimSpace(in.Reason); len(in.Reason) > maxReason {
+		return nil, models.InvalidField("reason", "At most %d bytes.", maxReason)
+	}
 	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleDeveloper)
 	if err != nil {
 		return nil, err
@@ -60,7 +75,7 @@ func (s *Service) Deploy(ctx context.Context, in Input) (*models.Deployment, err
 		return nil, err
 	}
 	d := s.newDeployment(ctx, p, models.ActionDeploy)
-	d.ImageRepository, d.ImageDigest, d.ImageTag = c.Repository, c.Digest, c.Tag
+	d.ImageRepository, d.ImageDigest, d.ImageTag, d.Reason = c.Repository, c.Digest, c.Tag, in.Reason
 	if c.Build != nil {
 		d.BuildID = &c.Build.ID
 	}
@@ -69,7 +84,20 @@ func (s *Service) Deploy(ctx context.Context, in Input) (*models.Deployment, err
 			return err
 		}
 		if in.ConfigHash != "" && in.ConfigHash != d.ConfigHash {
-			return models.Errorf(models.Conflict, "The configuration of %s changed since you looked. Look at what changes, and deploy again.", p.Environment.Name)
+			return models.Errorf(models.Conflict, "The image or the configuration of %s changed since you looked. Look at what changes, and deploy again.", p.Environment.Name)
+		}
+		gates, err := s.gates(ctx, tx, p, c, in.Reason)
+		if err != nil {
+			return err
+		}
+		if err := closed(gates); err != nil {
+			return err
+		}
+		if p.Environment.Protection.Approvals > 0 {
+			d.State = models.DeploymentWaiting
+		}
+		if err := also(tx, d); err != nil {
+			return err
 		}
 		return s.insert(ctx, tx, d, p)
 	})
@@ -105,8 +133,17 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 	if err != nil {
 		return nil, err
 	}
+	scale, err := scaleOf(tx, p.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	command, err := shlex.Split(p.App.ReleaseCommand)
+	if err != nil {
+		return nil, models.Errorf(models.Conflict, "The command before the switch of %s can't be read: %v. Change it in the app's settings.", p.App.Name, err)
+	}
 	d.Config = models.DeploymentConfig{
-		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath,
+		Command: command,
+		Port:    c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
 		Variables: map[string]string{}, Secrets: map[string]string{},
 	}
 	values := map[string]string{}
@@ -121,17 +158,17 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 		}
 		d.Config.Secrets[v.Name], values[v.Name] = v.Fingerprint, string(plain)
 	}
-	d.ConfigHash, err = hashOf(d.Config)
+	d.ConfigHash, err = hashOf(c.Digest, d.Config)
 	return values, err
 }
 
-// hashOf names a configuration; maps are written in the order of their keys.
-func hashOf(c models.DeploymentConfig) (string, error) {
+// hashOf names an image with its configuration; maps are written in the order of their keys.
+func hashOf(digest string, c models.DeploymentConfig) (string, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256(append([]byte(digest+"\n"), text...))
 	return hex.EncodeToString(sum[:]), nil
 }
 
@@ -159,6 +196,9 @@ func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment,
 	if err := lockApp(tx, d.AppID); err != nil {
 		return err
 	}
+	if err := s.Registry.Hold(ctx, tx, d.ImageRepository, d.ImageDigest); err != nil { // no clean-up takes it from here on
+		return err
+	}
 	err := tx.Model(&models.App{}).Where("id = ?", d.AppID).Select("deployment_count").Scan(&d.Number).Error
 	if err != nil {
 		return err
@@ -175,11 +215,11 @@ func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment,
 		return err
 	}
 	entry := audit.Entry{TeamID: d.TeamID, Action: "deployment." + string(d.Action), Subject: "deployment:" + d.ID, Name: p.App.Name + " " + d.Title(),
-		Detail: map[string]string{"environment": p.Environment.Name, "digest": d.ImageDigest, "config": d.ConfigHash}}
+		Detail: map[string]string{"environment": p.Environment.Name, "digest": d.ImageDigest, "tag": d.ImageTag, "config": d.ConfigHash, "reason": d.Reason}}
 	if err := audit.Record(ctx, tx, entry); err != nil {
 		return err
 	}
-	if err := publish(tx, d, "deployment.pending"); err != nil {
+	if err := publish(tx, d, "deployment."+string(d.State)); err != nil || d.State == models.DeploymentWaiting {
 		return err
 	}
 	return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID})
@@ -199,7 +239,7 @@ func holdApp(tx *gorm.DB, appID string) error {
 // supersede ends the deployments to the same place that have not begun.
 func (s *Service) supersede(tx *gorm.DB, d *models.Deployment) error {
 	var waiting []models.Deployment
-	err := tx.Where("environment_id = ? AND app_id = ? AND state = ? AND id <> ?", d.EnvironmentID, d.AppID, models.DeploymentPending, d.ID).Find(&waiting).Error
+	err := tx.Where("environment_id = ? AND app_id = ? AND state IN ? AND id <> ?", d.EnvironmentID, d.AppID, []models.DeploymentState{models.DeploymentWaiting, models.DeploymentPending}, d.ID).Find(&waiting).Error
 	if err != nil {
 		return err
 	}

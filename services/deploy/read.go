@@ -35,6 +35,7 @@ func (s *Service) deployment(ctx context.Context, id string, role models.Role) (
 	err := s.DB.WithContext(ctx).Preload("App").Preload("App.Repository").Preload("Build").Preload("Environment").Preload("Environment.Team").Preload("Environment.Target", slim).
 		Preload("Phases", func(tx *gorm.DB) *gorm.DB { return tx.Order("seq") }).
 		Preload("Instances", func(tx *gorm.DB) *gorm.DB { return tx.Order("created_at") }).
+		Preload("Approvals", func(tx *gorm.DB) *gorm.DB { return tx.Order("created_at") }).
 		First(&d, "id = ?", id).Error
 	if err != nil {
 		return nil, models.FromDB(err, "deployment")
@@ -132,6 +133,9 @@ func (s *Service) fillCells(ctx context.Context, b *Board, rows *gorm.DB) error 
 // WhyWaiting says in one sentence what a pending deployment waits for and what
 // would end the wait; empty for others.
 func (s *Service) WhyWaiting(ctx context.Context, d *models.Deployment) (string, error) {
+	if d.State == models.DeploymentWaiting {
+		return s.waitsFor(d), nil
+	}
 	if d.State != models.DeploymentPending {
 		return "", nil
 	}

@@ -148,7 +148,12 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		gone := models.Instance{State: models.InstanceStopped, LastLogs: lines, UpdatedAt: s.now()}
-		return tx.Model(&models.Instance{}).Where("deployment_id = ?", d.ID).Select("state", "address", "message", "last_logs", "updated_at").Updates(&gone).Error
+		err := tx.Model(&models.Instance{}).Where("deployment_id = ?", d.ID).Select("state", "address", "message", "updated_at").Updates(&gone).Error
+		if err != nil {
+			return err
+		}
+		first := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Instance{}).Select("MIN(id)").Where("deployment_id = ?", d.ID) // the words of all, kept once
+		return tx.Model(&models.Instance{}).Where("id IN (?)", first).Select("last_logs").Updates(&gone).Error
 	})
 }
 
@@ -185,7 +190,11 @@ func (s *Service) tail(ctx context.Context, target Target, d *models.Deployment,
 		if err != nil {
 			break
 		}
-		if lines = append(lines, mask.Mask(clean(line.Text))); len(lines) > keepLines {
+		text := mask.Mask(clean(line.Text))
+		if d.Config.Scale.Replicas > 1 {
+			text = fmt.Sprintf("[%d] %s", line.Replica, text)
+		}
+		if lines = append(lines, text); len(lines) > keepLines {
 			lines = lines[1:]
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
@@ -27,6 +29,8 @@ const (
 	cleanTime  = 20 * time.Second // to take away what a failed or canceled rollout left
 	proxyTime  = 5 * time.Second  // for the proxies to take a new version over
 	proxyEvery = 20 * time.Millisecond
+
+	commandTime = 15 * time.Minute // for the command before the switch
 )
 
 // rollout is one worker's attempt at a deployment that it holds.
@@ -58,9 +62,12 @@ func (r *rollout) run(ctx context.Context) (err error) {
 	for _, p := range []struct {
 		name string
 		do   func(context.Context, func(string)) error
-	}{{"pull", r.pull}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+	}{{"pull", r.pull}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
 		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
 			continue // a worker before this one came further
+		}
+		if p.name == "command" && (len(r.d.Config.Command) == 0 || r.d.Action != models.ActionDeploy) {
+			continue // what served before has run it
 		}
 		if err := r.phase(ctx, p.name, p.do); err != nil {
 			return err
@@ -135,14 +142,47 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
-	from := func(ctx context.Context) (string, string, error) {
-		return r.Registry.Credential(ctx, r.d.ImageRepository, []string{"pull"}, pullTTL)
+	title := "deployment " + r.d.Title() + " of " + r.d.App.Name + " to " + r.d.Environment.Name
+	own := func(ctx context.Context) context.Context { // what it may ends with the deployment
+		return models.WithPrincipal(ctx, models.SystemFor("deployment:"+r.d.ID, title))
+	}
+	from := Source{
+		Credential: func(ctx context.Context) (string, string, error) {
+			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
+			if err != nil {
+				return "", "", err
+			}
+			return at.credential(ctx)
+		},
+		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
+			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
+			if err != nil {
+				return name.Repository{}, nil, err
+			}
+			ref, options, err := at.reference("@" + r.d.ImageDigest)
+			if err != nil {
+				return name.Repository{}, nil, err
+			}
+			return ref.Context(), options, nil
+		},
 	}
 	return r.target.Fetch(ctx, r.image(), from, say)
 }
 
 func (r *rollout) image() Image {
 	return Image{Repository: r.d.ImageRepository, Digest: r.d.ImageDigest}
+}
+
+// command runs the app's command before the switch; where it fails, nothing of the new version serves.
+func (r *rollout) command(ctx context.Context, say func(string)) error {
+	release, err := r.release()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	mask := r.masker()
+	return r.target.Run(ctx, release, func(line string) { say(mask.Mask(clean(line))) })
 }
 
 func (r *rollout) start(ctx context.Context, _ func(string)) error {
@@ -181,7 +221,7 @@ func (r *rollout) release() (Release, error) {
 	return Release{
 		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
 		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
-		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"),
+		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
 	}, nil
 }
 

@@ -371,7 +371,7 @@ func TestNoRequestFailsWhileVersionsAreDeployed(t *testing.T) {
 // proxy serves the routes on a port of its own and returns its address.
 func (s *stage) proxy() string {
 	e := &events.Service{DB: s.db.DB}
-	p := &proxy.Service{DB: s.db, Events: e, Scheme: "http"}
+	p := &proxy.Service{DB: s.db, Events: e, Scheme: "http", Dial: s.service.Dial}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { e.Run(ctx) })

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 )
 
@@ -17,6 +20,8 @@ type Field struct {
 	Example  string
 	Secret   bool // encrypted at rest and never shown again
 	Required bool
+	Lines    int  // of a text that has several; 0: one
+	Made     bool // by the kind's Prepare, and shown for copying; nobody enters it
 }
 
 // Config is what a Kind opens a target with.
@@ -33,6 +38,9 @@ type Kind struct {
 	Title  string
 	Help   string
 	Fields []Field
+	// Prepare completes what an admin entered before it is stored, such as by
+	// making a key pair. Nil: there is nothing to complete.
+	Prepare func(settings, secrets map[string]string) error
 	// Open checks the settings and connects lazily: it must not fail because
 	// the target does not answer now. A setting that is wrong is a *models.Error.
 	Open func(Config) (Target, error)
@@ -61,6 +69,11 @@ type Target interface {
 	// Start makes the release's instances run beside what runs already. No
 	// request reaches them yet through Slipway. It does not wait for health.
 	Start(ctx context.Context, r Release) error
+	// Run runs the release's command in an instance of its own, beside what runs
+	// already, and returns once it has ended well; a *Failure with its exit code
+	// and last lines where it has not. Say takes what it prints. Called again
+	// for the release it goes on with the run that there is or was.
+	Run(ctx context.Context, r Release, say func(string)) error
 	// Wait returns the release's instances once all are healthy, a *Failure as
 	// soon as one ends or ctx's deadline passes. Say takes the transcript of
 	// what was asked and answered.
@@ -71,6 +84,9 @@ type Target interface {
 	// first, at most the last tail of them where tail is not 0; with follow it goes on until
 	// ctx or the instances end.
 	Logs(ctx context.Context, release string, o LogOptions) iter.Seq2[LogLine, error]
+	// Dial connects to an address at which an instance answers (Instance.Address),
+	// in the way in which alone it can be reached from here.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
 	// Remove stops the release's instances, giving each the time to end by
 	// itself, and removes all that the release left. What is gone already is no error.
 	Remove(ctx context.Context, release string, grace time.Duration) error
@@ -82,6 +98,8 @@ type Target interface {
 type Info struct {
 	Version  string // such as Docker Engine 28.5
 	Platform string // such as linux/amd64; empty where instances may run anywhere
+	CPU      int64  // thousandths of a processor that one instance can get; 0: not known
+	Memory   int64  // bytes that one instance can get; 0: not known
 }
 
 // Image is what a release runs, always by digest.
@@ -93,8 +111,15 @@ type Image struct {
 // Ref is the image's full name.
 func (i Image) Ref() string { return i.Repository + "@" + i.Digest }
 
-// Source gives a short-lived credential to pull the image with.
-type Source func(ctx context.Context) (username, password string, err error)
+// Source is the registry that an image comes from.
+type Source struct {
+	// Credential gives what an engine pulls with, short-lived where the registry
+	// has such; both are empty where anybody may pull. It stays nowhere.
+	Credential func(ctx context.Context) (username, password string, err error)
+	// Open gives the image's repository to this process, with the options to
+	// read it. It is the only way to it: the options keep the credential from other hosts.
+	Open func(ctx context.Context) (name.Repository, []remote.Option, error)
+}
 
 // Release is a deployment as its target sees it.
 type Release struct {
@@ -109,12 +134,15 @@ type Release struct {
 	Port          int
 	Health        models.HealthKind
 	HealthPath    string
+	Scale         models.Scale // at least one instance
+	Command       []string     // what Run runs, in place of the image's own command
 }
 
 // Instance is one running or ended thing of a release, as its target sees it.
 type Instance struct {
 	ID        string // in the target
 	Release   string
+	Replica   int // which of the release's instances, from 1
 	Name      string
 	Address   string // host:port that answers requests; empty while it does not run
 	State     models.InstanceState
@@ -136,14 +164,16 @@ type LogOptions struct {
 
 // LogLine is one line that an instance wrote.
 type LogLine struct {
-	At     time.Time
-	Stderr bool
-	Text   string
+	At      time.Time
+	Replica int // which of the release's instances wrote it, from 1
+	Stderr  bool
+	Text    string
 }
 
 // Stages of a rollout that can fail.
 const (
 	StageImage   = "image"
+	StageCommand = "command"
 	StageStart   = "start"
 	StageHealth  = "health"
 	StageTarget  = "target"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -147,6 +148,9 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 	}
 	settings, secret, wrong := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, f := range kind.Fields {
+		if f.Made {
+			continue
+		}
 		value := strings.TrimSpace(in.Settings[f.Name])
 		to := settings
 		if f.Secret {
@@ -165,6 +169,11 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 	}
 	if err := models.InvalidFields(wrong); err != nil {
 		return err
+	}
+	if kind.Prepare != nil {
+		if err := kind.Prepare(settings, secret); err != nil {
+			return err
+		}
 	}
 	opened, err := kind.Open(Config{ID: t.ID, Settings: settings, Secrets: secret})
 	if err != nil {
@@ -287,6 +296,26 @@ func (s *Service) target(ctx context.Context, id string) (Target, error) {
 	}
 	s.open[id] = openTarget{opened, t.UpdatedAt} // the one before may be in use: its idle connections end by themselves
 	return opened, nil
+}
+
+// Dial connects to an address at which an instance of the target answers. The
+// target is the one that this process has open; it is looked at anew only where
+// that one gives no connection, so that visitors wait for no database.
+func (s *Service) Dial(ctx context.Context, targetID, network, address string) (net.Conn, error) {
+	s.mu.Lock()
+	have, ok := s.open[targetID]
+	s.mu.Unlock()
+	if ok {
+		conn, err := have.Dial(ctx, network, address)
+		if err == nil || ctx.Err() != nil {
+			return conn, err
+		}
+	}
+	now, err := s.target(ctx, targetID)
+	if err != nil {
+		return nil, err
+	}
+	return now.Dial(ctx, network, address)
 }
 
 // now is the time as the database keeps it.

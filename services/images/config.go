@@ -9,19 +9,6 @@ import (
 	"slipway.dev/models"
 )
 
-// document is what the passport needs of a manifest or an index.
-type document struct {
-	Config    *descriptor  `json:"config"`
-	Layers    []descriptor `json:"layers"`
-	Manifests []descriptor `json:"manifests"`
-}
-
-type descriptor struct {
-	MediaType string `json:"mediaType"`
-	Digest    string `json:"digest"`
-	Size      int64  `json:"size"`
-}
-
 func imageConfig(mediaType string) bool {
 	return mediaType == "application/vnd.oci.image.config.v1+json" || mediaType == "application/vnd.docker.container.image.v1+json"
 }
@@ -118,25 +105,25 @@ func keys(set map[string]struct{}) []string {
 
 // layers matches the history with the layers: every step that is not empty
 // made the next layer. Layers beyond the history stand alone.
-func (c config) layers(doc document) []models.ImageLayer {
+func (c config) layers(doc *document) []models.ImageLayer {
 	rest := doc.Layers
 	var out []models.ImageLayer
-	for _, h := range c.History {
+	for _, h := range c.History[:min(len(c.History), maxEntries)] {
 		l := models.ImageLayer{Instruction: clip(instruction(h.CreatedBy)), Comment: clip(h.Comment), CreatedAt: known(h.Created)}
 		if !h.EmptyLayer && len(rest) > 0 {
-			l.Digest, l.MediaType, l.Size = rest[0].Digest, rest[0].MediaType, rest[0].Size
+			l.Digest, l.MediaType, l.Size = rest[0].Digest, clip(rest[0].MediaType), rest[0].Size
 			rest = rest[1:]
 		}
 		out = append(out, l)
 	}
-	out = append(out, plainLayers(document{Layers: rest})...)
+	out = append(out, plainLayers(rest)...)
 	return out[:min(len(out), maxEntries)]
 }
 
-func plainLayers(doc document) []models.ImageLayer {
+func plainLayers(layers []descriptor) []models.ImageLayer {
 	var out []models.ImageLayer
-	for _, d := range doc.Layers[:min(len(doc.Layers), maxEntries)] {
-		out = append(out, models.ImageLayer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size})
+	for _, d := range layers[:min(len(layers), maxEntries)] {
+		out = append(out, models.ImageLayer{Digest: d.Digest, MediaType: clip(d.MediaType), Size: d.Size, Title: clip(d.Annotations[annotationTitle])})
 	}
 	return out
 }

@@ -1,6 +1,8 @@
 // Package images tells what images there are: their tags, platforms, sizes and
-// layers, which build made each and where it runs. It reads the embedded
-// registry's tables; whoever may see a repository's team sees its images.
+// layers, what is attested about them, which build made each and where it runs.
+// It reads the embedded registry's tables, and external registries over the
+// distribution API. Whoever may see a repository's team sees its images; in an
+// external registry, whoever's team has a grant there.
 package images
 
 import (
@@ -9,13 +11,20 @@ import (
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
+	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 )
 
 // Service reads images.
 type Service struct {
-	DB       *gorm.DB
-	Registry *registry.Service
+	DB         *gorm.DB
+	Registry   *registry.Service   // the embedded one
+	Registries *registries.Service // the external ones
+
+	Hub  string // Docker Hub's own API, for its lists; https://hub.docker.com where empty
+	Kept int64  // bytes of what is kept of external registries; 256 MiB where zero
+
+	recent recent
 }
 
 // reader is who reads: the teams that they see.

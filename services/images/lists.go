@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -32,21 +33,35 @@ const columns = "repository, digest, push_id, media_type, platforms, image_size,
 
 // Repositories lists the repositories that the reader may see, the one pushed to last first.
 func (s *Service) Repositories(ctx context.Context, page models.Page) (models.List[models.ImageRepository], error) {
+	return s.FindRepositories(ctx, Query{Page: page})
+}
+
+// FindRepositories lists the repositories of the embedded registry that the
+// query is about and whose names have all words of its text in them, the one pushed to last first.
+func (s *Service) FindRepositories(ctx context.Context, query Query) (models.List[models.ImageRepository], error) {
 	none := models.List[models.ImageRepository]{}
 	who, err := readerFrom(ctx)
 	if err != nil {
 		return none, err
 	}
-	q := who.only(s.DB.WithContext(ctx).Where("push_id <> ''"), "team_id")
-	rows, err := models.Newest(q, page, "push_id", func(r models.RegistryRepository) string { return r.PushID })
+	f, err := s.understand(ctx, who, query)
+	if err != nil {
+		return none, err
+	}
+	q := f.repositories(s.DB.WithContext(ctx), f.words).Select("registry_repositories.*")
+	rows, err := models.Newest(q, query.Page, "push_id", func(r models.RegistryRepository) string { return r.PushID })
 	if err != nil {
 		return none, fmt.Errorf("listing repositories: %w", err)
 	}
 	list := models.List[models.ImageRepository]{Next: rows.Next, Items: make([]models.ImageRepository, 0, len(rows.Items))}
 	for _, r := range rows.Items {
-		list.Items = append(list.Items, models.ImageRepository{Name: r.Name, TeamID: r.TeamID, PushID: r.PushID})
+		list.Items = append(list.Items, s.embeddedRepository(r))
 	}
 	return list, s.describe(ctx, who, list.Items)
+}
+
+func (s *Service) embeddedRepository(r models.RegistryRepository) models.ImageRepository {
+	return models.ImageRepository{Host: s.Registry.Host(), Name: r.Name, TeamID: r.TeamID, PushID: r.PushID}
 }
 
 // Repository returns what the list of repositories shows of one.
@@ -59,8 +74,11 @@ func (s *Service) Repository(ctx context.Context, name string) (*models.ImageRep
 	if err != nil {
 		return nil, err
 	}
-	one := []models.ImageRepository{{Name: row.Name, TeamID: row.TeamID, PushID: row.PushID}}
+	one := []models.ImageRepository{s.embeddedRepository(row)}
 	if err := s.describe(ctx, who, one); err != nil {
+		return nil, err
+	}
+	if one[0].Pulls, err = s.pulls(ctx, name, ""); err != nil {
 		return nil, err
 	}
 	return &one[0], nil
@@ -85,7 +103,7 @@ func (s *Service) Images(ctx context.Context, repository string, page models.Pag
 	if err != nil {
 		return none, err
 	}
-	return s.images(ctx, who, row.Name, row.TeamID, page)
+	return s.images(ctx, who, row.Name, row.TeamID, page, nil)
 }
 
 // ForApp lists the images of the app's repository, the one pushed last first.
@@ -107,34 +125,43 @@ func (s *Service) ForApp(ctx context.Context, appID string, page models.Page) (m
 	if err != nil {
 		return none, err
 	}
-	return s.images(ctx, who, name, app.TeamID, page)
+	return s.images(ctx, who, name, app.TeamID, page, nil)
 }
 
-func (s *Service) images(ctx context.Context, who reader, name, teamID string, page models.Page) (models.List[models.Image], error) {
+// images lists the images of a repository that the reader is known to see; narrow may be nil.
+func (s *Service) images(ctx context.Context, who reader, name, teamID string, page models.Page, narrow func(*gorm.DB) *gorm.DB) (models.List[models.Image], error) {
 	none := models.List[models.Image]{}
 	q := s.DB.WithContext(ctx).Select(columns).Where("repository = ?", name).Where(topLevel)
+	if narrow != nil {
+		q = narrow(q)
+	}
 	rows, err := models.Newest(q, page, "push_id", func(m models.RegistryManifest) string { return m.PushID })
 	if err != nil {
 		return none, fmt.Errorf("listing the images of %s: %w", name, err)
 	}
 	list := models.List[models.Image]{Next: rows.Next, Items: make([]models.Image, 0, len(rows.Items))}
 	for _, m := range rows.Items {
-		list.Items = append(list.Items, imageOf(m, teamID))
+		list.Items = append(list.Items, s.imageOf(m, teamID))
 	}
 	return list, s.complete(ctx, who, list.Items)
 }
 
-func imageOf(m models.RegistryManifest, teamID string) models.Image {
+func (s *Service) imageOf(m models.RegistryManifest, teamID string) models.Image {
 	return models.Image{
-		Repository: m.Repository, Digest: m.Digest, TeamID: teamID, PushID: m.PushID, MediaType: m.MediaType,
+		Host: s.Registry.Host(), Repository: m.Repository, Digest: m.Digest, TeamID: teamID, PushID: m.PushID, MediaType: m.MediaType,
 		Platforms: m.Platforms, Size: m.ImageSize, PushedAt: m.PushedAt, PushedByName: m.PushedByName,
 	}
 }
 
-// place is an image of a repository.
-type place struct{ repository, digest string }
+// spot is an image of a repository, which is named as builds and deployments
+// name it, but that the embedded registry's host is left out.
+type spot struct{ repository, digest string }
 
-// complete fills in the tags, apps, builds and deployments of the images, with one query for each.
+// spotOf is where the image is.
+func (s *Service) spotOf(i models.Image) spot { return spot{s.local(i.FullName()), i.Digest} }
+
+// complete fills in the tags, apps, builds and deployments of images of the
+// embedded registry, with one query for each.
 func (s *Service) complete(ctx context.Context, who reader, images []models.Image) error {
 	if len(images) == 0 {
 		return nil
@@ -143,9 +170,27 @@ func (s *Service) complete(ctx context.Context, who reader, images []models.Imag
 	for _, i := range images {
 		names, digests = append(names, i.Repository), append(digests, i.Digest)
 	}
-	tags, err := s.tags(ctx, names, digests)
+	tags, err := s.tagsOf(ctx, names, digests)
 	if err != nil {
 		return err
+	}
+	for k := range images {
+		images[k].Tags = tags[spot{images[k].Repository, images[k].Digest}]
+	}
+	return s.originate(ctx, who, images)
+}
+
+// originate fills in the apps, builds and deployments of images of any
+// registry, with one query for each.
+func (s *Service) originate(ctx context.Context, who reader, images []models.Image) error {
+	var names, digests []string
+	for _, i := range images {
+		if i.Digest != "" {
+			names, digests = append(names, s.local(i.FullName())), append(digests, i.Digest)
+		}
+	}
+	if len(digests) == 0 {
+		return nil
 	}
 	apps, err := s.apps(ctx, who, names)
 	if err != nil {
@@ -161,57 +206,88 @@ func (s *Service) complete(ctx context.Context, who reader, images []models.Imag
 	}
 	for k := range images {
 		i := &images[k]
-		at := place{i.Repository, i.Digest}
-		i.Tags, i.App, i.Build, i.Running = tags[at], apps[i.Repository], builds[at], running[at]
+		at := s.spotOf(*i)
+		i.App, i.Build, i.Running = apps[at.repository], builds[at], running[at]
 	}
 	return nil
 }
 
-func (s *Service) tags(ctx context.Context, names, digests []string) (map[place][]models.ImageTag, error) {
+func (s *Service) tagsOf(ctx context.Context, names, digests []string) (map[spot][]models.ImageTag, error) {
 	var rows []models.RegistryTag
 	err := s.DB.WithContext(ctx).Where("repository IN ? AND digest IN ?", names, digests).Order("moved_at DESC, name").Limit(maxTags).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the tags of images: %w", err)
 	}
-	out := map[place][]models.ImageTag{}
+	out := map[spot][]models.ImageTag{}
 	for _, t := range rows {
-		at := place{t.Repository, t.Digest}
+		at := spot{t.Repository, t.Digest}
 		out[at] = append(out[at], models.ImageTag{Name: t.Name, MovedAt: t.MovedAt, MovedByName: t.MovedByName})
 	}
 	return out, nil
 }
 
-// apps returns the app of each repository that has one, by the repository's name.
+// apps returns the app of each repository that has one. In the embedded
+// registry a repository is called TEAM/APP; which one an app has in an external
+// registry stands in the app.
 func (s *Service) apps(ctx context.Context, who reader, names []string) (map[string]*models.App, error) {
 	var wanted []string
 	for _, name := range names {
-		if _, app, ok := strings.Cut(name, "/"); ok {
-			wanted = append(wanted, app)
+		if _, rest, ok := strings.Cut(name, "/"); ok {
+			wanted = append(wanted, rest)
 		}
 	}
 	var rows []models.App
-	err := who.only(s.DB.WithContext(ctx).Preload("Team"), "team_id").Where("name IN ?", wanted).Find(&rows).Error
+	err := who.only(s.DB.WithContext(ctx).Preload("Team"), "team_id").Where("name IN ? OR image_repository IN ?", wanted, wanted).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading the apps of images: %w", err)
+	}
+	hosts, err := s.hosts(ctx, rows)
+	if err != nil {
+		return nil, err
 	}
 	out := map[string]*models.App{}
 	for k := range rows {
 		out[rows[k].Team.Slug+"/"+rows[k].Name] = &rows[k]
+		if host := hosts[rows[k].RegistryID]; host != "" {
+			out[host+"/"+rows[k].ImageRepository] = &rows[k]
+		}
+	}
+	return out, nil
+}
+
+// hosts returns the hosts of the apps' external registries, by id.
+func (s *Service) hosts(ctx context.Context, apps []models.App) (map[string]string, error) {
+	var ids []string
+	for _, a := range apps {
+		if a.RegistryID != "" {
+			ids = append(ids, a.RegistryID)
+		}
+	}
+	out := map[string]string{}
+	if len(ids) == 0 {
+		return out, nil
+	}
+	var rows []models.Registry
+	if err := s.DB.WithContext(ctx).Select("id", "host").Where("id IN ?", ids).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("reading the registries of apps: %w", err)
+	}
+	for _, r := range rows {
+		out[r.ID] = r.Host
 	}
 	return out, nil
 }
 
 // latestBuilds returns the newest good build of each image.
-func (s *Service) latestBuilds(ctx context.Context, who reader, digests []string) (map[place]*models.Build, error) {
+func (s *Service) latestBuilds(ctx context.Context, who reader, digests []string) (map[spot]*models.Build, error) {
 	newest := who.only(s.DB.WithContext(ctx).Model(&models.Build{}), "team_id").Select("MAX(id)").
 		Where("image_digest IN ? AND state = ?", digests, models.BuildSucceeded).Group("image_repository, image_digest")
 	rows, err := s.builds(s.DB.WithContext(ctx).Where("id IN (?)", newest))
 	if err != nil {
 		return nil, err
 	}
-	out := map[place]*models.Build{}
+	out := map[spot]*models.Build{}
 	for k := range rows {
-		out[place{s.local(rows[k].ImageRepository), rows[k].ImageDigest}] = &rows[k]
+		out[spot{s.local(rows[k].ImageRepository), rows[k].ImageDigest}] = &rows[k]
 	}
 	return out, nil
 }
@@ -229,16 +305,16 @@ func (s *Service) builds(q *gorm.DB) ([]models.Build, error) {
 }
 
 // running returns where each image serves now.
-func (s *Service) running(ctx context.Context, who reader, digests []string) (map[place][]models.ImageDeployment, error) {
+func (s *Service) running(ctx context.Context, who reader, digests []string) (map[spot][]models.ImageDeployment, error) {
 	rows, err := s.deployments(ctx, who, func(q *gorm.DB) *gorm.DB {
 		return q.Where("deployments.active = ? AND deployments.image_digest IN ?", true, digests)
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := map[place][]models.ImageDeployment{}
+	out := map[spot][]models.ImageDeployment{}
 	for _, d := range rows {
-		at := place{s.local(d.Repository), d.Digest}
+		at := spot{s.local(d.Repository), d.Digest}
 		out[at] = append(out[at], d)
 	}
 	return out, nil
@@ -280,7 +356,7 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 	if err != nil {
 		return err
 	}
-	sizes, err := s.sums(ctx, "SELECT l.repository, CAST(SUM(b.size) AS BIGINT) AS sum FROM registry_links l JOIN registry_blobs b ON b.digest = l.digest WHERE l.repository IN ? GROUP BY l.repository", names)
+	sizes, err := s.sizes(ctx, names, pushes)
 	if err != nil {
 		return err
 	}
@@ -294,18 +370,32 @@ func (s *Service) describe(ctx context.Context, who reader, repositories []model
 	if err != nil {
 		return err
 	}
+	public, err := s.Registry.Public(ctx, names)
+	if err != nil {
+		return err
+	}
 	running := map[string][]models.ImageDeployment{}
 	for _, d := range serving {
 		running[s.local(d.Repository)] = append(running[s.local(d.Repository)], d)
 	}
 	for k := range repositories {
 		r := &repositories[k]
+		r.Public = slices.Contains(public, r.Name)
 		r.Tags, r.Size, r.Running, r.Latest, r.App = tags[r.Name], sizes[r.Name], running[r.Name], latest[r.Name], apps[r.Name]
 		if r.Latest != nil {
 			r.Latest.TeamID = r.TeamID
 		}
 	}
 	return nil
+}
+
+// sizes returns the bytes that the blobs of each repository take. To add them
+// up takes as long as there are layers, so the sums are remembered until the next push, or for half a minute.
+func (s *Service) sizes(ctx context.Context, names, pushes []string) (map[string]int64, error) {
+	key := strings.Join(append(append([]string{"sizes"}, names...), pushes...), "\n")
+	return remember(&s.recent, key, func() (map[string]int64, error) {
+		return s.sums(ctx, "SELECT l.repository, CAST(SUM(b.size) AS BIGINT) AS sum FROM registry_links l JOIN registry_blobs b ON b.digest = l.digest WHERE l.repository IN ? GROUP BY l.repository", names)
+	})
 }
 
 // latest returns the image that was pushed last to each repository.
@@ -317,7 +407,7 @@ func (s *Service) latest(ctx context.Context, who reader, names, pushes []string
 	}
 	images := make([]models.Image, 0, len(rows))
 	for _, m := range rows {
-		images = append(images, imageOf(m, ""))
+		images = append(images, s.imageOf(m, ""))
 	}
 	if err := s.complete(ctx, who, images); err != nil {
 		return nil, err

@@ -37,10 +37,14 @@ const (
 	QueueBuilds      = "builds"
 	QueueDeployments = "deployments"
 	QueueFollows     = "follows" // builds that run elsewhere and are only looked at from here
+	QueueCopies      = "copies"  // images that are copied between registries
 )
 
 // maxFollows is how many builds elsewhere one worker looks at: each is a call now and then.
 const maxFollows = 64
+
+// maxCopies is how many images one worker copies at once.
+const maxCopies = 2
 
 // Config says how this process takes jobs.
 type Config struct {

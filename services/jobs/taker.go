@@ -36,6 +36,7 @@ func (q *Queue) take(ctx context.Context, builds int) error {
 			QueueBuilds:      {MaxWorkers: max(builds, 1)},
 			QueueDeployments: {MaxWorkers: max(q.cfg.Deployments, 1)},
 			QueueFollows:     {MaxWorkers: maxFollows},
+			QueueCopies:      {MaxWorkers: maxCopies},
 		},
 		Workers:           q.workers,
 		JobTimeout:        -1, // the work sets its own limits, and a dead worker is noticed here

@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// dialTime bounds the making of a connection to an instance.
+const dialTime = 10 * time.Second
+
 // backend is a deployment's instances. Each has a transport of its own, so that
 // no idle connection outlives it when another instance gets its port.
 type backend struct {
@@ -31,11 +34,15 @@ type backend struct {
 	kill       context.CancelFunc // ends the requests that outlive the drain
 }
 
-func (s *Service) newBackend(deployment string, addresses []string) *backend {
+func (s *Service) newBackend(deployment, target string, addresses []string) *backend {
 	b := &backend{deployment: deployment, addresses: addresses, idle: make(chan struct{}, 1)}
 	b.life, b.kill = context.WithCancel(context.Background())
 	b.transport = &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTime)
+			defer cancel()
+			return s.Dial(ctx, target, network, address)
+		},
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       30 * time.Second,
 		ResponseHeaderTimeout: 10 * time.Minute,

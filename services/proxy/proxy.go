@@ -24,6 +24,8 @@ type Service struct {
 	DB     *models.Database
 	Events *events.Service
 	Scheme string // http or https, as people reach it
+	// Dial connects to an address at which an instance of the target answers.
+	Dial func(ctx context.Context, targetID, network, address string) (net.Conn, error)
 	// Cookies are the names of the portal's own cookies, which no app may get or set.
 	Cookies []string
 	// Page answers a request that no instance can answer; plain text where nil.

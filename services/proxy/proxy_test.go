@@ -42,7 +42,7 @@ func newFront(t *testing.T) *front {
 // another starts one more proxy on the same database.
 func (f *front) another() string {
 	e := &events.Service{DB: f.db.DB}
-	p := &proxy.Service{DB: f.db, Events: e, Scheme: "https", Cookies: []string{"slipway_session"}}
+	p := &proxy.Service{DB: f.db, Events: e, Scheme: "https", Dial: direct, Cookies: []string{"slipway_session"}}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { e.Run(ctx) })
@@ -54,6 +54,11 @@ func (f *front) another() string {
 	server := httptest.NewServer(p)
 	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); wg.Wait() })
 	return server.URL
+}
+
+func direct(ctx context.Context, _, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
 }
 
 // serve makes the addresses what answers, as a deployment's switch does, and

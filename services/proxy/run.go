@@ -127,11 +127,13 @@ func (s *Service) refresh(ctx context.Context) error {
 // row is a route and what its deployment says.
 type row struct {
 	models.Route
-	Stopped bool
+	Stopped  bool
+	TargetID string
 }
 
 func (s *Service) read(ctx context.Context) (rows []row, err error) {
-	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped").
+	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped, environments.target_id").
+		Joins("JOIN environments ON environments.id = routes.environment_id").
 		Joins("LEFT JOIN deployments ON deployments.id = routes.deployment_id").Find(&rows).Error
 	return rows, err
 }
@@ -195,7 +197,7 @@ func (s *Service) use(ctx context.Context, rows []row) error {
 		if len(r.Addresses) > 0 {
 			to.backend = before[r.Host]
 			if to.backend == nil || to.backend.deployment != r.DeploymentID || !slices.Equal(to.backend.addresses, r.Addresses) {
-				to.backend = s.newBackend(r.DeploymentID, r.Addresses)
+				to.backend = s.newBackend(r.DeploymentID, r.TargetID, r.Addresses)
 				s.open[to.backend] = true
 			}
 			kept[to.backend] = true

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
+	"slipway.dev/services/auth"
 	"slipway.dev/services/registry"
 )
 
@@ -370,4 +371,104 @@ func TestWrongTokensAreSlowedDownAndRightOnesAreNot(t *testing.T) {
 	if a := try(f.token(t, f.Viewer, models.ScopeRegistryRead), ""); a.status != 200 {
 		t.Errorf("a right token after them is answered %d", a.status)
 	}
+}
+
+// header returns what the head of a signed token says.
+func header(t *testing.T, token string) map[string]any {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]any{}
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestATeamsTokenActsInThatTeamWithItsRole(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db)
+		f.push(t, "payments/checkout:main", 1, f.writer(t, f.Developer))
+		f.push(t, "search/index:main", 1, f.writer(t, f.Stranger))
+		maintainer := modelstest.As(t, db, f.Maintainer)
+		for i, c := range []struct {
+			role               models.Role
+			scope              models.Scope
+			pull, push, delete bool
+		}{
+			{models.RoleViewer, models.ScopeRegistryWrite, true, false, false},
+			{models.RoleDeveloper, models.ScopeRegistryRead, true, false, false},
+			{models.RoleDeveloper, models.ScopeRegistryWrite, true, true, false},
+			{models.RoleMaintainer, models.ScopeRegistryWrite, true, true, true},
+			{models.RoleMaintainer, models.ScopeWrite, false, false, false},
+		} {
+			made, secret, err := f.auth.CreateToken(maintainer, auth.NewToken{Name: "pipeline", TeamID: f.Team.ID, Role: c.role, Scopes: []models.Scope{c.scope}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			login, own := basic("x", secret), fmt.Sprintf("payments/checkout:team-%d", i)
+			img := f.push(t, "payments/checkout:doomed", 1, f.writer(t, f.Developer))
+			_, pull := remote.Image(f.ref(t, "payments/checkout:doomed"), login)
+			push := remote.Write(f.ref(t, own), img, login)
+			remove := remote.Delete(f.ref(t, "payments/checkout:doomed"), login)
+			if (pull == nil) != c.pull || (push == nil) != c.push || (remove == nil) != c.delete {
+				t.Errorf("%s with %s: pull %v, push %v, delete %v", c.role, c.scope, pull, push, remove)
+			}
+			if _, err := remote.Image(f.ref(t, "search/index:main"), login); err == nil {
+				t.Errorf("%s pulls from another team", c.role)
+			}
+			if c.push {
+				var entry models.AuditEntry
+				if err := db.Where("action = ? AND name = ?", "image.push", own).Take(&entry).Error; err != nil || entry.ActorName != "token pipeline of team payments" {
+					t.Errorf("the log says %+v, %v", entry, err)
+				}
+			}
+			if err := f.auth.RevokeToken(maintainer, made.ID); err != nil {
+				t.Fatal(err)
+			}
+			if a := f.ask(t, http.MethodGet, "/registry/token", "", func(r *http.Request) { r.SetBasicAuth("x", secret) }); a.status != 401 {
+				t.Errorf("a revoked token is answered %d", a.status)
+			}
+		}
+	})
+}
+
+func TestATeamsTokenOutlivesWhoMadeItAndNotItsTeam(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		f := serve(t, db)
+		_, secret, err := f.auth.CreateToken(modelstest.As(t, db, f.Maintainer), auth.NewToken{
+			Name: "pipeline", TeamID: f.Team.ID, Role: models.RoleViewer, Scopes: []models.Scope{models.ScopeRegistryRead}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sign := func() int {
+			return f.ask(t, http.MethodGet, "/registry/token", "", func(r *http.Request) { r.SetBasicAuth("x", secret) }).status
+		}
+		if err := db.Where("user_id = ?", f.Maintainer.ID).Delete(&models.Member{}).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Model(f.Maintainer).Update("disabled_at", db.NowFunc()).Error; err != nil {
+			t.Fatal(err)
+		}
+		if got := sign(); got != 200 {
+			t.Errorf("without its maker the token is answered %d", got)
+		}
+		empty := &models.Team{ID: models.NewID(), Slug: "shortlived", Name: "Short-lived", CreatedAt: db.NowFunc()}
+		if err := db.Create(empty).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Model(&models.Token{}).Where("team_id = ?", f.Team.ID).Update("team_id", empty.ID).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Delete(empty).Error; err != nil {
+			t.Fatal(err)
+		}
+		if got := sign(); got != 401 {
+			t.Errorf("without its team the token is answered %d", got)
+		}
+	})
 }

@@ -60,6 +60,11 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request, c call) (*ht
 	if err != nil {
 		return nil, err
 	}
+	if p.Kind == models.PrincipalAnonymous {
+		if err := s.admitAnonymous(w, r, c); err != nil {
+			return nil, err
+		}
+	}
 	ctx := models.WithPrincipal(r.Context(), p)
 	r = r.WithContext(withToken(ctx, t))
 	may, err := s.may(ctx, t, c.name, actions)
@@ -73,11 +78,45 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request, c call) (*ht
 	return r, s.checkMount(r, t, c)
 }
 
+// reload returns the holder as it is now, or Unauthorized where what gave it its right has ended.
 func (s *Service) reload(ctx context.Context, p *models.Principal) (*models.Principal, error) {
-	if s.Reload == nil || p.Kind == models.PrincipalSystem {
+	switch {
+	case p.Kind == models.PrincipalAnonymous:
+		return anonymous(ctx), nil
+	case p.Kind == models.PrincipalSystem:
+		return p, s.underWay(ctx, p.ID)
+	case s.Reload == nil:
 		return p, nil
 	}
 	return s.Reload(ctx, p)
+}
+
+// underWay fails where the build or the deployment that a credential was made
+// for has ended. Other work of Slipway's own has no end but the credential's.
+func (s *Service) underWay(ctx context.Context, subject string) error {
+	kind, id, _ := strings.Cut(subject, ":")
+	ended := true
+	db := s.DB.WithContext(ctx).Select("state").Where("id = ?", id).Limit(1)
+	switch kind {
+	case "build":
+		var rows []models.Build
+		if err := db.Find(&rows).Error; err != nil {
+			return fmt.Errorf("reading the build of a credential: %w", err)
+		}
+		ended = len(rows) == 0 || rows[0].State.Ended()
+	case "deployment":
+		var rows []models.Deployment
+		if err := db.Find(&rows).Error; err != nil {
+			return fmt.Errorf("reading the deployment of a credential: %w", err)
+		}
+		ended = len(rows) == 0 || rows[0].State.Ended()
+	default:
+		return nil
+	}
+	if ended {
+		return models.Errorf(models.Unauthorized, "The %s that this login was made for has ended.", kind)
+	}
+	return nil
 }
 
 // checkMount takes a mount out of the request where the caller may not pull
@@ -88,12 +127,13 @@ func (s *Service) checkMount(r *http.Request, t *token, c call) error {
 	}
 	q := r.URL.Query()
 	from := q.Get("from")
-	may := from != "" && repositoryName.MatchString(from) && len(from) <= maxName
+	may := from != "" && repositoryName.MatchString(from) && len(from) <= maxName && t.covers(from, Pull)
 	if may {
-		var err error
-		if may, err = s.may(r.Context(), t, from, []string{Pull}); err != nil {
+		own, err := s.granted(r.Context(), models.PrincipalFrom(r.Context()), []string{from})
+		if err != nil {
 			return err
 		}
+		may = slices.Contains(own[from], Pull) // that everybody may pull is not enough: the blob would become another team's
 	}
 	if !may {
 		q.Del("mount")
@@ -108,12 +148,8 @@ func (s *Service) may(ctx context.Context, t *token, name string, actions []stri
 	if len(actions) == 0 {
 		return true, nil
 	}
-	for _, a := range actions {
-		if !slices.ContainsFunc(t.Access, func(have access) bool {
-			return have.Type == "repository" && have.Name == name && slices.Contains(have.Actions, a)
-		}) {
-			return false, nil
-		}
+	if slices.ContainsFunc(actions, func(a string) bool { return !t.covers(name, a) }) {
+		return false, nil
 	}
 	allowed, err := s.allowed(ctx, models.PrincipalFrom(ctx), []string{name})
 	if err != nil {
@@ -122,8 +158,35 @@ func (s *Service) may(ctx context.Context, t *token, name string, actions []stri
 	return !slices.ContainsFunc(actions, func(a string) bool { return !slices.Contains(allowed[name], a) }), nil
 }
 
-// allowed returns what the principal may do on each repository.
+// covers tells whether the token was made for the action on the repository.
+func (t *token) covers(name, action string) bool {
+	return slices.ContainsFunc(t.Access, func(have access) bool {
+		return have.Type == "repository" && have.Name == name && slices.Contains(have.Actions, action)
+	})
+}
+
+// allowed returns what the principal may do on each repository: what was granted
+// to it, and to pull where everybody may.
 func (s *Service) allowed(ctx context.Context, p *models.Principal, names []string) (map[string][]string, error) {
+	out, err := s.granted(ctx, p, names)
+	if err != nil {
+		return nil, err
+	}
+	closed := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(out[name], Pull) })
+	if len(closed) == 0 {
+		return out, nil
+	}
+	open, err := s.Public(ctx, closed)
+	for _, name := range open {
+		if !slices.Contains(out[name], Pull) {
+			out[name] = append(out[name], Pull)
+		}
+	}
+	return out, err
+}
+
+// granted returns what the principal's roles and scopes allow it on each repository.
+func (s *Service) granted(ctx context.Context, p *models.Principal, names []string) (map[string][]string, error) {
 	teams, err := s.teams(ctx, names)
 	if err != nil {
 		return nil, err
@@ -142,19 +205,11 @@ func (s *Service) allowed(ctx context.Context, p *models.Principal, names []stri
 func (s *Service) teams(ctx context.Context, names []string) (map[string]string, error) {
 	var slugs []string
 	for _, name := range names {
-		if slug, ok := teamSlug(name); ok {
+		if slug, ok := teamSlug(name); ok && repositoryName.MatchString(name) {
 			slugs = append(slugs, slug)
 		}
 	}
-	var rows []models.Team
-	if err := s.DB.WithContext(ctx).Select("id", "slug").Where("slug IN ?", slugs).Find(&rows).Error; err != nil {
-		return nil, fmt.Errorf("reading the teams of repositories: %w", err)
-	}
-	out := make(map[string]string, len(rows))
-	for _, t := range rows {
-		out[t.Slug] = t.ID
-	}
-	return out, nil
+	return s.teamIDs.find(s.DB.WithContext(ctx), slugs)
 }
 
 // rights returns the actions on the repository that the principal's role in the
@@ -165,6 +220,9 @@ func rights(p *models.Principal, teamID, repository string) []string {
 			return nil
 		}
 		return []string{Pull, Push}
+	}
+	if teamID == models.CacheTeamID {
+		return cacheRights(p)
 	}
 	role := p.RoleIn(teamID)
 	write := p.HasScope(models.ScopeRegistryWrite)

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -55,8 +56,12 @@ func listNames(w http.ResponseWriter, r *http.Request, query *gorm.DB) ([]string
 	if query.Name() == "postgres" {
 		column = `name COLLATE "C"`
 	}
+	last := r.URL.Query().Get("last")
+	if len(last) > maxName || strings.ContainsFunc(last, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil, errLast
+	}
 	names := []string{}
-	err = query.Where(column+" > ?", r.URL.Query().Get("last")).Order(column).Limit(n+1).Pluck("name", &names).Error
+	err = query.Where(column+" > ?", last).Order(column).Limit(n+1).Pluck("name", &names).Error
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
+	"slipway.dev/services/auth"
 	"slipway.dev/services/dockertest"
 	"slipway.dev/services/registry"
 )
@@ -188,4 +189,90 @@ func skopeo(t *testing.T, stdin string, args ...string) string {
 		t.Fatalf("skopeo %s: %v\n%s", args[0], err, out)
 	}
 	return string(out)
+}
+
+func TestDockerAndSkopeoPullWithoutALoginWhatATeamOpened(t *testing.T) {
+	t.Parallel()
+	f := serve(t, modelstest.DB(t))
+	engine := dockertest.Engine(t)
+	own, closed := f.host+"/payments/checkout:main", f.host+"/payments/closed:main"
+	writer := t.TempDir()
+	if out, err := docker(t, writer, f.token(t, f.Developer, models.ScopeRegistryWrite), "login", "-u", "anyone", "--password-stdin", f.host); err != nil {
+		t.Fatalf("docker login: %s", out)
+	}
+	for _, ref := range []string{own, closed} {
+		tag(t, engine, dockertest.BaseImage(t), ref)
+		if out, err := docker(t, writer, "", "push", ref); err != nil {
+			t.Fatalf("docker push: %s", out)
+		}
+		untag(t, engine, ref)
+	}
+	open := models.AnonymousYes
+	f.set(t, registry.ChangeSettings{AnonymousPull: &open})
+	nobody := t.TempDir()
+	if out, err := docker(t, nobody, "", "pull", own); err != nil {
+		t.Errorf("docker pull without a login: %s", out)
+	}
+	if out, err := docker(t, nobody, "", "pull", closed); err == nil || !strings.Contains(out, "docker login") {
+		t.Errorf("docker pull of what is closed: %v %s", err, out)
+	}
+	if out, err := docker(t, nobody, "", "push", own); err == nil {
+		t.Errorf("docker push without a login: %s", out)
+	}
+	out := skopeo(t, "", "inspect", "--no-creds", "--tls-verify=false", "docker://"+own)
+	if !strings.Contains(out, "sha256:") {
+		t.Errorf("skopeo inspects %s", out)
+	}
+	skopeo(t, "", "copy", "--src-no-creds", "--src-tls-verify=false", "docker://"+own, "dir:"+t.TempDir())
+	curl(t, "", f.registry.External+"/v2/payments/checkout/manifests/main", "401")
+	body := curl(t, "", f.registry.External+"/registry/token?scope=repository:payments/checkout:pull", "200")
+	_, rest, _ := strings.Cut(body, `"access_token":"`)
+	access, _, _ := strings.Cut(rest, `"`)
+	curl(t, access, f.registry.External+"/v2/payments/checkout/manifests/main", "200")
+	curl(t, access, f.registry.External+"/v2/_catalog", "401")
+	if err := f.registry.FlushPulls(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range f.pullEntries(t) {
+		if !strings.HasPrefix(e.ActorName, "anonymous from 127.0.0.1") {
+			t.Errorf("the log names %q", e.ActorName)
+		}
+	}
+}
+
+// curl gets the address, with a token where there is one, and returns the body; the status has to be as said.
+func curl(t *testing.T, token, address, status string) string {
+	t.Helper()
+	args := []string{"-s", "-m", "30", "-w", "\n%{http_code}"}
+	if token != "" {
+		args = append(args, "-H", "Authorization: Bearer "+token)
+	}
+	out, err := exec.CommandContext(t.Context(), "curl", append(args, "--", address)...).Output()
+	if err != nil || !strings.HasSuffix(string(out), "\n"+status) {
+		t.Errorf("curl %s: %v %s, want %s", address, err, out, status)
+	}
+	return string(out)
+}
+
+func TestDockerPushSaysWhichPatternKeepsATag(t *testing.T) {
+	t.Parallel()
+	f := serve(t, modelstest.DB(t))
+	engine := dockertest.Engine(t)
+	_, team, err := f.auth.CreateToken(modelstest.As(t, f.db, f.Maintainer), auth.NewToken{
+		Name: "pipeline", TeamID: f.Team.ID, Role: models.RoleDeveloper, Scopes: []models.Scope{models.ScopeRegistryWrite}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, own := t.TempDir(), f.host+"/payments/checkout:v1"
+	if out, err := docker(t, writer, team, "login", "-u", "token", "--password-stdin", f.host); err != nil {
+		t.Fatalf("docker login with a team's token: %s", out)
+	}
+	f.push(t, "payments/checkout:v1", 1, basic("x", team))
+	patterns := []string{"v*"}
+	f.setTeam(t, registry.ChangeTeamSettings{ImmutableTags: &patterns})
+	tag(t, engine, dockertest.BaseImage(t), own)
+	out, err := docker(t, writer, "", "push", own)
+	if err == nil || !strings.Contains(out, "denied") || !strings.Contains(out, `The tag v1 of payments/checkout is immutable: the pattern "v*" in the team's settings keeps it`) {
+		t.Errorf("docker push: %v %s", err, out)
+	}
 }

@@ -3,27 +3,30 @@ package registry
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 )
 
-// deleteManifest deletes a tag, or an image with all its tags.
+// deleteManifest deletes a tag, or an image with all its tags. Both can be restored for a while.
 func (s *Service) deleteManifest(w http.ResponseWriter, r *http.Request, name, reference string) error {
 	err := s.DB.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
-		var repository models.RegistryRepository
-		lock := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
-		if err := lock.Where("name = ?", name).Take(&repository).Error; err != nil {
+		repository, err := lockRepository(tx, name)
+		if err != nil {
 			return manifestUnknown(err)
 		}
 		if !isDigest(reference) {
-			return s.deleteTag(r.Context(), tx, repository, reference)
+			_, err = s.deleteTag(r.Context(), tx, repository, reference)
+			return err
 		}
-		return s.deleteImage(r.Context(), tx, repository, reference)
+		d, err := parseDigest(reference)
+		if err != nil {
+			return err
+		}
+		_, err = s.deleteImages(r.Context(), tx, repository, Removal{Kind: models.DeletionImage, Digest: d.String(), Name: d.String(), Digests: []string{d.String()}})
+		return err
 	})
 	if err != nil {
 		return err
@@ -32,56 +35,58 @@ func (s *Service) deleteManifest(w http.ResponseWriter, r *http.Request, name, r
 	return nil
 }
 
-// deleteImage deletes the manifest with its tags. What serves somewhere stays.
-func (s *Service) deleteImage(ctx context.Context, tx *gorm.DB, repository models.RegistryRepository, reference string) error {
-	d, err := parseDigest(reference)
+// deleteTag deletes the tag alone; the image stays, under its digest.
+func (s *Service) deleteTag(ctx context.Context, tx *gorm.DB, repository models.RegistryRepository, name string) (*models.RegistryDeletion, error) {
+	if err := s.checkKept(tx, repository.Name, models.RegistryTag{Repository: repository.Name, Name: name}); err != nil {
+		return nil, err
+	}
+	d, err := s.Remove(ctx, tx, repository, Removal{Kind: models.DeletionTag, Name: name, Tag: name})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.checkIdle(tx, repository.Name, d); err != nil {
-		return err
+	entry := audit.Entry{TeamID: repository.TeamID, Action: "image.untag", Subject: "image:" + repository.Name,
+		Name: repository.Name + ":" + name, Detail: map[string]string{"digest": d.Digest, "tag": name}}
+	if err := audit.Record(ctx, tx, entry); err != nil {
+		return nil, err
 	}
-	var tags []models.RegistryTag
-	if err := tx.Where("repository = ? AND digest = ?", repository.Name, d.String()).Find(&tags).Error; err != nil {
-		return err
+	return d, s.publishEvent(tx, repository, "image.untagged", map[string]string{"repository": repository.Name, "tag": name})
+}
+
+// deleteImages deletes the manifests with their tags. What serves somewhere stays, and with it all the others.
+func (s *Service) deleteImages(ctx context.Context, tx *gorm.DB, repository models.RegistryRepository, r Removal) (*models.RegistryDeletion, error) {
+	if err := s.checkFree(tx, repository.Name, r.Digests); err != nil {
+		return nil, err
 	}
-	for _, t := range tags {
-		if err := s.deleteTag(ctx, tx, repository, t.Name); err != nil {
-			return err
+	for _, d := range r.Digests {
+		if err := s.checkAbove(tx, repository.Name, digest.Digest(d)); err != nil {
+			return nil, err
 		}
 	}
-	deleted := tx.Where("repository = ? AND digest = ?", repository.Name, d.String()).Delete(&models.RegistryManifest{})
-	if deleted.Error != nil {
-		return deleted.Error
+	var tags []models.RegistryTag
+	if err := tx.Where("repository = ? AND digest IN ?", repository.Name, r.Digests).Find(&tags).Error; err != nil {
+		return nil, err
 	}
-	if deleted.RowsAffected == 0 {
-		return errManifestUnknown
+	if err := s.checkKept(tx, repository.Name, tags...); err != nil {
+		return nil, err
 	}
-	if err := renewLatest(tx, repository.Name); err != nil {
-		return err
+	d, err := s.Remove(ctx, tx, repository, r)
+	if err != nil {
+		return nil, err
 	}
-	entry := audit.Entry{TeamID: repository.TeamID, Action: "image.delete", Subject: "image:" + repository.Name,
-		Name: repository.Name + "@" + d.String(), Detail: map[string]string{"digest": d.String()}}
+	return d, s.TellDeleted(ctx, tx, repository, d)
+}
+
+// TellDeleted writes the deletion of images into the audit log and tells open pages, as part of tx.
+func (s *Service) TellDeleted(ctx context.Context, tx *gorm.DB, repository models.RegistryRepository, d *models.RegistryDeletion) error {
+	detail := map[string]string{"digest": d.Digest, "kind": string(d.Kind)}
+	if d.RunID != "" {
+		detail["clean_up"] = d.RunID
+	}
+	entry := audit.Entry{TeamID: repository.TeamID, Action: "image.delete", Subject: "image:" + repository.Name, Name: d.Title(), Detail: detail}
 	if err := audit.Record(ctx, tx, entry); err != nil {
 		return err
 	}
-	return s.publishEvent(tx, repository, "image.deleted", map[string]string{"repository": repository.Name, "digest": d.String()})
-}
-
-// checkIdle fails while the image serves somewhere.
-func (s *Service) checkIdle(tx *gorm.DB, name string, d digest.Digest) error {
-	var places []string
-	err := tx.Model(&models.Deployment{}).Joins("JOIN environments ON environments.id = deployments.environment_id").
-		Where("deployments.active = ? AND deployments.image_digest = ? AND deployments.image_repository IN ?",
-			true, d.String(), []string{name, s.Host() + "/" + name}).
-		Order("environments.name").Limit(5).Pluck("environments.name", &places).Error
-	if err != nil {
-		return err
-	}
-	if len(places) > 0 {
-		return models.Errorf(models.Conflict, "The image runs in %s. Deploy another one there first.", strings.Join(places, ", "))
-	}
-	return nil
+	return s.publishEvent(tx, repository, "image.deleted", map[string]string{"repository": repository.Name, "digest": d.Digest})
 }
 
 // renewLatest finds which image of the repository was pushed last.

@@ -2,11 +2,9 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -18,13 +16,16 @@ import (
 // collectBatch is how many rows the collector locks at once.
 const collectBatch = 200
 
-// Collect deletes uploads that nobody goes on with, takes blobs that no manifest
+// collect deletes uploads that nobody goes on with, takes blobs that no manifest
 // needs out of their repositories, and deletes blobs that no repository has:
 // all only once nobody has wanted them for the grace. It may run while images are
-// pushed and while another process does the same.
-func (s *Service) Collect(ctx context.Context) error {
+// pushed.
+func (s *Service) collect(ctx context.Context, t *tally) error {
 	before := s.DB.NowFunc().Add(-s.grace())
-	if err := s.purgeUploads(ctx, before); err != nil {
+	if err := s.purgeExpired(ctx); err != nil {
+		return fmt.Errorf("ending deletions whose time is over: %w", err)
+	}
+	if err := s.expireUploads(ctx, before, t); err != nil {
 		return fmt.Errorf("deleting stale uploads: %w", err)
 	}
 	if err := s.unlink(ctx, before); err != nil {
@@ -33,51 +34,76 @@ func (s *Service) Collect(ctx context.Context) error {
 	if err := s.condemn(ctx, before); err != nil {
 		return fmt.Errorf("collecting unused blobs: %w", err)
 	}
-	return s.execute(ctx)
+	if err := s.markOrphans(ctx, before); err != nil {
+		return fmt.Errorf("looking for what no row knows: %w", err)
+	}
+	if err := s.execute(ctx, t); err != nil {
+		return err
+	}
+	if err := s.storage().purge(ctx, before, func(bytes int64) error { return t.add(ctx, models.RegistryCollection{Bytes: bytes}) }); err != nil {
+		return fmt.Errorf("deleting what was left behind: %w", err)
+	}
+	return nil
 }
 
-// purgeUploads deletes stale uploads, and files that a crash left without a row.
-func (s *Service) purgeUploads(ctx context.Context, before time.Time) error {
-	var stale []models.RegistryUpload
-	if err := s.DB.WithContext(ctx).Select("id").Where("touched_at < ?", before).Limit(10 * collectBatch).Find(&stale).Error; err != nil {
-		return err
-	}
-	for _, up := range stale {
-		if err := s.purgeUpload(ctx, up.ID); err != nil {
+// expireUploads deletes stale uploads, but those that a request is writing to.
+func (s *Service) expireUploads(ctx context.Context, before time.Time, t *tally) error {
+	for last := ""; ; {
+		var stale []string
+		err := s.DB.WithContext(ctx).Model(&models.RegistryUpload{}).Where("touched_at < ? AND id > ?", before, last).
+			Order("id").Limit(collectBatch).Pluck("id", &stale).Error
+		if err != nil || len(stale) == 0 {
 			return err
 		}
+		for _, id := range stale {
+			gone, freed, err := s.storage().expire(ctx, id, before)
+			if err != nil {
+				return err
+			}
+			if !gone {
+				continue
+			}
+			if err := t.add(ctx, models.RegistryCollection{Uploads: 1, Bytes: freed}); err != nil {
+				return err
+			}
+		}
+		last = stale[len(stale)-1]
 	}
-	files, err := os.ReadDir(filepath.Join(s.Folder, "uploads"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+}
+
+// markOrphans looks for bytes that no row knows, which no crash leaves, but a
+// process that stood still for longer than the grace. Where another
+// installation keeps its blobs in the same place, they might be that one's.
+func (s *Service) markOrphans(ctx context.Context, before time.Time) error {
+	foreign, err := s.foreign(ctx)
+	if err != nil || foreign {
 		return err
 	}
-	for _, file := range files {
-		info, err := file.Info()
-		if err == nil && info.ModTime().Before(before) {
-			err = s.purgeUpload(ctx, file.Name())
+	return s.storage().orphans(ctx, before)
+}
+
+// unknownBlobs runs over those of the digests that no blob has.
+func (s *Service) unknownBlobs(ctx context.Context, digests []string, each func(d string) error) error {
+	var known []string
+	if err := s.DB.WithContext(ctx).Model(&models.RegistryBlob{}).Where("digest IN ?", digests).Pluck("digest", &known).Error; err != nil {
+		return err
+	}
+	for _, d := range digests {
+		if slices.Contains(known, d) {
+			continue
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := each(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// purgeUpload deletes the upload unless a request is writing to it.
-func (s *Service) purgeUpload(ctx context.Context, id string) error {
-	f, err := s.openUpload(id)
-	if errors.Is(err, errUploadBusy) {
-		return nil
-	}
-	if err == nil {
-		defer f.Close()
-	} else if !errors.Is(err, errUploadUnknown) {
-		return err
-	}
-	return s.dropUpload(ctx, id)
+// condemnOrphan gives content without a row one that is marked.
+func (s *Service) condemnOrphan(ctx context.Context, d string, size int64, since time.Time) error {
+	now := s.DB.NowFunc()
+	row := models.RegistryBlob{Digest: d, Size: size, TouchedAt: since, DeletingAt: &now}
+	return s.DB.WithContext(ctx).Clauses(ignore()).Create(&row).Error
 }
 
 // unlink takes blobs that no manifest of their repository needs out of it.
@@ -85,7 +111,7 @@ func (s *Service) unlink(ctx context.Context, before time.Time) error {
 	const unused = "NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_links.repository AND r.child = registry_links.digest)"
 	return s.batches(ctx, func(tx *gorm.DB) (int, error) {
 		var links []models.RegistryLink
-		if err := s.lock(tx).Where("touched_at < ?", before).Where(unused).Limit(collectBatch).Find(&links).Error; err != nil {
+		if err := lock(tx).Where("touched_at < ?", before).Where(unused).Limit(collectBatch).Find(&links).Error; err != nil {
 			return 0, err
 		}
 		// Locked, they are looked at once more: a manifest that was stored while
@@ -101,12 +127,13 @@ func (s *Service) unlink(ctx context.Context, before time.Time) error {
 	})
 }
 
-// condemn marks blobs that no repository has. From then on nobody can link them.
+// condemn marks blobs that no repository has and no deletion that can be undone. From then on nobody can link them.
 func (s *Service) condemn(ctx context.Context, before time.Time) error {
-	const unused = "NOT EXISTS (SELECT 1 FROM registry_links l WHERE l.digest = registry_blobs.digest)"
+	const unused = "NOT EXISTS (SELECT 1 FROM registry_links l WHERE l.digest = registry_blobs.digest)" +
+		" AND NOT EXISTS (SELECT 1 FROM registry_deleted_references d WHERE d.child = registry_blobs.digest)" // can be restored
 	return s.batches(ctx, func(tx *gorm.DB) (int, error) {
 		var blobs []models.RegistryBlob
-		err := s.lock(tx).Where("touched_at < ? AND deleting_at IS NULL", before).Where(unused).Limit(collectBatch).Find(&blobs).Error
+		err := lock(tx).Where("touched_at < ? AND deleting_at IS NULL", before).Where(unused).Limit(collectBatch).Find(&blobs).Error
 		if err != nil {
 			return 0, err
 		}
@@ -121,42 +148,33 @@ func (s *Service) condemn(ctx context.Context, before time.Time) error {
 	})
 }
 
-// execute deletes the files of marked blobs and then their rows. After a crash
-// in between, the next run finds the row and no file, and goes on.
-func (s *Service) execute(ctx context.Context) error {
-	var blobs []models.RegistryBlob
-	if err := s.DB.WithContext(ctx).Where("deleting_at IS NOT NULL").Find(&blobs).Error; err != nil {
-		return err
-	}
-	for _, b := range blobs {
-		if err := s.executeOne(ctx, b.Digest); err != nil {
-			return fmt.Errorf("deleting the blob %s: %w", b.Digest, err)
-		}
-	}
-	return nil
-}
-
-// executeOne deletes one marked blob under its row's lock, so that a push of the
-// same content comes before, and saves it, or after, and stores it anew.
-func (s *Service) executeOne(ctx context.Context, name string) error {
-	d, err := digest.Parse(name)
-	if err != nil {
-		return err
-	}
-	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		var marked []models.RegistryBlob
-		if err := s.lock(tx).Where("digest = ? AND deleting_at IS NOT NULL", name).Find(&marked).Error; err != nil || len(marked) == 0 {
+// execute deletes marked blobs.
+func (s *Service) execute(ctx context.Context, t *tally) error {
+	for last := ""; ; {
+		var marked []string
+		err := s.DB.WithContext(ctx).Model(&models.RegistryBlob{}).Where("deleting_at IS NOT NULL AND digest > ?", last).
+			Order("digest").Limit(collectBatch).Pluck("digest", &marked).Error
+		if err != nil || len(marked) == 0 {
 			return err
 		}
-		if err := remove(s.blobPath(d)); err != nil {
-			return err
+		for _, d := range marked {
+			gone, freed, err := s.storage().destroy(ctx, digest.Digest(d))
+			if err != nil {
+				return fmt.Errorf("deleting the blob %s: %w", d, err)
+			}
+			if !gone {
+				continue
+			}
+			if err := t.add(ctx, models.RegistryCollection{Blobs: 1, Bytes: freed}); err != nil {
+				return err
+			}
 		}
-		return tx.Delete(&marked[0]).Error
-	})
+		last = marked[len(marked)-1]
+	}
 }
 
 // lock is a query for rows that nobody else works on.
-func (s *Service) lock(tx *gorm.DB) *gorm.DB {
+func lock(tx *gorm.DB) *gorm.DB {
 	return tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked})
 }
 
@@ -173,3 +191,8 @@ func (s *Service) batches(ctx context.Context, run func(tx *gorm.DB) (int, error
 		}
 	}
 }
+
+// ignore is the clause that leaves a row alone that is there already.
+func ignore() clause.OnConflict { return clause.OnConflict{DoNothing: true} }
+
+func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

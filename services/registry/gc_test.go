@@ -7,13 +7,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 	"slipway.dev/models"
@@ -52,7 +49,7 @@ func exists(path string) bool {
 func TestTheCollectorTakesWhatNobodyNeedsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		f := serve(t, db)
+		f := serve(t, db, func(s *registry.Service) { s.Undo = -1 })
 		login := f.writer(t, f.Maintainer)
 		kept := f.push(t, "payments/checkout:kept", 2, login)
 		doomed := f.push(t, "payments/checkout:doomed", 2, login)
@@ -183,79 +180,6 @@ func TestStaleUploadsGoAndThoseInUseStay(t *testing.T) {
 		}
 		if a := f.ask(t, http.MethodGet, fresh, "", bearer(access)); a.status != 204 {
 			t.Errorf("the fresh upload is answered %d", a.status)
-		}
-	})
-}
-
-func TestWhatWasPushedWhileTheCollectorsRunIsWhole(t *testing.T) {
-	t.Parallel()
-	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		short := func(s *registry.Service) { s.Grace = 200 * time.Millisecond }
-		f := serve(t, db, short)
-		other := f.process(t, short)
-		login := f.writer(t, f.Maintainer)
-		var pushed atomic.Bool
-		var collectors, pushers sync.WaitGroup
-		for _, s := range []*registry.Service{f.registry, other} {
-			collectors.Go(func() {
-				for !pushed.Load() {
-					if err := s.Collect(t.Context()); err != nil {
-						t.Errorf("collecting: %v", err)
-						return
-					}
-				}
-			})
-		}
-		// Every image is pushed, deleted and pushed again, so that its layers are
-		// often wanted at the moment when they are collected.
-		images := make([]v1.Image, 4)
-		for i := range images {
-			pushers.Go(func() {
-				ref := f.ref(t, fmt.Sprintf("payments/checkout:n%d", i))
-				img, err := random.Image(2000, 3)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				for range 6 {
-					if err := remote.Write(ref, img, login); err != nil {
-						continue // a push that fails is fine; one that succeeds and is broken is not
-					}
-					got, err := remote.Image(ref, login)
-					if err == nil {
-						err = whole(got)
-					}
-					if err != nil {
-						t.Errorf("an image that was pushed is not whole: %v", err)
-					}
-					if err := remote.Delete(ref.Context().Digest(digestOf(t, img)), login); err != nil {
-						t.Errorf("deleting: %v", err)
-					}
-				}
-				images[i] = img
-			})
-		}
-		pushers.Wait()
-		pushed.Store(true)
-		collectors.Wait()
-		for i, img := range images {
-			if err := remote.Write(f.ref(t, fmt.Sprintf("payments/checkout:n%d", i)), img, login); err != nil {
-				t.Errorf("the last push: %v", err)
-			}
-		}
-		f.age(t)
-		f.collect(t)
-		for i := range 4 {
-			got, err := remote.Image(f.ref(t, fmt.Sprintf("payments/checkout:n%d", i)), login)
-			if err == nil {
-				err = whole(got)
-			}
-			if err != nil {
-				t.Errorf("image %d at the end: %v", i, err)
-			}
-		}
-		if n := files(t, filepath.Join(f.folder, "blobs")); n != 4*4 {
-			t.Errorf("%d blobs are left of 16", n)
 		}
 	})
 }

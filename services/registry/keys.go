@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
@@ -15,26 +16,51 @@ import (
 const (
 	keyUse       = "registry"
 	keyAlgorithm = "EdDSA"
+
+	// maxCredential is the longest life of anything that a key signs.
+	maxCredential = 24 * time.Hour
+	// verifyFor is how long a key that signs no more is believed: until all that
+	// it signed has expired, also what another process signed with it before it noticed.
+	verifyFor = maxCredential + 5*time.Minute
+	// keyFresh is how long a process believes what it read of a key.
+	keyFresh = 30 * time.Second
 )
 
-// keyring remembers the keys that sign the registry's tokens, so that most requests read none.
+// keyring remembers for a moment the keys that sign the registry's tokens, so that most requests read none.
 type keyring struct {
 	mu     sync.Mutex
-	byID   map[string]ed25519.PrivateKey
-	signer string
+	byID   map[string]knownKey
+	signer knownKey // the one to sign with
 }
 
-// signingKey returns the key to sign with and its id; the first call of an installation makes it.
+type knownKey struct {
+	id   string
+	key  ed25519.PrivateKey
+	read time.Time // when it was last seen in the database
+}
+
+func (s *Service) fresh(k knownKey) bool {
+	return k.key != nil && time.Since(k.read) < s.keyFresh()
+}
+
+func (s *Service) keyFresh() time.Duration {
+	if s.KeyFresh > 0 {
+		return s.KeyFresh
+	}
+	return keyFresh
+}
+
+// signingKey returns the key to sign with and its id: the newest, of which all
+// processes agree. The first call of an installation makes it.
 func (s *Service) signingKey(ctx context.Context) (string, ed25519.PrivateKey, error) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
-	if s.keys.signer != "" {
-		return s.keys.signer, s.keys.byID[s.keys.signer], nil
+	if s.fresh(s.keys.signer) {
+		return s.keys.signer.id, s.keys.signer.key, nil
 	}
-	var row models.SigningKey
-	err := s.DB.WithContext(ctx).Where("use = ? AND retired_at IS NULL", keyUse).Order("created_at, id").Take(&row).Error
+	row, err := newestKey(s.DB.WithContext(ctx))
 	if errors.Is(err, gorm.ErrRecordNotFound) {
-		row, err = s.makeKey(ctx)
+		row, err = s.makeKey(s.DB.WithContext(ctx))
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("reading the registry's signing key: %w", err)
@@ -43,9 +69,14 @@ func (s *Service) signingKey(ctx context.Context) (string, ed25519.PrivateKey, e
 	if err != nil {
 		return "", nil, err
 	}
-	s.keys.remember(row.ID, key)
-	s.keys.signer = row.ID
+	s.keys.signer = s.keys.remember(row.ID, key)
 	return row.ID, key, nil
+}
+
+// newestKey is the key that signs: of those that were not retired the one made last.
+func newestKey(db *gorm.DB) (row models.SigningKey, err error) {
+	err = db.Where("use = ? AND retired_at IS NULL", keyUse).Order("created_at DESC, id DESC").Take(&row).Error
+	return row, err
 }
 
 // verifyingKey returns the public key with the id, or nil where there is none.
@@ -55,11 +86,13 @@ func (s *Service) verifyingKey(ctx context.Context, id string) (ed25519.PublicKe
 	}
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
-	if key, ok := s.keys.byID[id]; ok {
-		return key.Public().(ed25519.PublicKey), nil
+	if known := s.keys.byID[id]; s.fresh(known) {
+		return known.key.Public().(ed25519.PublicKey), nil
 	}
+	delete(s.keys.byID, id)
 	var rows []models.SigningKey
-	err := s.DB.WithContext(ctx).Where("id = ? AND use = ? AND retired_at IS NULL", id, keyUse).Find(&rows).Error
+	err := s.DB.WithContext(ctx).Where("id = ? AND use = ?", id, keyUse).
+		Where("retired_at IS NULL OR retired_at > ?", s.DB.NowFunc().Add(-verifyFor)).Find(&rows).Error
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
@@ -71,23 +104,31 @@ func (s *Service) verifyingKey(ctx context.Context, id string) (ed25519.PublicKe
 	return key.Public().(ed25519.PublicKey), nil
 }
 
-func (k *keyring) remember(id string, key ed25519.PrivateKey) {
+func (k *keyring) remember(id string, key ed25519.PrivateKey) knownKey {
 	if k.byID == nil {
-		k.byID = map[string]ed25519.PrivateKey{}
+		k.byID = map[string]knownKey{}
 	}
-	k.byID[id] = key
+	k.byID[id] = knownKey{id, key, time.Now()}
+	return k.byID[id]
+}
+
+// forget makes the next request read the keys anew.
+func (k *keyring) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.byID, k.signer = nil, knownKey{}
 }
 
 // makeKey stores a new key. Where two processes do so at once, both keys are
 // good: a token names the key that signed it.
-func (s *Service) makeKey(ctx context.Context) (models.SigningKey, error) {
+func (s *Service) makeKey(tx *gorm.DB) (models.SigningKey, error) {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return models.SigningKey{}, err
 	}
 	row := models.SigningKey{ID: models.NewID(), Use: keyUse, Algorithm: keyAlgorithm, CreatedAt: s.DB.NowFunc()}
 	row.Private = s.Box.Seal(keyPlace(row.ID), key.Seed())
-	return row, s.DB.WithContext(ctx).Create(&row).Error
+	return row, tx.Create(&row).Error
 }
 
 func (s *Service) openKey(row models.SigningKey) (ed25519.PrivateKey, error) {

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/models"
@@ -29,16 +27,6 @@ func (s *Service) manifest(w http.ResponseWriter, r *http.Request, name, referen
 	default:
 		return s.sendManifest(w, r, name, reference)
 	}
-}
-
-// resolve returns the digest that a tag or digest of the repository means.
-func resolve(db *gorm.DB, name, reference string) (digest.Digest, error) {
-	if isDigest(reference) {
-		return parseDigest(reference)
-	}
-	var tag models.RegistryTag
-	err := db.Where("repository = ? AND name = ?", name, reference).Take(&tag).Error
-	return digest.Digest(tag.Digest), manifestUnknown(err)
 }
 
 func manifestUnknown(err error) error {
@@ -62,6 +50,15 @@ func (s *Service) sendManifest(w http.ResponseWriter, r *http.Request, name, ref
 	h.Set("Content-Type", m.MediaType)
 	h.Set("Docker-Content-Digest", m.Digest)
 	h.Set("Etag", `"`+m.Digest+`"`)
+	if r.Method == http.MethodGet {
+		tag := reference
+		if isDigest(reference) {
+			tag = ""
+		}
+		if err := s.countPull(r.Context(), name, tag, m.Digest); err != nil {
+			return err
+		}
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(m.Content))
 	return nil
 }
@@ -70,17 +67,23 @@ func (s *Service) sendManifest(w http.ResponseWriter, r *http.Request, name, ref
 type push struct {
 	name   string
 	digest digest.Digest
-	tag    string // empty for a push by digest
+	tag    string   // empty for a push by digest
+	more   []string // tags of a push by digest
 	doc    *document
 	body   []byte
 }
 
 func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, name, reference string) error {
-	p, err := readPush(w, r, name, reference)
+	p := &push{name: name}
+	body, done, err := s.readManifest(w, r)
 	if err != nil {
 		return err
 	}
-	if err := s.checkSpace(int64(len(p.body))); err != nil {
+	defer done()
+	if err := p.read(r, reference, body); err != nil {
+		return err
+	}
+	if err := s.storage().room(int64(len(p.body))); err != nil {
 		return err
 	}
 	platforms, err := s.platforms(r.Context(), p)
@@ -96,40 +99,52 @@ func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, name, refe
 	if p.doc.Subject != nil {
 		w.Header().Set("OCI-Subject", p.doc.Subject.Digest.String())
 	}
+	for _, tag := range p.more {
+		w.Header().Add("OCI-Tag", tag)
+	}
 	w.Header().Set("Location", "/v2/"+name+"/manifests/"+p.digest.String())
 	w.Header().Set("Docker-Content-Digest", p.digest.String())
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
 
-// readPush reads and checks what can be checked without the database. The
-// digest is always that of the bytes that arrived.
-func readPush(w http.ResponseWriter, r *http.Request, name, reference string) (*push, error) {
-	reader := &patientReader{body: io.LimitReader(r.Body, maxManifest+1), control: http.NewResponseController(w)}
-	defer reader.end()
-	body, err := io.ReadAll(reader)
-	if err != nil {
-		return nil, errUploadBroken
-	}
-	if len(body) > maxManifest {
-		return nil, errManifestSize
-	}
-	p := &push{name: name, body: body}
+// read checks what can be checked without the database. The digest is always
+// that of the bytes that arrived.
+func (p *push) read(r *http.Request, reference string, body []byte) (err error) {
+	p.body = body
 	if isDigest(reference) {
 		if p.digest, err = parseDigest(reference); err != nil {
-			return nil, err
+			return err
 		}
 		if p.digest.Algorithm().FromBytes(body) != p.digest {
-			return nil, errDigest
+			return errDigest
+		}
+		if p.more, err = askedTags(r); err != nil {
+			return err
 		}
 	} else {
-		if !tagName.MatchString(reference) {
-			return nil, errTag
-		}
 		p.tag, p.digest = reference, digest.FromBytes(body)
 	}
 	p.doc, err = readDocument(body, r.Header.Get("Content-Type"))
-	return p, err
+	return err
+}
+
+// askedTags returns the tags that a push by digest asks for
+// (distribution specification, "Pushing Manifests", newer than 1.1).
+func askedTags(r *http.Request) ([]string, error) {
+	var tags []string
+	for _, tag := range r.URL.Query()["tag"] {
+		if !tagName.MatchString(tag) {
+			return nil, errTag
+		}
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	if len(tags) > maxTags {
+		return nil, errTooManyTags
+	}
+	return tags, nil
 }
 
 // store writes the manifest and all that follows from it.
@@ -159,12 +174,34 @@ func (s *Service) store(ctx context.Context, tx *gorm.DB, p *push, platforms []s
 	if err := refer(tx, p); err != nil {
 		return err
 	}
+	if err := takeOut(tx, p); err != nil {
+		return fmt.Errorf("taking %s out of what is deleted: %w", p.title(), err)
+	}
 	if p.doc.Subject == nil {
 		if err := tx.Model(&repository).UpdateColumn("push_id", row.PushID).Error; err != nil {
 			return err
 		}
 	}
-	return s.announcePush(ctx, tx, p, repository)
+	for _, one := range p.tagged() {
+		if err := s.announcePush(ctx, tx, one, repository); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tagged returns the push as it is, or once for each of the tags that it asks for.
+func (p *push) tagged() []*push {
+	if len(p.more) == 0 {
+		return []*push{p}
+	}
+	all := make([]*push, len(p.more))
+	for i, tag := range p.more {
+		one := *p
+		one.tag = tag
+		all[i] = &one
+	}
+	return all
 }
 
 // announcePush moves the tag and tells the audit log and open pages.
@@ -221,9 +258,10 @@ func (s *Service) row(ctx context.Context, p *push, platforms []string, children
 		row.ConfigDigest = p.doc.Config.Digest.String()
 	}
 	for _, c := range children {
-		row.ImageSize += c.ImageSize
+		row.ImageSize = add(row.ImageSize, c.ImageSize)
+		row.Nesting = max(row.Nesting, c.Nesting+1)
 		for _, name := range c.Platforms {
-			if !slices.Contains(row.Platforms, name) {
+			if len(row.Platforms) < maxPlatforms && !slices.Contains(row.Platforms, name) {
 				row.Platforms = append(row.Platforms, name)
 			}
 		}
@@ -231,65 +269,16 @@ func (s *Service) row(ctx context.Context, p *push, platforms []string, children
 	return row
 }
 
-// actor is who pushes, for people; nobody where Slipway itself does.
+// actor is who pushes, for people: a person, a token, a build; nobody where Slipway itself does.
 func actor(ctx context.Context) (id, name string) {
 	p := models.PrincipalFrom(ctx)
-	if p == nil || p.Kind == models.PrincipalSystem {
+	if p == nil || p.Kind == models.PrincipalSystem && p.ID == "" {
 		return "", ""
 	}
 	if p.UserID != "" {
 		return p.UserID, p.Name
 	}
 	return p.ID, p.Name
-}
-
-// checkBlobs makes sure that the repository has the config and the layers, and
-// keeps the collector from them until the manifest is stored.
-func checkBlobs(tx *gorm.DB, p *push) error {
-	var want []string
-	for _, b := range p.doc.blobs() {
-		if len(b.URLs) == 0 { // others live elsewhere
-			want = append(want, b.Digest.String())
-		}
-	}
-	slices.Sort(want) // everyone locks in the same order
-	want = slices.Compact(want)
-	var links []models.RegistryLink
-	err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthShare}).
-		Where("repository = ? AND digest IN ?", p.name, want).Order("digest").Find(&links).Error
-	if err != nil {
-		return fmt.Errorf("looking for the layers of %s: %w", p.title(), err)
-	}
-	if len(links) != len(want) {
-		return errManifestBlob
-	}
-	return nil
-}
-
-// children returns the manifests that an index names, all of which the repository must have.
-func children(tx *gorm.DB, p *push) ([]models.RegistryManifest, error) {
-	var want []string
-	for _, m := range p.doc.Manifests {
-		want = append(want, m.Digest.String())
-	}
-	slices.Sort(want)
-	want = slices.Compact(want)
-	var rows []models.RegistryManifest
-	err := tx.Select("repository", "digest", "platforms", "image_size").
-		Where("repository = ? AND digest IN ?", p.name, want).Find(&rows).Error
-	if err != nil {
-		return nil, err
-	}
-	if len(rows) != len(want) {
-		return nil, errManifestBlob
-	}
-	slices.SortStableFunc(rows, func(a, b models.RegistryManifest) int { return p.doc.place(a.Digest) - p.doc.place(b.Digest) })
-	return rows, nil
-}
-
-// place is where in the index the manifest stands.
-func (d *document) place(child string) int {
-	return slices.IndexFunc(d.Manifests, func(m v1.Descriptor) bool { return m.Digest.String() == child })
 }
 
 // refer writes down what the manifest needs.
@@ -306,23 +295,4 @@ func refer(tx *gorm.DB, p *push) error {
 		return nil
 	}
 	return tx.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(rows, 200).Error
-}
-
-// platforms reads the platform of an image out of its config.
-func (s *Service) platforms(ctx context.Context, p *push) ([]string, error) {
-	if !imageConfig(p.doc.Config) {
-		return nil, nil
-	}
-	f, err := s.openBlob(ctx, p.name, p.doc.Config.Digest)
-	if errors.Is(err, errBlobUnknown) {
-		return nil, errManifestBlob
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if name := platform(f); name != "" {
-		return []string{name}, nil
-	}
-	return nil, nil
 }

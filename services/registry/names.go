@@ -17,7 +17,10 @@ var (
 	tagName        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
-const maxName = 255
+const (
+	maxName = 255
+	maxTags = 100 // that one push by digest may set
+)
 
 // what is one resource of the distribution API.
 type what int
@@ -35,12 +38,12 @@ const (
 
 var methods = map[what][]string{
 	callBase:      {http.MethodGet, http.MethodHead},
-	callCatalog:   {http.MethodGet},
-	callTags:      {http.MethodGet},
-	callReferrers: {http.MethodGet},
+	callCatalog:   {http.MethodGet, http.MethodHead},
+	callTags:      {http.MethodGet, http.MethodHead},
+	callReferrers: {http.MethodGet, http.MethodHead},
 	callBlob:      {http.MethodGet, http.MethodHead, http.MethodDelete},
 	callUploads:   {http.MethodPost},
-	callUpload:    {http.MethodGet, http.MethodPatch, http.MethodPut, http.MethodDelete},
+	callUpload:    {http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPut, http.MethodDelete},
 	callManifest:  {http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete},
 }
 
@@ -59,10 +62,13 @@ func parse(r *http.Request) (call, error) {
 		return call{}, err
 	}
 	if !slices.Contains(methods[c.what], r.Method) {
-		return call{}, errUnsupported
+		return c, errUnsupported
 	}
 	if c.name != "" && (len(c.name) > maxName || !repositoryName.MatchString(c.name)) {
 		return call{}, errName
+	}
+	if c.what == callManifest && !isDigest(c.reference) && !tagName.MatchString(c.reference) {
+		return call{}, errTag
 	}
 	return c, nil
 }

@@ -330,30 +330,34 @@ func TestAFullDiskAndALargeLayerAreRefusedWithAReasonThatDockerShows(t *testing.
 	}
 }
 
+// pushPlatforms pushes an index of images for two platforms and returns it.
+func (f *fixture) pushPlatforms(t *testing.T, image string) v1.ImageIndex {
+	t.Helper()
+	var index v1.ImageIndex = empty.Index
+	for _, arch := range []string{"amd64", "arm64"} {
+		img := layered(t, 2)
+		file, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = file.DeepCopy()
+		file.OS, file.Architecture = "linux", arch
+		if img, err = mutate.ConfigFile(img, file); err != nil {
+			t.Fatal(err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+	}
+	if err := remote.WriteIndex(f.ref(t, image), index, f.writer(t, f.Developer)); err != nil {
+		t.Fatal(err)
+	}
+	return index
+}
+
 func TestAnIndexHasThePlatformsAndTheSizeOfItsImages(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		f := serve(t, db)
-		var index v1.ImageIndex = empty.Index
-		for _, arch := range []string{"amd64", "arm64"} {
-			img, err := random.Image(1000, 2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			file, err := img.ConfigFile()
-			if err != nil {
-				t.Fatal(err)
-			}
-			file = file.DeepCopy()
-			file.OS, file.Architecture = "linux", arch
-			if img, err = mutate.ConfigFile(img, file); err != nil {
-				t.Fatal(err)
-			}
-			index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img})
-		}
-		if err := remote.WriteIndex(f.ref(t, "payments/checkout:multi"), index, f.writer(t, f.Developer)); err != nil {
-			t.Fatal(err)
-		}
+		f.pushPlatforms(t, "payments/checkout:multi")
 		var rows []models.RegistryManifest
 		if err := db.Order("push_id").Find(&rows).Error; err != nil || len(rows) != 3 {
 			t.Fatalf("%d manifests: %v", len(rows), err)

@@ -31,6 +31,9 @@ type referrer struct {
 // referrers lists the manifests whose subject the digest is.
 func (s *Service) referrers(w http.ResponseWriter, r *http.Request, name string, d digest.Digest) error {
 	q := r.URL.Query()
+	if !printable(q.Get("last") + q.Get("artifactType")) {
+		return errLast
+	}
 	query := s.DB.WithContext(r.Context()).Model(&models.RegistryManifest{}).
 		Select("digest, media_type, artifact_type, COALESCE(annotations, '') AS annotations, LENGTH(content) AS size").
 		Where("repository = ? AND subject = ? AND digest > ?", name, d.String(), q.Get("last"))

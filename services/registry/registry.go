@@ -1,13 +1,14 @@
 // Package registry is Slipway's own OCI registry (distribution specification
-// 1.1) at /v2/. Blobs are files in a folder; names, manifests, tags and who
-// pushed what are rows of Slipway's database, so that a push is one
-// transaction with its audit entry and its event.
+// 1.1) at /v2/. Blobs are files in a folder or objects in a bucket; names,
+// manifests, tags and who pushed what are rows of Slipway's database, so that a
+// push is one transaction with its audit entry and its event.
 //
 // A repository's name begins with the slug of the team that owns it: its
 // viewers pull, its developers push, its maintainers delete.
 //
 // Any number of processes may serve one registry, as long as they share the
-// database and the folder.
+// database, and the folder or the bucket. With a bucket the chunks of one upload
+// may come to different processes, which share nothing else.
 package registry
 
 import (
@@ -19,7 +20,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"gocloud.dev/blob"
 	"slipway.dev/models"
+	"slipway.dev/services/jobs"
 	"slipway.dev/services/secrets"
 )
 
@@ -36,8 +39,11 @@ const (
 type Service struct {
 	DB       *models.Database
 	Box      *secrets.Box
-	Folder   string // of blobs and uploads
-	External string // the portal's URL, such as http://localhost:8080
+	Folder   string       // of blobs and uploads, where they are in no bucket
+	Bucket   *blob.Bucket // of blobs and uploads; nil where they are in the folder
+	Place    string       // the folder or the bucket, as admins are told
+	Jobs     *jobs.Queue  // takes what CollectNow asks for
+	External string       // the portal's URL, such as http://localhost:8080
 
 	// Authenticate returns whom the token stands for, or an Unauthorized error.
 	// The user name says nothing.
@@ -47,12 +53,30 @@ type Service struct {
 	// credential has ended.
 	Reload func(ctx context.Context, p *models.Principal) (*models.Principal, error)
 
+	// Upstream brings what repositories of the cache lack; nil: nothing is fetched.
+	Upstream *Upstream
+
 	MaxBlob int64         // the largest blob in bytes; 20 GiB where zero
 	MinFree int64         // bytes of the disk that pushes leave free; 64 MiB where zero
 	Grace   time.Duration // how long a blob that no manifest needs is kept; 6 h where zero
+	Lease   time.Duration // how long an upload in the bucket waits for a process that died; 30 s where zero
 
-	keys   keyring
-	logins failedLogins
+	Patience time.Duration // how long the bucket may do nothing before it is given up; 1 min where zero
+
+	Undo time.Duration // how long what was deleted can be restored; 7 days where zero, not at all below
+
+	AnonymousBurst int           // requests of one address without a login at once; 1000 where zero
+	KeyFresh       time.Duration // how long a key is believed without a look at the database; 30 s where zero
+
+	keys      keyring
+	logins    failedLogins
+	strangers strangers
+	pulls     pulls
+	quotas    quotas
+	large     slots // of manifests
+
+	teamIDs  teamIDs
+	verified verified
 }
 
 // Host is where images live: the first part of an image's full name, such as localhost:8080.
@@ -70,6 +94,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r = r.WithContext(withPeer(r))
 	c, err := parse(r)
+	if err == errUnsupported {
+		w.Header().Set("Allow", strings.Join(methods[c.what], ", "))
+	}
 	if err == nil {
 		err = s.serveAuthorized(w, r, c)
 	}
@@ -81,6 +108,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Service) serveAuthorized(w http.ResponseWriter, r *http.Request, c call) error {
 	r, err := s.authorize(w, r, c)
 	if err != nil {
+		return err
+	}
+	if err := s.admit(r, c); err != nil {
 		return err
 	}
 	return s.serve(w, r, c)
@@ -98,12 +128,18 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, c call) error {
 	case callReferrers:
 		return s.withDigest(w, r, c, s.referrers)
 	case callBlob:
+		if s.fetches(c.name) {
+			return s.withDigest(w, r, c, s.cachedBlob)
+		}
 		return s.withDigest(w, r, c, s.blob)
 	case callUploads:
 		return s.startUpload(w, r, c.name)
 	case callUpload:
 		return s.upload(w, r, c.name, c.reference)
 	default:
+		if s.fetches(c.name) {
+			return s.cachedManifest(w, r, c.name, c.reference)
+		}
 		return s.manifest(w, r, c.name, c.reference)
 	}
 }

@@ -31,6 +31,7 @@ type fixture struct {
 	host     string
 	folder   string
 	keys     string
+	wrap     func(http.Handler) http.Handler // around what process starts; nil for nothing
 }
 
 func serve(t testing.TB, db *models.Database, options ...func(*registry.Service)) *fixture {
@@ -56,10 +57,17 @@ func (f *fixture) process(t testing.TB, options ...func(*registry.Service)) *reg
 	for _, o := range options {
 		o(s)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", s)
-	mux.HandleFunc("/registry/token", s.Token)
-	server := httptest.NewUnstartedServer(mux)
+	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/registry/token" { // as the portal does it: http.ServeMux would clean tricks out of paths
+			s.Token(w, r)
+			return
+		}
+		s.ServeHTTP(w, r)
+	})
+	if f.wrap != nil {
+		handler = f.wrap(handler)
+	}
+	server := httptest.NewUnstartedServer(handler)
 	s.External = "http://" + server.Listener.Addr().String()
 	server.Start()
 	t.Cleanup(server.Close)

@@ -7,10 +7,10 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/models"
-	"slipway.dev/services/audit"
 )
 
-// moveTag points the tag at the pushed manifest and writes down where it was before.
+// moveTag points the tag at the pushed manifest and writes down where it was
+// before, unless a pattern keeps it there. Every way in which a tag moves ends here.
 func (s *Service) moveTag(ctx context.Context, tx *gorm.DB, p *push) error {
 	var before []models.RegistryTag
 	if err := tx.Where("repository = ? AND name = ?", p.name, p.tag).Limit(1).Find(&before).Error; err != nil {
@@ -23,34 +23,17 @@ func (s *Service) moveTag(ctx context.Context, tx *gorm.DB, p *push) error {
 		}
 	}
 	event.ActorID, event.ActorName = actor(ctx)
+	if event.Previous != "" && !ownTag(ctx, before[0]) {
+		if err := s.checkKept(tx, p.name, before[0]); err != nil {
+			return err
+		}
+	}
 	tag := models.RegistryTag{Repository: p.name, Name: p.tag, Digest: event.Digest,
 		MovedBy: event.ActorID, MovedByName: event.ActorName, MovedAt: event.CreatedAt}
 	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&tag).Error; err != nil {
 		return err
 	}
 	return tx.Create(&event).Error
-}
-
-// deleteTag deletes the tag alone; the image stays, under its digest.
-func (s *Service) deleteTag(ctx context.Context, tx *gorm.DB, repository models.RegistryRepository, name string) error {
-	var tag models.RegistryTag
-	if err := tx.Where("repository = ? AND name = ?", repository.Name, name).Take(&tag).Error; err != nil {
-		return manifestUnknown(err)
-	}
-	if err := tx.Delete(&tag).Error; err != nil {
-		return err
-	}
-	event := models.RegistryTagEvent{ID: models.NewID(), Repository: repository.Name, Tag: name, Previous: tag.Digest, CreatedAt: s.DB.NowFunc()}
-	event.ActorID, event.ActorName = actor(ctx)
-	if err := tx.Create(&event).Error; err != nil {
-		return err
-	}
-	entry := audit.Entry{TeamID: repository.TeamID, Action: "image.untag", Subject: "image:" + repository.Name,
-		Name: repository.Name + ":" + name, Detail: map[string]string{"digest": tag.Digest, "tag": name}}
-	if err := audit.Record(ctx, tx, entry); err != nil {
-		return err
-	}
-	return s.publishEvent(tx, repository, "image.untagged", map[string]string{"repository": repository.Name, "tag": name})
 }
 
 // tags answers the list of a repository's tags.

@@ -31,6 +31,7 @@ type token struct {
 	Name    string               `json:"name,omitempty"`
 	Access  []access             `json:"access"`
 	Limited bool                 `json:"limited,omitempty"` // by a credential, to the repositories in Access
+	Bases   bool                 `json:"bases,omitempty"`   // of a limited credential: it pulls from the cache of base images too
 }
 
 func (t *token) principal() *models.Principal {
@@ -54,24 +55,56 @@ func (s *Service) Workload(ctx context.Context, text string) (*models.Principal,
 // Credential returns a user name and a password with which docker and BuildKit
 // may do the actions on the repository until ttl is over. It acts for the
 // context's principal, who must be allowed them; the repository may be given
-// with the registry's host or without.
+// with the registry's host or without. What models.SystemFor a build or a
+// deployment is given ends with that, however long ttl is; ttl is at most 24 hours.
 func (s *Service) Credential(ctx context.Context, repository string, actions []string, ttl time.Duration) (username, password string, err error) {
+	return s.credential(ctx, ttl, access{"repository", s.localName(repository), actions})
+}
+
+// Mount is Credential to push to the one repository, and to pull from the other, so that its blobs can be mounted.
+func (s *Service) Mount(ctx context.Context, repository, from string, ttl time.Duration) (username, password string, err error) {
+	return s.credential(ctx, ttl, access{"repository", s.localName(repository), []string{Pull, Push}}, access{"repository", s.localName(from), []string{Pull}})
+}
+
+// Bases is a user name and a password with which an engine may pull from the cache of base images, for Slipway's own builds.
+func (s *Service) Bases(ctx context.Context, ttl time.Duration) (username, password string, err error) {
+	p := models.PrincipalFrom(ctx)
+	if p == nil || p.Kind != models.PrincipalSystem {
+		return "", "", models.Errorf(models.Denied, "Only a build's worker gets this login.")
+	}
+	t := newToken(p, audienceCredential, ttl)
+	t.Limited, t.Bases = true, true
+	password, err = s.sign(ctx, t)
+	return credentialUser, password, err
+}
+
+func (s *Service) credential(ctx context.Context, ttl time.Duration, all ...access) (username, password string, err error) {
 	p := models.PrincipalFrom(ctx)
 	if p == nil {
 		return "", "", models.Errorf(models.Unauthorized, "Sign in first.")
 	}
-	name := s.localName(repository)
-	allowed, err := s.allowed(ctx, p, []string{name})
+	if ttl > maxCredential {
+		return "", "", fmt.Errorf("a credential for %s is good for %s at most", ttl, maxCredential)
+	}
+	var names []string
+	for _, a := range all {
+		names = append(names, a.Name)
+	}
+	allowed, err := s.allowed(ctx, p, names)
 	if err != nil {
 		return "", "", err
 	}
-	for _, a := range actions {
-		if !slices.Contains(allowed[name], a) {
-			return "", "", models.Errorf(models.Denied, "You may not %s images of %s.", a, name)
+	for _, want := range all {
+		for _, a := range want.Actions {
+			if !slices.Contains(allowed[want.Name], a) {
+				return "", "", models.Errorf(models.Denied, "You may not %s images of %s.", a, want.Name)
+			}
 		}
 	}
 	t := newToken(p, audienceCredential, ttl)
-	t.Access, t.Limited = []access{{"repository", name, actions}}, true
+	t.Access, t.Limited = all, true
+	// Base images are everybody's to read: who may push a build may pull what it begins with.
+	t.Bases = p.Kind == models.PrincipalSystem && slices.ContainsFunc(all, func(a access) bool { return slices.Contains(a.Actions, Push) })
 	password, err = s.sign(ctx, t)
 	return credentialUser, password, err
 }
@@ -103,11 +136,28 @@ func (s *Service) sign(ctx context.Context, t *token) (string, error) {
 
 // openToken returns the token where it is ours, for the audience, and good at this moment, and nil where not.
 func (s *Service) openToken(ctx context.Context, raw, audience string) (*token, error) {
+	t, err := s.verified.find(ctx, raw, s)
+	if err == nil && t == nil {
+		t, err = s.verify(ctx, raw)
+	}
+	if err != nil || t == nil {
+		return nil, err
+	}
+	expected := jwt.Expected{Issuer: issuer, AnyAudience: jwt.Audience{audience}, Time: time.Now()}
+	if t.Expiry == nil || t.ValidateWithLeeway(expected, 10*time.Second) != nil {
+		return nil, nil
+	}
+	return t, nil
+}
+
+// verify returns the token where one of our keys signed it, and nil where not.
+func (s *Service) verify(ctx context.Context, raw string) (*token, error) {
 	parsed, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil || len(parsed.Headers) != 1 {
 		return nil, nil
 	}
-	key, err := s.verifyingKey(ctx, parsed.Headers[0].KeyID)
+	id := parsed.Headers[0].KeyID
+	key, err := s.verifyingKey(ctx, id)
 	if err != nil || key == nil {
 		return nil, err
 	}
@@ -115,10 +165,7 @@ func (s *Service) openToken(ctx context.Context, raw, audience string) (*token, 
 	if err := parsed.Claims(key, t); err != nil {
 		return nil, nil
 	}
-	expected := jwt.Expected{Issuer: issuer, AnyAudience: jwt.Audience{audience}, Time: time.Now()}
-	if t.Expiry == nil || t.ValidateWithLeeway(expected, 10*time.Second) != nil {
-		return nil, nil
-	}
+	s.verified.remember(raw, id, t)
 	return t, nil
 }
 
@@ -129,9 +176,6 @@ func (s *Service) Token(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(withPeer(r))
 	w.Header().Set("Cache-Control", "no-store")
 	if err := s.answerToken(w, r); err != nil {
-		if models.IsCode(err, models.TooMany) {
-			w.Header().Set("Retry-After", "60")
-		}
 		fail(w, r, err)
 	}
 }
@@ -141,16 +185,16 @@ func (s *Service) answerToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if password == "" {
+	h, err := s.signIn(r.Context(), user, password)
+	if err != nil {
+		return err
+	}
+	t, err := s.accessToken(r.Context(), h, scopes)
+	if err != nil {
+		return err
+	}
+	if t.Kind == models.PrincipalAnonymous && len(t.Access) == 0 {
 		return models.Errorf(models.Unauthorized, "Sign in first: docker login %s. The password is a token of yours.", s.Host())
-	}
-	holder, err := s.signIn(r.Context(), user, password)
-	if err != nil {
-		return err
-	}
-	t, err := s.accessToken(r.Context(), holder, scopes)
-	if err != nil {
-		return err
 	}
 	raw, err := s.sign(r.Context(), t)
 	if err != nil {
@@ -193,8 +237,11 @@ type holder struct {
 	credential *token // what they signed in with, where Credential made it
 }
 
-// signIn finds out whom the password stands for.
+// signIn finds out whom the password stands for; without one it is a stranger.
 func (s *Service) signIn(ctx context.Context, user, password string) (holder, error) {
+	if password == "" {
+		return holder{principal: anonymous(ctx)}, s.admitStranger(ctx)
+	}
 	credential, err := s.openToken(ctx, password, audienceCredential)
 	if err != nil {
 		return holder{}, err
@@ -225,7 +272,7 @@ func (s *Service) accessToken(ctx context.Context, h holder, scopes []string) (*
 	if h.credential != nil {
 		t.Limited = true
 		*t.Expiry = min(*t.Expiry, *h.credential.Expiry)
-		allowed = narrow(allowed, h.credential.Access)
+		allowed = narrow(allowed, h.credential)
 	}
 	t.Access = []access{}
 	for _, a := range asked {
@@ -238,13 +285,18 @@ func (s *Service) accessToken(ctx context.Context, h holder, scopes []string) (*
 }
 
 // narrow keeps of allowed what the credential was made for.
-func narrow(allowed map[string][]string, limit []access) map[string][]string {
+func narrow(allowed map[string][]string, credential *token) map[string][]string {
 	out := map[string][]string{}
-	for _, l := range limit {
+	for _, l := range credential.Access {
 		for _, a := range l.Actions {
 			if slices.Contains(allowed[l.Name], a) {
 				out[l.Name] = append(out[l.Name], a)
 			}
+		}
+	}
+	for name, actions := range allowed {
+		if credential.Bases && models.Cached(name) && slices.Contains(actions, Pull) {
+			out[name] = []string{Pull}
 		}
 	}
 	return out

@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 	"slipway.dev/models"
 )
 
@@ -40,12 +38,18 @@ func (s *Service) startUpload(w http.ResponseWriter, r *http.Request, name strin
 			return blobCreated(w, name, d)
 		}
 	}
+	if asked := q.Get("digest-algorithm"); asked != "" && !digest.Algorithm(asked).Available() {
+		return errDigestFormat
+	}
 	var d digest.Digest
 	if asked := q.Get("digest"); asked != "" {
 		var err error
 		if d, err = parseDigest(asked); err != nil {
 			return err
 		}
+	}
+	if r.ContentLength > s.maxBlob() {
+		return errBlobSize
 	}
 	id, err := s.newUpload(r.Context(), name, r.ContentLength)
 	if err != nil {
@@ -55,20 +59,14 @@ func (s *Service) startUpload(w http.ResponseWriter, r *http.Request, name strin
 		return uploadProgress(w, name, id, 0, http.StatusAccepted)
 	}
 	if err := s.finishUpload(w, r, name, id, d); err != nil { // the client does not know the upload to go on with it
-		return errors.Join(err, s.dropUpload(r.Context(), id))
+		return errors.Join(err, s.storage().drop(context.WithoutCancel(r.Context()), id))
 	}
 	return nil
 }
 
 func (s *Service) newUpload(ctx context.Context, name string, size int64) (string, error) {
 	up := models.RegistryUpload{ID: uuid.NewString(), Repository: name, TouchedAt: s.DB.NowFunc()}
-	if err := s.createUpload(up.ID); err != nil {
-		return "", err
-	}
-	if err := s.checkSpace(size); err != nil {
-		return "", errors.Join(err, remove(s.uploadPath(up.ID)))
-	}
-	return up.ID, s.DB.WithContext(ctx).Create(&up).Error
+	return up.ID, s.storage().create(ctx, &up, size)
 }
 
 func (s *Service) upload(w http.ResponseWriter, r *http.Request, name, id string) error {
@@ -96,8 +94,12 @@ func (s *Service) upload(w http.ResponseWriter, r *http.Request, name, id string
 }
 
 func (s *Service) findUpload(ctx context.Context, name, id string) (models.RegistryUpload, error) {
+	return findUpload(s.DB.WithContext(ctx), name, id)
+}
+
+func findUpload(db *gorm.DB, name, id string) (models.RegistryUpload, error) {
 	var up models.RegistryUpload
-	err := s.DB.WithContext(ctx).Where("id = ? AND repository = ?", id, name).Take(&up).Error
+	err := db.Where("id = ? AND repository = ?", id, name).Take(&up).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return up, errUploadUnknown
 	}
@@ -129,43 +131,33 @@ func (s *Service) cancelUpload(w http.ResponseWriter, r *http.Request, name, id 
 	if _, err := s.findUpload(r.Context(), name, id); err != nil {
 		return err
 	}
-	if err := s.dropUpload(r.Context(), id); err != nil {
+	if err := s.storage().drop(context.WithoutCancel(r.Context()), id); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (s *Service) dropUpload(ctx context.Context, id string) error {
-	ctx = context.WithoutCancel(ctx)
-	return errors.Join(
-		s.DB.WithContext(ctx).Delete(&models.RegistryUpload{}, "id = ?", id).Error,
-		remove(s.uploadPath(id)))
-}
-
 // appendChunk adds the body to the upload. What arrived before a connection
 // broke is kept, so that the client can go on from there.
 func (s *Service) appendChunk(w http.ResponseWriter, r *http.Request, name, id string) error {
-	f, err := s.openUpload(id)
+	up, err := s.storage().take(r.Context(), name, id)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	up, err := s.findUpload(r.Context(), name, id) // read under the lock
+	ctx := context.WithoutCancel(r.Context()) // what arrived is kept, whoever goes
+	defer up.release(ctx)
+	if err := checkRange(r, up.row().Size); err != nil {
+		describeUpload(w, name, id, up.row().Size)
+		return err
+	}
+	h, err := resume(up.row())
 	if err != nil {
 		return err
 	}
-	if err := checkRange(r, up.Size); err != nil {
-		describeUpload(w, name, id, up.Size)
-		return err
-	}
-	h, err := resume(up)
-	if err != nil {
-		return err
-	}
-	size, failed := s.receive(w, r, f, h, up.Size)
-	if size > up.Size {
-		if err := s.saveProgress(r.Context(), id, size, h); err != nil {
+	size, failed := s.receive(w, r, up, h)
+	if size > up.row().Size {
+		if err := up.keep(ctx, size, h); err != nil {
 			return err
 		}
 	}
@@ -175,21 +167,8 @@ func (s *Service) appendChunk(w http.ResponseWriter, r *http.Request, name, id s
 	return uploadProgress(w, name, id, size, http.StatusAccepted)
 }
 
-func (s *Service) saveProgress(ctx context.Context, id string, size int64, h hash.Hash) error {
-	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
-	if err != nil {
-		return err
-	}
-	saved := s.DB.WithContext(context.WithoutCancel(ctx)).Model(&models.RegistryUpload{}).Where("id = ?", id).
-		UpdateColumns(map[string]any{"size": size, "state": state, "touched_at": s.DB.NowFunc()})
-	if saved.Error == nil && saved.RowsAffected == 0 {
-		return errUploadUnknown // canceled meanwhile
-	}
-	return saved.Error
-}
-
 // resume returns the SHA-256 over what the upload holds, without reading it again.
-func resume(up models.RegistryUpload) (hash.Hash, error) {
+func resume(up *models.RegistryUpload) (hash.Hash, error) {
 	h := sha256.New()
 	if up.Size == 0 {
 		return h, nil
@@ -218,35 +197,40 @@ func checkRange(r *http.Request, size int64) error {
 	return nil
 }
 
-// receive writes the body behind the first so many bytes of the file and into
-// the hash. It returns how many bytes the file then has, also where it fails.
-func (s *Service) receive(w http.ResponseWriter, r *http.Request, f *os.File, h hash.Hash, have int64) (int64, error) {
+// receive writes the body behind what the upload has and into the hash, and
+// keeps it part by part. It returns how many bytes the two then have, also where
+// it fails; those beyond what is kept count once they are kept.
+func (s *Service) receive(w http.ResponseWriter, r *http.Request, up upload, h hash.Hash) (int64, error) {
+	have := up.row().Size
 	if r.ContentLength > s.maxBlob()-have {
 		return have, errBlobSize
 	}
-	if err := s.checkSpace(r.ContentLength); err != nil {
-		return have, err
-	}
-	if err := f.Truncate(have); err != nil { // the tail that a crash left
-		return have, err
-	}
-	if _, err := f.Seek(have, io.SeekStart); err != nil {
+	if err := s.storage().room(r.ContentLength); err != nil {
 		return have, err
 	}
 	body := &patientReader{body: io.LimitReader(r.Body, s.maxBlob()-have+1), control: http.NewResponseController(w)}
 	defer body.end()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, h)}, body, *buf)
-	switch {
-	case body.err != nil:
-		return have + n, errUploadBroken
-	case err != nil: // the file may hold less than the hash, so none of it counts
-		return have, err
-	case have+n > s.maxBlob():
-		return have, errBlobSize
+	to := struct{ io.Writer }{io.MultiWriter(up, h)}
+	for {
+		n, err := io.CopyBuffer(to, io.LimitReader(body, partSize), *buf)
+		switch {
+		case body.err != nil:
+			return have + n, brokenOff(body.err)
+		case err != nil: // the upload may hold less than the hash, so none of it counts
+			return have, err
+		}
+		if have += n; have > s.maxBlob() {
+			return have, errBlobSize
+		}
+		if n < partSize {
+			return have, nil
+		}
+		if err := up.keep(context.WithoutCancel(r.Context()), have, h); err != nil {
+			return have, err
+		}
 	}
-	return have + n, nil
 }
 
 // patientReader reads a body for as long as bytes keep coming, whatever the server's own time limit says.
@@ -279,87 +263,65 @@ func (p *patientReader) end() {
 
 // finishUpload takes the last bytes, compares the digest and makes the upload a
 // blob of the repository.
-//
-// The blob's row is there before its file and its file before its link, so
-// that a crash leaves nothing that is seen without content, and nothing that
-// the collector does not find.
 func (s *Service) finishUpload(w http.ResponseWriter, r *http.Request, name, id string, d digest.Digest) error {
-	f, err := s.openUpload(id)
+	up, err := s.storage().take(r.Context(), name, id)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	up, err := s.findUpload(r.Context(), name, id)
-	if err != nil {
+	ctx := context.WithoutCancel(r.Context())
+	defer up.release(ctx)
+	if err := checkRange(r, up.row().Size); err != nil {
+		describeUpload(w, name, id, up.row().Size)
 		return err
 	}
-	if err := checkRange(r, up.Size); err != nil {
-		describeUpload(w, name, id, up.Size)
-		return err
-	}
-	size, sum, err := s.receiveLast(w, r, f, up, d.Algorithm())
+	size, sum, err := s.receiveLast(w, r, up, d.Algorithm())
 	if err != nil {
 		return err
 	}
 	if sum != d.Encoded() {
-		return errors.Join(errDigest, s.dropUpload(r.Context(), id))
+		return errors.Join(errDigest, s.storage().drop(ctx, id))
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := s.announce(r.Context(), d, size); err != nil {
-		return err
-	}
-	if err := s.publish(id, d); err != nil {
-		return err
-	}
-	err = s.DB.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
-		if err := s.link(tx, name, d); err != nil {
-			return err
-		}
-		return tx.Delete(&models.RegistryUpload{}, "id = ?", id).Error
-	})
-	if err != nil {
+	if err := up.publish(r.Context(), d, size, func(tx *gorm.DB) error { return s.link(tx, name, d) }); err != nil {
 		return err
 	}
 	return blobCreated(w, name, d)
 }
 
-// announce writes the blob's row, which takes it out of the collector's hands.
-func (s *Service) announce(ctx context.Context, d digest.Digest, size int64) error {
-	row := models.RegistryBlob{Digest: d.String(), Size: size, TouchedAt: s.DB.NowFunc()}
-	return s.DB.WithContext(ctx).Clauses(clause.OnConflict{
-		Columns:   []clause.Column{{Name: "digest"}},
-		DoUpdates: clause.AssignmentColumns([]string{"size", "touched_at", "deleting_at"}),
-	}).Create(&row).Error
-}
-
 // receiveLast takes the body of the closing request and returns the upload's size and its sum in the algorithm.
-func (s *Service) receiveLast(w http.ResponseWriter, r *http.Request, f *os.File, up models.RegistryUpload, algorithm digest.Algorithm) (int64, string, error) {
-	h, err := resume(up)
+func (s *Service) receiveLast(w http.ResponseWriter, r *http.Request, up upload, algorithm digest.Algorithm) (int64, string, error) {
+	running, err := resume(up.row())
 	if err != nil {
 		return 0, "", err
 	}
-	if up.Size == 0 {
-		h = algorithm.Hash()
+	h, whole := running, algorithm == digest.SHA256
+	if !whole && up.row().Size == 0 && r.ContentLength >= 0 && r.ContentLength < partSize { // nothing is kept in between
+		h, whole = algorithm.Hash(), true
 	}
-	size, err := s.receive(w, r, f, h, up.Size)
+	size, err := s.receive(w, r, up, h)
 	if err != nil {
 		return 0, "", err
 	}
-	if up.Size > 0 && algorithm != digest.SHA256 { // the running sum is of no use
-		if h, err = rehash(f, algorithm); err != nil {
+	if !whole { // the running sum is of no use
+		if h, err = rehash(r.Context(), up, size, running, algorithm); err != nil {
 			return 0, "", err
 		}
 	}
 	return size, hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func rehash(f *os.File, algorithm digest.Algorithm) (hash.Hash, error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+// rehash reads the upload again, for its sum in another algorithm than the one that is kept.
+func rehash(ctx context.Context, up upload, size int64, running hash.Hash, algorithm digest.Algorithm) (hash.Hash, error) {
+	if size > up.row().Size {
+		if err := up.keep(ctx, size, running); err != nil {
+			return nil, err
+		}
+	}
+	content, err := up.content(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer content.Close()
 	h := algorithm.Hash()
-	_, err := io.Copy(h, f)
+	_, err = io.Copy(h, content)
 	return h, err
 }

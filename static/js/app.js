@@ -181,6 +181,25 @@ if (live) {
   });
 }
 
+// ---- lists of files: the arrows go from row to row, into a folder and out of it ----
+
+document.addEventListener("keydown", (event) => {
+  const rows = event.target.closest?.("[data-rows]");
+  if (!rows || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const all = $$("a.cover", rows);
+  const at = all.indexOf(event.target);
+  if (at < 0) return;
+  const to = {
+    ArrowDown: () => all[at + 1]?.focus(),
+    ArrowUp: () => all[at - 1]?.focus(),
+    ArrowRight: () => all[at].click(),
+    ArrowLeft: () => $("[data-up]")?.click(),
+  }[event.key];
+  if (!to) return;
+  event.preventDefault();
+  to();
+});
+
 // ---- logs ----
 
 /** So many lines stand in the page at most; the rest of a long log is on the server. */

@@ -43,6 +43,7 @@ type UserView struct {
 type AuditView struct {
 	Entries []models.AuditEntry
 	Subject string
+	Actions []components.FilterLink
 	First   string
 	Next    string
 }
@@ -52,8 +53,13 @@ func Tabs(current string) []layout.Tab {
 	return []layout.Tab{
 		{Label: "People", Href: "/admin/users", Current: current == "users"},
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
-		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
+		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
+		{Label: "Images", Href: "/admin/images", Current: current == "images"},
+		{Label: "Storage", Href: "/admin/registry", Current: current == "registry"},
+		{Label: "Keys", Href: "/admin/registry-keys", Current: current == "registry-keys"},
+		{Label: "Registries", Href: "/admin/registries", Current: current == "registries"},
+		{Label: "Cache", Href: "/admin/cache", Current: current == "cache"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}
 }

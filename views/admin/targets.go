@@ -20,6 +20,17 @@ type TargetRow struct {
 	Message string
 }
 
+// TargetKindsView is the choice of a kind for a new target.
+type TargetKindsView struct {
+	Kinds []TargetKind
+	Curl  components.CurlExample
+}
+
+// TargetKind is a way to run containers.
+type TargetKind struct {
+	Name, Title, Help string
+}
+
 // TargetView is the form of one target.
 type TargetView struct {
 	Target    models.Target // without an id: a new one
@@ -37,6 +48,8 @@ type TargetView struct {
 type TargetField struct {
 	Name, Label, Help, Example string
 	Secret, Required           bool
+	Lines                      int  // of a text that has several
+	Made                       bool // by Slipway, for copying
 }
 
 func (v TargetView) action() string {
@@ -48,7 +61,10 @@ func (v TargetView) action() string {
 
 // field is the input of a setting; a secret's value is never shown.
 func (v TargetView) field(f TargetField) components.Field {
-	out := components.Field{Name: f.Name, Label: f.Label, Hint: f.Help, Placeholder: f.Example, Required: f.Required, Optional: !f.Required, Mono: true, Value: v.Target.Settings[f.Name]}
+	out := components.Field{Rows: f.Lines, Name: f.Name, Label: f.Label, Hint: f.Help, Placeholder: f.Example, Required: f.Required, Optional: !f.Required, Mono: true, Value: v.Target.Settings[f.Name]}
+	if f.Secret && v.Target.ID != "" && out.Rows > 0 {
+		out.Placeholder = "The stored one stays while this is empty."
+	}
 	if f.Secret {
 		out.Type = "password"
 		out.Required = f.Required && v.Target.ID == ""

@@ -141,13 +141,14 @@ func count(n int64) string {
 	return components.Thousands(n)
 }
 
-// Version is what people call what a deployment runs: the build's number, or the tag, or the digest.
+// Version is what people call what a deployment runs: the build's number, or the tag with the digest that it named, or
+// the digest.
 func Version(d models.Deployment) string {
 	switch {
 	case d.Build != nil:
 		return d.Build.Title()
 	case d.ImageTag != "":
-		return d.ImageTag
+		return d.ImageTag + "@" + components.ShortDigest(d.ImageDigest)
 	}
 	return components.ShortDigest(d.ImageDigest)
 }

@@ -11,7 +11,9 @@ import (
 // BuildSettingsView is how an app is built, and its build secrets.
 type BuildSettingsView struct {
 	Header
-	Stages     []string // of the Dockerfile on the default branch; empty where they are not known here
+	Embedded   string            // where its images are in the portal's own registry
+	Registries []models.Registry // external ones that the team may push to
+	Stages     []string          // of the Dockerfile on the default branch; empty where they are not known here
 	Secrets    []models.BuildSecret
 	Form       components.Form
 	SecretForm components.Form
@@ -32,6 +34,24 @@ func (v BuildSettingsView) targets() []components.Option {
 	}
 	if !known {
 		options = append(options, components.Option{Value: v.App.BuildSettings.Target, Label: v.App.BuildSettings.Target + " (not on the default branch)"})
+	}
+	return options
+}
+
+// destinations are the registries that the app's images may go to.
+func (v BuildSettingsView) destinations() []components.Option {
+	options := []components.Option{{Value: "", Label: "This portal: " + v.Embedded}}
+	known := v.App.RegistryID == ""
+	for _, r := range v.Registries {
+		options = append(options, components.Option{Value: r.ID, Label: r.Name + " (" + r.Host + ")"})
+		known = known || r.ID == v.App.RegistryID
+	}
+	if !known {
+		name := "a registry that is gone"
+		if v.App.Registry != nil {
+			name = v.App.Registry.Name
+		}
+		options = append(options, components.Option{Value: v.App.RegistryID, Label: name + " (no longer granted)"})
 	}
 	return options
 }

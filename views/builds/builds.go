@@ -26,7 +26,7 @@ type PageView struct {
 	Reason    models.Wait  // why it waits, in one sentence
 	Log       components.LogView
 	CanBuild  bool // the person may cancel, build again and deploy
-	Elsewhere bool // the image is in another registry, which Slipway does not deploy from
+	Elsewhere bool // the image is in a registry that the team may not pull from here
 	Deployed  []models.Deployment
 	Changes   *models.BuildChanges    // since the last good build; nil where it is not compared
 	File      *models.BuildDockerfile // nil: it was not read yet

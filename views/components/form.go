@@ -40,6 +40,7 @@ func (f Form) Error(name string) string {
 // Field describes one input. Name and Label are needed, the rest is as it says.
 type Field struct {
 	Name         string
+	ID           string // where a page has several fields of the name; made of Name unless given
 	Label        string
 	Hint         string
 	Value        string // the default, unless something was typed
@@ -56,7 +57,12 @@ type Field struct {
 }
 
 // id is the input's id; Problem links to it.
-func (f Field) id() string { return "f-" + f.Name }
+func (f Field) id() string {
+	if f.ID != "" {
+		return f.ID
+	}
+	return "f-" + f.Name
+}
 
 // shown is what stands in the input: passwords and tokens are never sent back.
 func (f Field) shown(form Form) string {

@@ -24,6 +24,9 @@ var looks = map[string]look{
 	// checks
 	"passed":  {"ok", "Passed", "ok"},
 	"missing": {"fail", "Missing", "bad"},
+
+	"not_tried": {"cancel", "Not tried", "idle"},
+	"verified":  {"ok", "Verified", "ok"},
 	// webhooks
 	"received": {"queued", "Received", "warn"},
 	"handled":  {"ok", "Handled", "ok"},
@@ -48,6 +51,11 @@ var looks = map[string]look{
 	"working":  {"ok", "Working", "ok"},
 	"draining": {"wait", "Draining", "warn"},
 	"silent":   {"fail", "Silent", "bad"},
+	// clean-ups of images
+	"goes":    {"cancel", "Goes", "warn"},
+	"stays":   {"ok", "Stays", "ok"},
+	"deleted": {"cancel", "Deleted", "idle"},
+	"spared":  {"ok", "Spared", "ok"},
 	// people and tokens
 	"active":   {"ok", "Active", "ok"},
 	"expired":  {"cancel", "Expired", "idle"},

@@ -4,6 +4,7 @@ package deployments
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type NewView struct {
 	Plan         *Plan // nil where Form.Err says why there is none
 	Form         components.Form
 	CanDeploy    bool
+	CanOverride  bool // deploy during a freeze
 	Curl         components.CurlExample
 }
 
@@ -34,18 +36,23 @@ type Choice struct {
 // Plan says what changes.
 type Plan struct {
 	Image, Digest string // what people call it, and its digest
+	Tag           string // that named it when the page was made; empty: it was chosen otherwise
 	Build         *models.Build
 	Current       *models.Deployment
 	RollbackTo    *models.Deployment
 	Commits       []Commit
 	More, Back    bool
 	CommitsNote   string
+	Settings      []Difference
 	Variables     []Change
 	Secrets       []Change
 	Size, Before  int64
 	URL           string
 	Checks        []Check
 	Ready         bool
+	Open          bool // no rule of the environment keeps it out
+	Frozen        bool // and a freeze is among those that do
+	NeedsApproval bool
 	ConfigHash    string
 }
 
@@ -58,11 +65,15 @@ type Commit struct {
 // Change is a variable or a secret that differs: added, removed or changed.
 type Change struct{ Name, Kind string }
 
+// Difference is a setting that differs from what runs.
+type Difference struct{ Name, Before, After string }
+
 // Check is something that was looked at before.
 type Check struct {
 	Name    string
 	OK      bool
 	Message string
+	Gate    bool // a rule of the environment
 }
 
 // PageView is one deployment.
@@ -71,6 +82,8 @@ type PageView struct {
 	Reason     string            // why it waits
 	Log        components.LogView
 	CanDeploy  bool
+	CanDecide  bool               // approve or reject it
+	Bad        *models.BadImage   // its image is marked; nil: not
 	Earlier    *models.Deployment // what a failed one can go back to, or the one before
 	Curl       components.CurlExample
 	LogCurl    components.CurlExample
@@ -81,7 +94,7 @@ func URL(d models.Deployment) string { return "/deployments/" + d.ID }
 
 // phaseNames are the phases as people call them.
 var phaseNames = map[string]string{
-	"pull": "Get the image", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
+	"pull": "Get the image", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
 	"drain": "Let the old version finish its requests", "stop": "Stop the old version",
 }
 
@@ -115,6 +128,27 @@ func checked(c models.DeploymentConfig) string {
 		path = "/"
 	}
 	return fmt.Sprintf("GET %s on port %d", path, c.Port)
+}
+
+// scaled says how much runs.
+func scaled(s models.Scale) string {
+	text := components.Count(s.OrOne().Replicas, "instance", "instances")
+	if s.CPU > 0 {
+		text += ", " + strconv.FormatFloat(float64(s.CPU)/1000, 'f', -1, 64) + " CPU each"
+	}
+	if s.Memory > 0 {
+		text += fmt.Sprintf(", %d MiB each", s.Memory>>20)
+	}
+	return text
+}
+
+// badText says who marked the image.
+func badText(b models.BadImage) string {
+	text := b.MarkedByName + " marked this image as bad, so nobody deploys it"
+	if b.Reason != "" {
+		text += ": " + strings.TrimRight(b.Reason, ". ")
+	}
+	return text + "."
 }
 
 // did says what the deployment repeats.
@@ -167,4 +201,21 @@ func phaseClass(p models.DeploymentPhase) string {
 		c += " spins"
 	}
 	return c
+}
+
+// called is what the button calls the image: short, for the digest stands beside it.
+func called(p Plan) string {
+	if p.Tag != "" && p.Build == nil {
+		return p.Tag
+	}
+	return p.Image
+}
+
+// resolved says of the tag that was chosen which image it was.
+func resolved(d models.Deployment) string {
+	what := "named " + components.ShortDigest(d.ImageDigest)
+	if d.RollbackOf != nil {
+		return what + " when it was first deployed"
+	}
+	return what + " when it was clicked; it may name another image by now"
 }

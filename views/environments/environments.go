@@ -3,6 +3,8 @@
 package environments
 
 import (
+	"strconv"
+
 	"slipway.dev/models"
 	"slipway.dev/views/components"
 )
@@ -45,8 +47,10 @@ type PageView struct {
 	History     []models.Deployment
 	First, Next string
 	Form        components.Form // of a variable
+	Err         *models.Error   // of anything else that was refused
 	CanChange   bool            // variables, deployments
-	CanDelete   bool
+	CanDelete   bool            // and everything else about the environment itself
+	Rules       []string        // what has to hold before a deployment
 	Curl        components.CurlExample
 }
 
@@ -54,6 +58,41 @@ type PageView struct {
 type AppCell struct {
 	App models.App
 	Cell
+	Scale models.Scale       // from the next deployment on
+	Auto  *models.AutoDeploy // nil: people deploy
+}
+
+// scale is the scale in words.
+func (c AppCell) scale() string {
+	text := components.Count(c.Scale.Replicas, "instance", "instances")
+	if c.Scale.CPU > 0 {
+		text += ", " + c.cpu() + " CPU each"
+	}
+	if c.Scale.Memory > 0 {
+		text += ", " + c.memory() + " MiB each"
+	}
+	return text
+}
+
+// waits tells whether what serves has another scale than the next deployment will.
+func (c AppCell) waits() bool {
+	return c.Serving != nil && !c.Serving.Stopped && c.Serving.Config.Scale.OrOne() != c.Scale
+}
+
+// cpu is the limit in processors, as the form has it; empty: none.
+func (c AppCell) cpu() string {
+	if c.Scale.CPU == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(float64(c.Scale.CPU)/1000, 'f', -1, 64)
+}
+
+// memory is the limit in MiB, as the form has it; empty: none.
+func (c AppCell) memory() string {
+	if c.Scale.Memory == 0 {
+		return ""
+	}
+	return strconv.FormatInt(c.Scale.Memory>>20, 10)
 }
 
 // NewView is the form that makes an environment.
@@ -104,8 +143,11 @@ func (v NewView) firstTarget() string {
 }
 
 func kindTitle(kind string) string {
-	if kind == "docker" {
+	switch kind {
+	case "docker":
 		return "Containers on a Docker Engine, behind Slipway's own proxy"
+	case "docker-ssh":
+		return "Containers on a machine that is reached over SSH, behind Slipway's own proxy"
 	}
 	return kind
 }

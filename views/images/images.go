@@ -7,49 +7,184 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/a-h/templ"
 	"slipway.dev/models"
+	"slipway.dev/views/cleanup"
 	"slipway.dev/views/components"
+	"slipway.dev/views/layout"
 )
 
-// ListView is the list of repositories.
-type ListView struct {
-	Items []models.ImageRepository
-	Host  string // of the registry
-	Team  string // the slug that the example commands show
-	First string
-	Next  string
-	Curl  components.CurlExample
+// Registry is where images live, as the pages beside each other are called.
+type Registry struct {
+	Slug string // empty: the embedded one
+	Name string
+	Host string
 }
 
-// RepositoryView is the images of one repository.
+// Filter is what a list of images is narrowed to; the addresses of its pages carry it.
+type Filter struct {
+	Text    string
+	Team    string // slug
+	Teams   []models.Team
+	AppID   string
+	App     *models.App // whose repository the list is narrowed to
+	Running bool
+}
+
+// Any tells whether the list is narrowed.
+func (f Filter) Any() bool { return f.Text != "" || f.Team != "" || f.AppID != "" || f.Running }
+
+// ListView is the list of repositories, or what a search found.
+type ListView struct {
+	Items     []models.ImageRepository
+	Found     []models.Image           // of a search
+	Elsewhere []models.ImageRepository // of a search: repositories of other registries
+	Host      string                   // of the registry
+	Example   string                   // the slug that the example commands show
+	Filter    Filter
+	First     string
+	Next      string
+	Curl      components.CurlExample
+}
+
+// ExternalView is the list of an external registry's repositories.
+type ExternalView struct {
+	Registry Registry
+	Items    []models.ImageRepository
+	Text     string
+	Prefixes []string // where in it the reader may look; an empty one means everywhere
+	Listed   bool     // the registry has a list; else these are known here
+	Away     bool     // it should have a list, and did not answer
+	Problem  string   // why it was not asked, or did not answer
+	Form     components.Form
+	First    string
+	Next     string
+	Curl     components.CurlExample
+	OpenCurl components.CurlExample
+}
+
+// noteState is the tone of what is said about a list that is not the registry's own.
+func (v ExternalView) noteState() string {
+	if v.Away {
+		return "waiting"
+	}
+	return "unknown"
+}
+
+// RepositoryView is the tags of one repository, or its images that no tag names.
 type RepositoryView struct {
-	Name      string
-	App       *models.App // nil: images from outside, which no app deploys
+	models.ImageRepository
 	Items     []models.Image
-	Host      string
+	Text      string // that the tags are narrowed to
+	Sort      string
+	Sorts     []components.FilterLink
 	CanDeploy bool
 	First     string
 	Next      string
 	Curl      components.CurlExample
 }
 
+// External tells whether the repository is one of another registry, which tells less.
+func (v RepositoryView) External() bool { return v.Registry != "" }
+
 // ImageView is the passport of an image.
 type ImageView struct {
 	models.ImagePassport
-	Host      string
 	CanDeploy bool
+	CanTag    bool                    // a developer of the team
+	CanDelete bool                    // a maintainer
+	Compare   []components.FilterLink // comparisons that suggest themselves
 	Curl      components.CurlExample
 }
 
-// URL is the image's page.
-func URL(i models.Image) string { return "/images/" + i.Repository + "@" + i.Digest }
+// FilesURL is the file explorer of the image.
+func FilesURL(i models.Image) string {
+	return FilesAt{Registry: i.Registry, Repository: i.Repository, Digest: i.Digest}.URL()
+}
 
-// RepositoryURL is the page of the repository's images.
+// CompareURL compares two images.
+func CompareURL(a, b models.Image) string {
+	return CompareAt{A: a.FullName() + "@" + a.Digest, B: b.FullName() + "@" + b.Digest}.URL()
+}
+
+// Tabs are the registries beside each other, the embedded one first; without others there are none.
+func Tabs(others []models.Registry, current string) []layout.Tab {
+	if len(others) == 0 {
+		return nil
+	}
+	tabs := []layout.Tab{{Label: "This portal", Href: "/images", Current: current == ""}}
+	for _, r := range others {
+		tabs = append(tabs, layout.Tab{Label: r.Name, Href: RegistryURL(r.Slug), Current: current == r.Slug})
+	}
+	return tabs
+}
+
+// RepositoryTabs are the pages of a repository. A page more is a line more.
+func RepositoryTabs(r models.ImageRepository, current string) []layout.Tab {
+	at := HomeURL(r)
+	tabs := []layout.Tab{{Label: "Tags", Href: at, Current: current == ""}}
+	if r.Registry != "" {
+		return tabs
+	}
+	if r.Tags > 0 {
+		tabs[0].Count = components.Thousands(r.Tags)
+	}
+	return append(tabs, layout.Tab{Label: "Untagged", Href: at + "/-/untagged", Current: current == "untagged"},
+		layout.Tab{Label: "Clean-up", Href: cleanup.URL(r.Name), Current: current == "clean-up"},
+		layout.Tab{Label: "Deleted", Href: cleanup.DeletedURL(r.Name), Current: current == "deleted"},
+		layout.Tab{Label: "Settings", Href: SettingsURL(r.Name), Current: current == "settings"})
+}
+
+// ImageTabs are the pages of an image. A page more is a line more.
+func ImageTabs(i models.ImagePassport, current string) []layout.Tab {
+	at := URL(i.Image)
+	return []layout.Tab{
+		{Label: "Overview", Href: at, Current: current == ""},
+		{Label: "Files", Href: FilesURL(i.Image)},
+		{Label: "Attestations", Href: at + "/attestations", Count: counted(len(i.Referrers)), Current: current == "attestations"},
+		{Label: "Manifest", Href: at + "/manifest", Current: current == "manifest"},
+	}
+}
+
+func counted(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// RegistryURL is the page of an external registry's repositories.
+func RegistryURL(slug string) string {
+	if slug == "" {
+		return "/images"
+	}
+	return "/images/~" + slug
+}
+
+// URL is the image's page.
+func URL(i models.Image) string { return RegistryURL(i.Registry) + "/" + i.Repository + "@" + i.Digest }
+
+// HomeURL is the page of the repository's tags.
+func HomeURL(r models.ImageRepository) string { return RegistryURL(r.Registry) + "/" + r.Name }
+
+// RepositoryURL is the page of a repository of the embedded registry.
 func RepositoryURL(name string) string { return "/images/" + name }
+
+// homeOf is the page of the image's repository.
+func homeOf(i models.Image) string { return RegistryURL(i.Registry) + "/" + i.Repository }
+
+// siblingURL is the page of another image of the same repository.
+func siblingURL(i models.Image, digest string) string { return homeOf(i) + "@" + digest }
+
+// FileURL is the page of a file of the image with the digest.
+func FileURL(i models.Image, digest, file string) string {
+	return siblingURL(i, digest) + "/documents/" + file
+}
 
 // Name is what people call the image: its tag, else its digest.
 func Name(i models.Image) string {
@@ -230,40 +365,6 @@ func settings(c *models.ImageConfig) []pair {
 	return slices.DeleteFunc(all, func(p pair) bool { return p.value == "" })
 }
 
-// maxManifest is how much of a manifest the page shows; real ones have a few kilobytes.
-const maxManifest = 32 << 10
-
-// pretty indents the manifest; what is no JSON, or too large, is shown as it is.
-func pretty(content []byte) string {
-	var b bytes.Buffer
-	if len(content) > maxManifest {
-		return strings.ToValidUTF8(string(content[:maxManifest]), "") + "…"
-	}
-	if json.Indent(&b, content, "", "  ") != nil {
-		return string(content)
-	}
-	return b.String()
-}
-
-// pull is the command that brings the image to a machine. It names the digest, which never means another image.
-func pull(v ImageView) string { return "docker pull " + v.Host + "/" + v.Repository + "@" + v.Digest }
-
-// commands are the lines that push to and pull from a repository.
-func commands(host, repository string) string {
-	ref := host + "/" + repository + ":TAG"
-	return strings.Join([]string{
-		"docker login " + host,
-		"docker tag IMAGE " + ref, "docker push " + ref, "docker pull " + ref,
-	}, "\n")
-}
-
-func exampleName(v ListView) string {
-	if v.Team == "" {
-		return "TEAM/NAME"
-	}
-	return v.Team + "/NAME"
-}
-
 // by is who did something; Slipway itself has no name.
 func by(name string) string {
 	if name == "" {
@@ -283,4 +384,122 @@ func moved(v ImageView, m models.RegistryTagEvent) string {
 		return "was deleted"
 	}
 	return "went on to " + components.ShortDigest(m.Digest)
+}
+
+// separator stands between a repository and its tag or digest.
+func separator(i models.Image) string {
+	if len(i.Tags) > 0 {
+		return ":"
+	}
+	return "@"
+}
+
+// nothing says to what an empty list was narrowed.
+func nothing(f Filter) string {
+	var parts []string
+	if f.Running {
+		parts = append(parts, "what runs now")
+	}
+	if f.Team != "" {
+		parts = append(parts, "what the team "+f.Team+" owns")
+	}
+	if f.AppID != "" {
+		parts = append(parts, "what belongs to the app")
+	}
+	if len(parts) == 0 {
+		return "Nothing that you may see fits."
+	}
+	return "Looked at was only " + strings.Join(parts, " and ") + "."
+}
+
+// externalNone is the heading of an empty list of an external registry.
+func externalNone(v ExternalView) string {
+	if v.Text != "" {
+		return "No repository has this in its name"
+	}
+	return "No repositories are known here"
+}
+
+// openExample is a name that may be opened.
+func openExample(v ExternalView) string {
+	if len(v.Prefixes) > 0 && v.Prefixes[0] != "" {
+		return v.Prefixes[0] + "/shop"
+	}
+	return "acme/shop"
+}
+
+// openHint says where the reader may look.
+func openHint(v ExternalView) string {
+	if len(v.Prefixes) == 0 {
+		return "Your teams may not pull anything here yet. An admin can grant it."
+	}
+	if slices.Contains(v.Prefixes, "") {
+		return "Without " + v.Registry.Host + "/ before it. Every repository may be opened."
+	}
+	return "Your teams may look at: " + strings.Join(v.Prefixes, ", ") + "."
+}
+
+// sharedWord says who else has the layer.
+func sharedWord(n int) string {
+	switch {
+	case n >= models.MaxShared:
+		return fmt.Sprintf("in %d+ others", models.MaxShared)
+	case n == 1:
+		return "in 1 other"
+	}
+	return fmt.Sprintf("in %d others", n)
+}
+
+// viaWord says how an attestation was found.
+func viaWord(via string) string {
+	switch via {
+	case "index":
+		return "beside the image in its index"
+	case "tag":
+		return "under a tag made of the digest"
+	}
+	return "names the image as its subject"
+}
+
+// aboutWord says what the attestation is about: a platform's image, or this one.
+func aboutWord(v ImageView, r models.ImageReferrer) string {
+	for _, i := range v.Images {
+		if i.Digest == r.About {
+			return i.Platform
+		}
+	}
+	if r.About == "" || r.About == v.Digest {
+		return "this image"
+	}
+	return components.ShortDigest(r.About)
+}
+
+// heldWord is what an entry of an index is called.
+func heldWord(i models.ImagePlatform) string {
+	if i.Platform != "" {
+		return i.Platform
+	}
+	if strings.Contains(i.MediaType, "index") || strings.Contains(i.MediaType, "manifest.list") {
+		return "Index " + components.ShortDigest(i.Digest)
+	}
+	return components.ShortDigest(i.Digest)
+}
+
+// platformLinks switch what the passport of an index shows.
+func platformLinks(v ImageView) []components.FilterLink {
+	var links []components.FilterLink
+	for _, i := range v.Images {
+		if i.Platform != "" {
+			links = append(links, components.FilterLink{Label: i.Platform, Href: URL(v.Image) + "?platform=" + url.QueryEscape(i.Platform), Current: i.Digest == v.Shown})
+		}
+	}
+	if len(links) < 2 {
+		return nil
+	}
+	return links
+}
+
+// copyURL is the form that copies the image elsewhere.
+func copyURL(v ImageView) templ.SafeURL {
+	return templ.SafeURL("/copies/new?from=" + url.QueryEscape(v.FullName()+"@"+v.Digest))
 }

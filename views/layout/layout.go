@@ -45,6 +45,7 @@ type Page struct {
 	Path    string // the path of the request, to come back to
 	BaseURL string // how the portal is reached from outside, without a slash at its end
 	Notice  string // what the action before this page did, such as "Token revoked"
+	Undo    string // where a POST takes that back; empty: nowhere
 	Assets  Assets
 }
 

@@ -3,6 +3,7 @@ package teams
 
 import (
 	"slipway.dev/models"
+	"slipway.dev/views/admin"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
 	"slipway.dev/views/tokens"
@@ -46,17 +47,36 @@ type TokensView struct {
 	Tokens tokens.View
 }
 
-// SettingsView is the form of a team's name.
+// RegistriesView is the external registries that the team may use.
+type RegistriesView struct {
+	Header
+	Registries []GrantedRegistry
+	Curl       components.CurlExample
+}
+
+// GrantedRegistry is a registry and what the team may do there.
+type GrantedRegistry struct {
+	Registry models.Registry
+	Access   []models.RegistryGrant
+}
+
+// state says in one word whether the last check passed.
+func (g GrantedRegistry) state() string { return admin.RegistryState(g.Registry) }
+
+// SettingsView is the form of a team's name, and that of its image repositories.
 type SettingsView struct {
 	Header
-	Form components.Form
-	Curl components.CurlExample
+	Form       components.Form // of the name
+	Images     components.Form // of the images
+	Curl       components.CurlExample
+	ImagesCurl components.CurlExample
 }
 
 // AuditView is the team's audit log.
 type AuditView struct {
 	Header
 	Entries []models.AuditEntry
+	Actions []components.FilterLink
 	First   string
 	Next    string
 }
@@ -67,7 +87,8 @@ func URL(t models.Team) string { return "/teams/" + t.Slug }
 // tabs are the team's pages; maintainers see more of them.
 func (h Header) tabs(current string) []layout.Tab {
 	at := URL(h.Team)
-	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"}}
+	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
+		{Label: "Registries", Href: at + "/registries", Current: current == "registries"}, {Label: "Images", Href: at + "/images", Current: current == "images"}}
 	if h.CanEdit {
 		list = append(list,
 			layout.Tab{Label: "Connections", Href: at + "/connections", Current: current == "connections"},

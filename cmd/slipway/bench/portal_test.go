@@ -5,10 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -43,25 +40,6 @@ func BenchmarkIdleMemory(b *testing.B) {
 	}
 	b.ReportMetric(resident(b, p.PID()), "MB_resident(goal_120)")
 	only(b)
-}
-
-var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
-
-func resident(b *testing.B, process int) float64 {
-	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process))
-	if err != nil {
-		b.Fatal(err)
-	}
-	found := residentLine.FindSubmatch(status)
-	if found == nil {
-		b.Fatalf("no VmRSS in %s", status)
-	}
-	kilobytes, err := strconv.ParseFloat(string(found[1]), 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return kilobytes / 1024
 }
 
 // BenchmarkHomePage measures the first page for 50 people who are signed in: each opens it twice a second, and then,

@@ -2,13 +2,16 @@ package bench
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -22,88 +25,186 @@ import (
 	"slipway.dev/cmd/slipway/slipwaytest"
 )
 
-const layers, layerSize = 4, 50 << 20
+// load is what the clients of a comparison push and then pull.
+type load struct {
+	name    string
+	clients int // at once, each with an image of its own
+	layers  int // of each image
+	size    int // of each layer, in bytes
+	turns   int
+}
 
-// BenchmarkPushAndPull compares the embedded registry with Debian's docker-registry: the same client pushes and pulls
-// the same 200 MB.
-func BenchmarkPushAndPull(b *testing.B) {
+// BenchmarkRegistry compares the whole of Slipway as a registry with Debian's docker-registry: the same client pushes
+// and pulls the same images in turns, to folders of the same disk. Slipway authenticates and authorizes each request,
+// and logs it; docker-registry lets everybody in and logs nothing. Slipway's memory is that of the portal with all
+// that it does besides, so that what the load adds is told too.
+func BenchmarkRegistry(b *testing.B) {
+	for _, l := range []load{
+		{"1x500MB", 1, 1, 500 << 20, 5},
+		{"200x1MB", 1, 200, 1 << 20, 5},
+		{"50clients", 50, 4, 512 << 10, 5},
+	} {
+		b.Run(l.name, l.run)
+	}
+}
+
+func (l load) run(b *testing.B) {
 	p := slipwaytest.Start(b, nil)
 	p.Team(b, "acme")
-	ours := &registry{b: b, repository: "localhost:" + p.Port + "/acme/large", auth: &authn.Basic{Username: "token", Password: p.Token}}
-	theirs := &registry{b: b, repository: debianRegistry(b) + "/acme/large", auth: authn.Anonymous}
-
-	ourPush, theirPush := compare(5, ours.push, theirs.push)
-	ourPull, theirPull := compare(5, ours.pull, theirs.pull)
-	const size = layers * layerSize / 1e6
-	b.ReportMetric(size/ourPush, "MB/s_push")
-	b.ReportMetric(size/ourPull, "MB/s_pull")
-	b.ReportMetric(theirPush/ourPush, "x_docker-registry_push(goal_1.0)")
-	b.ReportMetric(theirPull/ourPull, "x_docker-registry_pull(goal_1.0)")
+	ours := &registry{b: b, pid: p.PID(), repository: "localhost:" + p.Port + "/acme/load", auth: &authn.Basic{Username: "token", Password: p.Token}}
+	theirs := debianRegistry(b)
+	both := []*registry{ours, theirs}
+	for _, r := range both {
+		r.turn(l, l.images(b, 1<<10)) // so that both have begun all that they begin with a first request
+		r.start()
+	}
+	for turn := range l.turns {
+		for i := range both {
+			r := both[(turn+i)%2] // each is first as often as the other
+			r.turn(l, l.images(b, l.size))
+		}
+	}
+	mb := float64(l.clients*l.layers*l.size) / 1e6
+	push, pull := median(ours.push.wall), median(ours.pull.wall)
+	b.ReportMetric(mb/push, "MB/s_push")
+	b.ReportMetric(mb/pull, "MB/s_pull")
+	b.ReportMetric(median(theirs.push.wall)/push, "x_push(goal_1.0)")
+	b.ReportMetric(median(theirs.pull.wall)/pull, "x_pull(goal_1.0)")
+	b.ReportMetric(median(ours.push.cpu)*1000, "ms_cpu_push")
+	b.ReportMetric(median(ours.pull.cpu)*1000, "ms_cpu_pull")
+	b.ReportMetric(ratio(ours.push.cpu, theirs.push.cpu), "x_cpu_push(goal_0.7)")
+	b.ReportMetric(ratio(ours.pull.cpu, theirs.pull.cpu), "x_cpu_pull(goal_0.7)")
+	b.ReportMetric(ours.peak(), "MB_peak(goal_150)")
+	b.ReportMetric(theirs.peak(), "MB_peak_docker-registry")
+	b.ReportMetric(ours.peak()/theirs.peak(), "x_peak(goal_0.7)")
+	b.ReportMetric(ours.before, "MB_before")
+	b.ReportMetric(ours.peak()-ours.before, "MB_growth")
+	b.ReportMetric(theirs.peak()-theirs.before, "MB_growth_docker-registry")
 	only(b)
+}
+
+// ratio of the medians, of which neither is shorter than the system's clock can tell.
+func ratio(ours, theirs []time.Duration) float64 {
+	return max(median(ours), tick.Seconds()) / max(median(theirs), tick.Seconds())
+}
+
+// images makes an image of bytes that don't compress for each client.
+func (l load) images(b *testing.B, size int) []v1.Image {
+	all := make([]v1.Image, l.clients)
+	for i := range all {
+		image := v1.Image(empty.Image)
+		for range l.layers {
+			content := make([]byte, size)
+			_, _ = rand.Read(content)
+			var err error
+			if image, err = mutate.AppendLayers(image, static.NewLayer(content, types.DockerLayer)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := image.Digest(); err != nil { // now, so that it is not part of what is measured
+			b.Fatal(err)
+		}
+		all[i] = image
+	}
+	return all
 }
 
 // registry is one side of the comparison.
 type registry struct {
 	b          *testing.B
+	pid        int
 	repository string
 	auth       authn.Authenticator
-	turn       int
+	turns      int
+	push, pull spent
+	before     float64 // MB resident before the load
 }
 
-func (r *registry) ref() name.Reference {
-	ref, err := name.ParseReference(fmt.Sprintf("%s:%d", r.repository, r.turn))
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	return ref
+// spent is what a side took for each turn: by the clock, and of the server's processors.
+type spent struct{ wall, cpu []time.Duration }
+
+func (s *spent) measure(b *testing.B, pid int, do func()) {
+	cpu := processor(b, pid)
+	s.wall = append(s.wall, took(do))
+	s.cpu = append(s.cpu, processor(b, pid)-cpu)
 }
 
-// push sends an image that the registry has no part of.
-func (r *registry) push() {
-	r.turn++
-	if err := remote.Write(r.ref(), random(r.b), remote.WithAuth(r.auth), remote.WithJobs(2)); err != nil {
-		r.b.Fatal(err)
-	}
+// start forgets what was measured so far.
+func (r *registry) start() {
+	r.push, r.pull = spent{}, spent{}
+	r.before = resident(r.b, r.pid)
+	forgetPeak(r.b, r.pid)
 }
 
-// pull reads all layers of the image that was pushed last.
-func (r *registry) pull() {
-	image, err := remote.Image(r.ref(), remote.WithAuth(r.auth))
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	all, err := image.Layers()
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	for _, layer := range all {
-		content, err := layer.Compressed()
+func (r *registry) peak() float64 { return peak(r.b, r.pid) }
+
+func (r *registry) turn(l load, images []v1.Image) {
+	r.turns++
+	r.push.measure(r.b, r.pid, func() { r.each(images, r.write) })
+	r.pull.measure(r.b, r.pid, func() { r.each(images, func(ref name.Reference, _ v1.Image) error { return r.read(ref, l) }) })
+}
+
+// each lets every client do its part at once.
+func (r *registry) each(images []v1.Image, do func(name.Reference, v1.Image) error) {
+	r.b.Helper()
+	var clients sync.WaitGroup
+	for i, image := range images {
+		ref, err := name.ParseReference(fmt.Sprintf("%s:%d-%d", r.repository, r.turns, i))
 		if err != nil {
 			r.b.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, content); err != nil {
-			r.b.Fatal(err)
-		}
-		content.Close()
+		clients.Go(func() {
+			if err := do(ref, image); err != nil {
+				r.b.Errorf("%s: %v", ref, err)
+			}
+		})
 	}
+	clients.Wait()
 }
 
-// random makes an image of bytes that don't compress.
-func random(b *testing.B) v1.Image {
-	image := v1.Image(empty.Image)
-	for range layers {
-		content := make([]byte, layerSize)
-		_, _ = rand.Read(content)
-		var err error
-		if image, err = mutate.AppendLayers(image, static.NewLayer(content, types.DockerLayer)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return image
+// write pushes an image that the registry has no part of.
+func (r *registry) write(ref name.Reference, image v1.Image) error {
+	return remote.Write(ref, image, remote.WithAuth(r.auth), remote.WithJobs(4))
 }
 
-// debianRegistry runs docker-registry until the benchmark ends and gives its address.
-func debianRegistry(b *testing.B) string {
+// read pulls all layers of the image, four at once as a container engine does.
+func (r *registry) read(ref name.Reference, l load) error {
+	image, err := remote.Image(ref, remote.WithAuth(r.auth))
+	if err != nil {
+		return err
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return err
+	}
+	if len(layers) != l.layers {
+		return fmt.Errorf("%d layers came of %d", len(layers), l.layers)
+	}
+	errs := make([]error, 4)
+	var readers sync.WaitGroup
+	for i := range errs {
+		readers.Go(func() {
+			for k := i; k < len(layers) && errs[i] == nil; k += len(errs) {
+				errs[i] = readLayer(layers[k])
+			}
+		})
+	}
+	readers.Wait()
+	return errors.Join(errs...)
+}
+
+func readLayer(layer v1.Layer) error {
+	content, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	_, err = io.Copy(io.Discard, content)
+	return err
+}
+
+// debianRegistry runs docker-registry until the benchmark ends, as Debian configures it but for the log, which is off.
+func debianRegistry(b *testing.B) *registry {
 	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -112,7 +213,8 @@ func debianRegistry(b *testing.B) string {
 	address := listener.Addr().String()
 	listener.Close()
 	config := filepath.Join(b.TempDir(), "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", b.TempDir(), address)
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
+		"storage: {cache: {blobdescriptor: inmemory}, filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", b.TempDir(), address)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
@@ -125,5 +227,5 @@ func debianRegistry(b *testing.B) string {
 		_ = command.Wait()
 	})
 	healthy(b, "http://"+address+"/v2/")
-	return address
+	return &registry{b: b, pid: command.Process.Pid, repository: address + "/acme/load", auth: authn.Anonymous}
 }

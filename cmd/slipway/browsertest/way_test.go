@@ -290,7 +290,7 @@ func (b *tab) lookAround() {
 	b.t.Helper()
 	for path, name := range map[string]string{
 		"/": "home", "/builds": "builds", "/environments": "environments", "/teams": "teams", "/repositories": "repositories",
-		"/admin/users": "users", "/admin/audit": "audit", "/admin/targets": "targets", "/admin/queue": "queue", "/admin/engines": "engines", "/account": "account", "/search?q=shop": "search",
+		"/admin/users": "users", "/admin/audit": "audit", "/admin/targets": "targets", "/admin/registries": "registries-empty", "/admin/queue": "queue", "/admin/engines": "engines", "/admin/registry": "registry-storage", "/account": "account", "/search?q=shop": "search",
 		"/api/docs": "api-docs", "/no/such/page": "not-found",
 	} {
 		b.visit(path)

@@ -70,10 +70,10 @@ func submit(t testing.TB, browser *http.Client, address string, form url.Values)
 
 var tokenText = regexp.MustCompile(`slp_[A-Za-z0-9]{20,}`)
 
-// NewToken makes a token of the signed-in person that may do all that the person may.
-func (p *Portal) NewToken(t testing.TB, browser *http.Client) string {
+// NewToken makes a token of the signed-in person that may do all that the person may by the API, and what more scopes allow.
+func (p *Portal) NewToken(t testing.TB, browser *http.Client, more ...string) string {
 	t.Helper()
-	page := submit(t, browser, p.URL+"/tokens", url.Values{"name": {"test"}, "scopes": {"read", "write", "admin"}, "days": {"1"}})
+	page := submit(t, browser, p.URL+"/tokens", url.Values{"name": {"test"}, "scopes": append([]string{"read", "write", "admin"}, more...), "days": {"1"}})
 	token := tokenText.FindString(page)
 	if token == "" {
 		t.Fatalf("no token was made:\n%s", page)

@@ -433,8 +433,8 @@ func TestADigestThatTheRegistryDoesNotHaveFailsTheBuild(t *testing.T) {
 	w.worker(15 * time.Second)
 	b := w.queue()
 	run := w.run()
-	w.report(b.ID)
-	w.set(b, map[string]any{"image_digest": "sha256:" + strings.Repeat("0", 64)})
+	w.set(b, map[string]any{"reported_at": w.db.NowFunc(), "image_repository": w.registry.Host() + "/payments/checkout",
+		"image_digest": "sha256:" + strings.Repeat("0", 64), "image_tags": `["main"]`})
 	run.End("success")
 	if b = w.state(b.ID, models.BuildFailed); b.ImageSize != 0 {
 		t.Errorf("%+v", b)

@@ -166,9 +166,15 @@ func (w *world) state(id string, state models.BuildState) *models.Build {
 
 func (w *world) run() *actionstest.Run {
 	w.t.Helper()
+	return w.runs(1)
+}
+
+// runs waits for so many runs and returns the last of them.
+func (w *world) runs(n int) *actionstest.Run {
+	w.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if runs := w.hub.Runs(); len(runs) > 0 {
-			return runs[0]
+		if runs := w.hub.Runs(); len(runs) >= n {
+			return runs[n-1]
 		}
 	}
 	w.t.Fatal("no run was started")

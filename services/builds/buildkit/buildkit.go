@@ -86,7 +86,7 @@ func (b *Builder) Build(ctx context.Context, r builds.Request, emit func(builds.
 	b.Engine.begin(ctx, r)
 	defer b.Engine.end(ctx, r)
 	result := &builds.Result{InlineCache: r.Cache.Ref != "" && r.Cache.Write && !can.RegistryCache}
-	if result.Digest, err = b.solve(ctx, r, can, file, emit); err != nil {
+	if result.Digest, err = b.solveCached(ctx, r, can, file, emit); err != nil {
 		return nil, err
 	}
 	if b.Engine.pushes(r) {
@@ -188,6 +188,22 @@ func official(frontend string) bool {
 	name, _, _ := strings.Cut(plain(frontend), "@")
 	name, _, _ = strings.Cut(name, ":")
 	return name == "docker/dockerfile" || name == "docker/dockerfile-upstream"
+}
+
+// solveCached is solve with base images from the cache, and without where that fails.
+func (b *Builder) solveCached(ctx context.Context, r builds.Request, can builds.Capabilities, file *dockerfile, emit func(builds.Event)) (digest string, err error) {
+	own := file.real
+	through, err := file.rebase(ctx, r, emit)
+	if err != nil {
+		return "", err
+	}
+	digest, err = b.solve(ctx, r, can, file, emit)
+	if !through || err == nil || ctx.Err() != nil || !ofCache(err, r.Bases) {
+		return digest, err
+	}
+	emit(builds.Event{At: time.Now(), Warning: "The cache did not give a base image; the build began again with the images of their own registries."})
+	file.real = own
+	return b.solve(ctx, r, can, file, emit)
 }
 
 // solve builds the image, into the engine's store or to the registry; in that case it returns the digest.

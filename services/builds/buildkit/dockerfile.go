@@ -44,6 +44,8 @@ type dockerfile struct {
 	syntaxLine int
 	warnings   []string
 	findings   []models.Finding
+	uses       []use        // of images, for the cache of base images
+	from       builds.Bases // that cache
 }
 
 // mount is a secret or an SSH key that a command asks for.
@@ -178,6 +180,11 @@ func (f *dockerfile) parse(text []byte, r builds.Request) error {
 		return err
 	}
 	f.look(stages)
+	given := map[string]string{}
+	for _, a := range r.Arguments {
+		given[a.Name] = a.Value
+	}
+	f.uses, f.from = uses(stages, meta, tree.EscapeToken, given), r.Bases
 	for _, node := range tree.AST.Children {
 		if len(node.Heredocs) > 0 && f.heredoc == 0 {
 			f.heredoc = node.StartLine

@@ -27,7 +27,7 @@ var (
 
 // explain turns the engine's error into one that says what failed, where and what to do.
 func (b *Builder) explain(err error, steps *tracker, file *dockerfile, r builds.Request) error {
-	text := unwrapped(err.Error())
+	text := file.original(unwrapped(err.Error()))
 	e := &builds.Error{Err: err, BuildError: models.BuildError{Class: builds.ClassUser, Message: sentence(text)}}
 	at := span{}
 	if v := steps.failed; v != nil {

@@ -31,7 +31,7 @@ func (b *Builder) options(ctx context.Context, r builds.Request, can builds.Capa
 		FrontendAttrs: b.attributes(r, file),
 		LocalMounts:   map[string]fsutil.FS{"context": files, "dockerfile": folder},
 		SharedKey:     "slipway-" + r.CacheKey, // without it all builds would share what was sent
-		Session:       []session.Attachable{&credentials{image: r.Image, owner: models.PrincipalFrom(ctx)}},
+		Session:       []session.Attachable{&credentials{image: r.Image, bases: r.Bases, owner: models.PrincipalFrom(ctx)}},
 		Exports:       []bk.ExportEntry{b.export(r)},
 	}
 	cache(&o, r, can)

@@ -178,6 +178,8 @@ func explainPush(r builds.Request, err error) error {
 func refusal(r builds.Request, text string) string {
 	host := r.Image.Host()
 	switch {
+	case builds.OverQuota(text) != "":
+		return builds.OverQuota(text)
 	case noSpace(text):
 		return fmt.Sprintf("The registry %s has no space left. An administrator has to free some; then retry the build.", host)
 	case strings.Contains(text, "denied"), strings.Contains(text, "unauthorized"), strings.Contains(text, "401"), strings.Contains(text, "no basic auth"):

@@ -32,6 +32,9 @@ type vertex struct {
 // update takes the changes in the order in which they make sense: what a step
 // printed belongs between its begin and its end.
 func (t *tracker) update(s *bk.SolveStatus) {
+	for _, v := range s.Vertexes {
+		v.Name = t.file.original(v.Name)
+	}
 	slices.SortStableFunc(s.Vertexes, func(a, b *bk.Vertex) int { return t.line(a) - t.line(b) })
 	for _, v := range s.Vertexes {
 		t.begin(v)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,9 @@ func Run(t *testing.T, s Suite) {
 	t.Run("a release becomes healthy, answers, and goes", s.lives)
 	t.Run("a second start of a release makes nothing twice", s.startsOnce)
 	t.Run("two releases run side by side", s.sideBySide)
+	t.Run("a release of three instances is healthy once all are, and each has its limits", s.scales)
+	t.Run("a command runs once, with the release's variables, and its end counts", s.runs)
+	t.Run("the lines of several instances come together", s.logsOfAll)
 	t.Run("a release that crashes fails early with its exit code and last lines", s.crashes)
 	t.Run("a release that is never healthy fails at the deadline and says what was asked", s.unhealthy)
 	t.Run("a release whose port nobody listens on fails", s.deaf)
@@ -41,7 +45,7 @@ func (s Suite) release(env ...string) deploy.Release {
 	id := models.NewID()
 	r := deploy.Release{
 		ID: id, Name: "payments-checkout-dev-" + id[24:], Team: "payments", App: "checkout", Environment: "dev", EnvironmentID: models.NewID(),
-		Image: s.Image, Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz",
+		Image: s.Image, Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", Scale: models.Scale{Replicas: 1},
 	}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
@@ -126,6 +130,144 @@ func (s Suite) startsOnce(t *testing.T) {
 	}
 	if n := count(t, target, r.ID); n != 1 {
 		t.Errorf("the release has %d instances", n)
+	}
+}
+
+func (s Suite) scales(t *testing.T) {
+	target := s.Open(t)
+	r := s.release()
+	r.Scale = models.Scale{Replicas: 3, CPU: 250, Memory: 64 << 20}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := target.Fetch(ctx, r.Image, s.From, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	found, err := target.Wait(ctx, r, nothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := map[string]bool{}
+	for _, i := range found {
+		if get(t, "http://"+i.Address+"/version") == "" {
+			t.Errorf("%s does not answer", i.Name)
+		}
+		answered[i.Address] = true
+	}
+	if len(found) != 3 || len(answered) != 3 {
+		t.Fatalf("healthy are %+v", found)
+	}
+	if err := target.Start(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, target, r.ID); n != 3 {
+		t.Errorf("started again there are %d", n)
+	}
+	if err := target.Remove(ctx, r.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, target, r.ID); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+func (s Suite) runs(t *testing.T) {
+	target := s.Open(t)
+	r := s.release("GREETING=from outside")
+	r.Command = []string{"say", "GREETING"}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := target.Fetch(ctx, r.Image, s.From, nothing); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for range 2 { // the second time finds how the first one ended
+		said = nil
+		if err := target.Run(ctx, r, func(line string) { said = append(said, line) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(said) != 1 || said[0] != "from outside" {
+		t.Errorf("it said %q", said)
+	}
+	if n := count(t, target, r.ID); n != 0 {
+		t.Errorf("the command counts as %d instances", n)
+	}
+	if err := target.Remove(ctx, r.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	bad := s.release()
+	bad.Command = []string{"fail", "7"}
+	f := new(deploy.Failure)
+	if err := target.Run(ctx, bad, nothing); !errors.As(err, &f) || f.Stage != deploy.StageCommand || f.ExitCode == nil || *f.ExitCode != 7 || !strings.Contains(strings.Join(f.Logs, " "), "failing") {
+		t.Errorf("a command that fails gives %v", err)
+	}
+	if err := target.Remove(ctx, bad.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	slow := s.release()
+	slow.Command = []string{"sleep"}
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := target.Run(short, slow, nothing); !errors.As(err, &f) || f.Stage != deploy.StageTimeout {
+		t.Errorf("a command that never ends gives %v", err)
+	}
+	if err := target.Remove(ctx, slow.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s Suite) logsOfAll(t *testing.T) {
+	target := s.Open(t)
+	r := s.release()
+	r.Scale.Replicas = 2
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := target.Fetch(ctx, r.Image, s.From, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	found, err := target.Wait(ctx, r, nothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := 0
+	ask := func() {
+		if opened++; opened == len(found) {
+			for _, i := range found {
+				get(t, "http://"+i.Address+"/version")
+			}
+		}
+	}
+	var mu sync.Mutex
+	heard := map[int]bool{}
+	for line, err := range target.Logs(ctx, r.ID, deploy.LogOptions{Follow: true, Opened: func() { mu.Lock(); defer mu.Unlock(); ask() }}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(line.Text, "GET /version") {
+			heard[line.Replica] = true
+		}
+		if heard[1] && heard[2] {
+			break
+		}
+	}
+	if !heard[1] || !heard[2] {
+		t.Errorf("heard were the instances %v", heard)
+	}
+	last, n := time.Time{}, 0
+	for line, err := range target.Logs(ctx, r.ID, deploy.LogOptions{}) {
+		if err != nil || line.At.Before(last) {
+			t.Fatalf("a line of %s after one of %s: %v", line.At, last, err)
+		}
+		last, n = line.At, n+1
+	}
+	if n < 4 {
+		t.Errorf("there are %d lines", n)
 	}
 }
 

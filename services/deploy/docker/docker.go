@@ -5,8 +5,10 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -19,8 +21,11 @@ import (
 	"slipway.dev/services/deploy"
 )
 
-// KindName is how targets of this kind are stored.
-const KindName = "docker"
+// How targets of the kinds are stored.
+const (
+	KindName    = "docker"
+	SSHKindName = "docker-ssh"
+)
 
 // The labels of all that this package makes.
 const (
@@ -30,6 +35,8 @@ const (
 	labelApp         = "slipway.app"
 	labelTeam        = "slipway.team"
 	labelPort        = "slipway.port"
+	labelReplica     = "slipway.replica" // which of the deployment's containers, from 1
+	labelCommand     = "slipway.command" // it runs the command before the switch and serves nobody
 )
 
 // Kind is the kind of target for a Docker Engine. An empty host setting means defaultHost.
@@ -48,10 +55,37 @@ func Kind(defaultHost string) deploy.Kind {
 	}
 }
 
+// SSHKind is the kind of target for a Docker Engine on another machine.
+func SSHKind() deploy.Kind {
+	return deploy.Kind{
+		Name:  SSHKindName,
+		Title: "Docker over SSH",
+		Help:  "Containers on any machine that has Docker and an SSH server, such as a virtual machine of a cloud. Nothing else is installed there, and only its SSH port has to be open to this portal.",
+		Fields: []deploy.Field{
+			{Name: "host", Label: "Machine", Example: "slipway@203.0.113.7", Required: true,
+				Help: "user@host or user@host:port. The user is in the machine's group docker."},
+			{Name: "private_key", Label: "Private key", Secret: true, Lines: 6,
+				Help: "In OpenSSH's format, without a passphrase. Empty: Slipway makes a key pair for this target."},
+			{Name: "public_key", Label: "Public key", Made: true,
+				Help: "Append this line to ~/.ssh/authorized_keys of the user."},
+			{Name: "host_key", Label: "Host key", Example: "SHA256:…",
+				Help: "The machine's identity, as ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints it there. Empty: Slipway says which key it was shown, and signs in only once it stands here."},
+			{Name: "socket", Label: "Docker socket", Example: defaultSocket,
+				Help: "Where the engine listens on the machine."},
+			{Name: "address", Label: "Publish on", Example: "127.0.0.1",
+				Help: "The machine's IP address that containers are published on. The proxy goes through SSH to it. Empty: 127.0.0.1, so that nobody goes around the proxy."},
+		},
+		Prepare: prepareSSH,
+		Open:    openSSH,
+	}
+}
+
 type target struct {
 	id      string
 	docker  *client.Client
-	address string // the host's address that ports are published on
+	where   string   // of the engine, for people
+	machine *machine // of the engine; nil where it is reached without SSH
+	address string   // the host's address that ports are published on
 	probe   deploy.Prober
 
 	mu     sync.Mutex
@@ -59,12 +93,9 @@ type target struct {
 }
 
 func open(c deploy.Config, defaultHost string) (deploy.Target, error) {
-	t := &target{id: c.ID, address: c.Settings["address"]}
-	if t.address == "" {
-		t.address = "127.0.0.1"
-	}
-	if net.ParseIP(t.address) == nil {
-		return nil, models.InvalidField("address", "%q is not an IP address.", t.address)
+	address, err := publishAddress(c.Settings)
+	if err != nil {
+		return nil, err
 	}
 	opts := []client.Opt{client.WithAPIVersionNegotiation()}
 	host := c.Settings["host"]
@@ -77,11 +108,46 @@ func open(c deploy.Config, defaultHost string) (deploy.Target, error) {
 		}
 		opts = append(opts, client.WithHost(host))
 	}
-	var err error
-	if t.docker, err = client.NewClientWithOpts(opts...); err != nil {
+	engine, err := client.NewClientWithOpts(opts...)
+	if err != nil {
 		return nil, models.InvalidField("host", "%q is not the address of a Docker Engine.", host)
 	}
-	return t, nil
+	return &target{id: c.ID, docker: engine, where: engine.DaemonHost(), address: address}, nil
+}
+
+func openSSH(c deploy.Config) (deploy.Target, error) {
+	address, err := publishAddress(c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := checkSocket(c.Settings["socket"])
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMachine(c.Settings, c.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	way := &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx, "unix", socket) },
+		IdleConnTimeout: 30 * time.Second,
+	}
+	engine, err := client.NewClientWithOpts(client.WithHost("tcp://docker"), client.WithHTTPClient(&http.Client{Transport: way}), client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("docker over ssh: %w", err)
+	}
+	return &target{id: c.ID, docker: engine, where: m.address, machine: m, address: address, probe: deploy.Prober{Dial: m.Dial}}, nil
+}
+
+func publishAddress(settings map[string]string) (string, error) {
+	address := settings["address"]
+	if address == "" {
+		return "127.0.0.1", nil
+	}
+	if net.ParseIP(address) == nil {
+		return "", models.InvalidField("address", "%q is not an IP address.", address)
+	}
+	return address, nil
 }
 
 func checkHost(host string) error {
@@ -100,7 +166,11 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	if err != nil {
 		return deploy.Info{}, t.unreachable(err)
 	}
-	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch}, nil
+	has, err := t.docker.Info(ctx)
+	if err != nil {
+		return deploy.Info{}, t.unreachable(err)
+	}
+	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch, CPU: int64(has.NCPU) * 1000, Memory: has.MemTotal}, nil
 }
 
 // List returns the containers that carry the target's label.
@@ -138,6 +208,9 @@ func (t *target) list(ctx context.Context, labelled ...filters.KeyValuePair) ([]
 	}
 	var out []deploy.Instance
 	for _, c := range found {
+		if c.Labels[labelCommand] != "" {
+			continue
+		}
 		i, err := t.inspect(ctx, c.ID)
 		if errdefs.IsNotFound(err) {
 			continue // it went between the two calls
@@ -155,14 +228,32 @@ func (t *target) ofRelease(ctx context.Context, release string) ([]deploy.Instan
 	return t.list(ctx, filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelDeployment+"="+release))
 }
 
+// Dial connects to an address at which an instance answers.
+func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if t.machine != nil {
+		return t.machine.Dial(ctx, network, address)
+	}
+	d := net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}
+	return d.DialContext(ctx, network, address)
+}
+
 // Close frees the connection.
-func (t *target) Close() error { return t.docker.Close() }
+func (t *target) Close() error {
+	err := t.docker.Close()
+	if t.machine != nil {
+		err = errors.Join(err, t.machine.Close())
+	}
+	return err
+}
 
 // unreachable explains an error of a call that can only fail for the engine's sake.
 func (t *target) unreachable(err error) error {
+	if fault := new(sshFault); errors.As(err, &fault) {
+		return deploy.Failf(deploy.StageTarget, err, "%s", fault.message)
+	}
 	if client.IsErrConnectionFailed(err) {
 		return deploy.Failf(deploy.StageTarget, err,
-			"The Docker Engine at %s does not answer. Start it, or ask an admin to check the target's address, and deploy again.", t.docker.DaemonHost())
+			"The Docker Engine at %s does not answer. Start it, or ask an admin to check the target's address, and deploy again.", t.where)
 	}
 	return fmt.Errorf("docker: %w", err)
 }

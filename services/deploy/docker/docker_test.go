@@ -94,7 +94,16 @@ func withCommand(t *testing.T, img v1.Image, command string) v1.Image {
 	return changed
 }
 
-func anyone(context.Context) (string, string, error) { return "someone", "secret", nil }
+// anyone may read the image.
+func anyone(image deploy.Image) deploy.Source {
+	return deploy.Source{
+		Credential: func(context.Context) (string, string, error) { return "someone", "secret", nil },
+		Open: func(context.Context) (name.Repository, []remote.Option, error) {
+			repository, err := name.NewRepository(image.Repository)
+			return repository, nil, err
+		},
+	}
+}
 
 func open(t *testing.T, settings map[string]string) deploy.Target {
 	t.Helper()
@@ -115,7 +124,7 @@ func TestADockerEngineDoesWhatEveryTargetMust(t *testing.T) {
 	forget(t, image.Ref())
 	deploytest.Run(t, deploytest.Suite{
 		Open:  func(t *testing.T) deploy.Target { return open(t, nil) },
-		Image: image, From: anyone, Gone: gone,
+		Image: image, From: anyone(image), Gone: gone,
 	})
 }
 
@@ -137,7 +146,7 @@ func TestContainersGetNothingOfTheHost(t *testing.T) {
 	target := open(t, nil)
 	r := release(push(t, dockertest.App(t)))
 	forget(t, r.Image.Ref())
-	if err := target.Fetch(t.Context(), r.Image, anyone, func(string) {}); err != nil {
+	if err := target.Fetch(t.Context(), r.Image, anyone(r.Image), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := target.Start(t.Context(), r); err != nil {
@@ -155,6 +164,9 @@ func TestContainersGetNothingOfTheHost(t *testing.T) {
 	if h.Privileged || len(h.Binds) > 0 || len(h.Mounts) > 0 || len(h.CapAdd) > 0 || len(h.Devices) > 0 || len(h.VolumesFrom) > 0 ||
 		h.NetworkMode.IsHost() || h.PidMode.IsHost() || h.IpcMode.IsHost() || h.UTSMode.IsHost() || h.UsernsMode.IsHost() {
 		t.Errorf("the container has more than it may: %+v", h)
+	}
+	if h.NanoCPUs != 5e8 || h.Memory != 64<<20 || h.MemorySwap != 64<<20 || h.PidsLimit == nil || *h.PidsLimit != 4096 {
+		t.Errorf("the limits are %+v", h.Resources)
 	}
 	if len(h.SecurityOpt) != 1 || h.SecurityOpt[0] != "no-new-privileges" {
 		t.Errorf("the security options are %q", h.SecurityOpt)
@@ -176,7 +188,8 @@ func TestContainersGetNothingOfTheHost(t *testing.T) {
 func release(image deploy.Image) deploy.Release {
 	id := models.NewID()
 	return deploy.Release{ID: id, Name: "test-" + id[24:], Team: "test", App: "app", Environment: "dev", EnvironmentID: models.NewID(), Image: image,
-		Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz"}
+		Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz",
+		Scale: models.Scale{Replicas: 1, CPU: 500, Memory: 64 << 20}}
 }
 
 func TestAnEngineThatDoesNotAnswerIsNamed(t *testing.T) {
@@ -192,7 +205,8 @@ func TestAnEngineThatDoesNotAnswerIsNamed(t *testing.T) {
 func TestARegistryThatDoesNotAnswerIsNamed(t *testing.T) {
 	t.Parallel()
 	target := open(t, nil)
-	err := target.Fetch(t.Context(), deploy.Image{Repository: "127.0.0.1:1/payments/checkout", Digest: "sha256:" + strings.Repeat("a", 64)}, anyone, func(string) {})
+	image := deploy.Image{Repository: "127.0.0.1:1/payments/checkout", Digest: "sha256:" + strings.Repeat("a", 64)}
+	err := target.Fetch(t.Context(), image, anyone(image), func(string) {})
 	var f *deploy.Failure
 	if !errors.As(err, &f) || f.Stage != deploy.StageImage || !strings.Contains(f.Message, "The registry 127.0.0.1:1 does not answer") {
 		t.Fatal(err)
@@ -215,7 +229,7 @@ func TestAnImageThatTheEngineCanNotPullIsCarriedOver(t *testing.T) {
 	forget(t, "slipway.carried/image:"+strings.ReplaceAll(image.Digest, ":", "-"))
 	var said []string
 	target := open(t, nil)
-	err := target.Fetch(t.Context(), image, anyone, func(s string) { said = append(said, s) })
+	err := target.Fetch(t.Context(), image, anyone(image), func(s string) { said = append(said, s) })
 	if err != nil {
 		t.Fatal(err, said)
 	}
@@ -242,7 +256,7 @@ func TestAnImageMakesSlipwayCallNoAddressOfItsOwn(t *testing.T) {
 	}
 	image := pushAt(t, outward(t), img)
 	forget(t, "slipway.carried/image:"+strings.ReplaceAll(image.Digest, ":", "-"))
-	err = open(t, nil).Fetch(t.Context(), image, anyone, func(string) {})
+	err = open(t, nil).Fetch(t.Context(), image, anyone(image), func(string) {})
 	if f := new(deploy.Failure); !errors.As(err, &f) || f.Stage != deploy.StageImage || !strings.Contains(f.Message, "outside of the registry") {
 		t.Errorf("the image was fetched with %v", err)
 	}
@@ -259,7 +273,7 @@ func TestAnImageWhoseCommandIsMissingSaysSo(t *testing.T) {
 	img := dockertest.App(t)
 	image := push(t, withCommand(t, img, "/no/such/program"))
 	forget(t, image.Ref())
-	if err := target.Fetch(t.Context(), image, anyone, func(string) {}); err != nil {
+	if err := target.Fetch(t.Context(), image, anyone(image), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	err := target.Start(t.Context(), release(image))

@@ -15,12 +15,12 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/client"
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
 
@@ -39,7 +39,10 @@ func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source
 	} else if !errdefs.IsNotFound(err) {
 		return t.unreachable(err)
 	}
-	user, password, err := from(ctx)
+	user, password, err := from.Credential(ctx)
+	if told, ok := errors.AsType[*models.Error](err); ok {
+		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", img.Ref(), told.Message)
+	}
 	if err != nil {
 		return deploy.Failf(deploy.StageImage, err, "No credential could be made to pull %s.", img.Ref())
 	}
@@ -51,7 +54,7 @@ func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source
 		return t.unreachable(pulled)
 	}
 	say("The engine can't pull from the registry; Slipway carries the image over.")
-	return t.carry(ctx, img, user, password)
+	return t.carry(ctx, img, from)
 }
 
 // imageID returns the engine's own id of the image.
@@ -121,8 +124,8 @@ func megabytes(sizes map[string]int64) float64 {
 }
 
 // carry reads the image from its registry and loads it into the engine.
-func (t *target) carry(ctx context.Context, img deploy.Image, user, password string) error {
-	found, err := t.read(ctx, img, user, password)
+func (t *target) carry(ctx context.Context, img deploy.Image, from deploy.Source) error {
+	found, err := t.read(ctx, img, from)
 	if err != nil {
 		return explainImage(img, err)
 	}
@@ -144,8 +147,8 @@ func (t *target) carry(ctx context.Context, img deploy.Image, user, password str
 	return nil
 }
 
-func (t *target) read(ctx context.Context, img deploy.Image, user, password string) (v1.Image, error) {
-	ref, err := name.NewDigest(img.Ref())
+func (t *target) read(ctx context.Context, img deploy.Image, from deploy.Source) (v1.Image, error) {
+	repository, options, err := from.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +156,8 @@ func (t *target) read(ctx context.Context, img deploy.Image, user, password stri
 	if err != nil {
 		return nil, err
 	}
-	found, err := remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: info.Os, Architecture: info.Arch}),
-		remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+	options = append(options, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: info.Os, Architecture: info.Arch}))
+	found, err := remote.Image(repository.Digest(img.Digest), options...)
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +181,9 @@ func whole(img deploy.Image, found v1.Image) error {
 func explainImage(img deploy.Image, err error) error {
 	if told := new(deploy.Failure); errors.As(err, &told) {
 		return told
+	}
+	if told, ok := errors.AsType[*models.Error](err); ok {
+		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", img.Ref(), told.Message)
 	}
 	host, _, _ := strings.Cut(img.Repository, "/")
 	if answer := new(transport.Error); errors.As(err, &answer) {

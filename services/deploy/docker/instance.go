@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func (t *target) inspect(ctx context.Context, id string) (deploy.Instance, error
 		return deploy.Instance{}, err
 	}
 	i := deploy.Instance{
-		ID: c.ID, Release: c.Config.Labels[labelDeployment], Name: strings.TrimPrefix(c.Name, "/"),
+		ID: c.ID, Release: c.Config.Labels[labelDeployment], Replica: replicaOf(c.Config.Labels), Name: strings.TrimPrefix(c.Name, "/"),
 		Restarts: c.RestartCount, StartedAt: clock(c.State.StartedAt),
 	}
 	if c.NetworkSettings != nil {
@@ -31,6 +32,15 @@ func (t *target) inspect(ctx context.Context, id string) (deploy.Instance, error
 		i.ExitCode = &c.State.ExitCode
 	}
 	return i, nil
+}
+
+// replicaOf returns which of its release's containers one is. Those of former versions of Slipway were alone.
+func replicaOf(labels map[string]string) int {
+	n, err := strconv.Atoi(labels[labelReplica])
+	if err != nil {
+		return 1
+	}
+	return n
 }
 
 // published returns where the proxy reaches the container's port.

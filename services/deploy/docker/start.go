@@ -22,7 +22,7 @@ import (
 // startTime bounds the engine's work of making and starting a container.
 const startTime = time.Minute
 
-// Start makes the release's container run. One that runs already is kept; one
+// Start makes the release's containers run. One that runs already is kept; one
 // that was made and never started, or has ended, is replaced.
 func (t *target) Start(ctx context.Context, r deploy.Release) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
@@ -31,72 +31,93 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 	if err != nil {
 		return err
 	}
-	kept := false
+	kept := map[int]bool{}
 	for _, i := range found {
-		if !kept && i.StartedAt != nil && i.ExitCode == nil {
-			kept = true
+		if !kept[i.Replica] && i.Replica <= r.Scale.Replicas && i.StartedAt != nil && i.ExitCode == nil {
+			kept[i.Replica] = true
 			continue
 		}
 		if err := t.remove(ctx, i.ID); err != nil {
 			return t.unreachable(err)
 		}
 	}
-	if kept {
-		return nil
-	}
-	image, err := t.imageID(ctx, r.Image)
-	if err != nil {
-		return t.explainStart(r, err)
-	}
-	id, err := t.create(ctx, r, image)
-	if err != nil {
-		return t.explainStart(r, err)
-	}
-	if err := t.docker.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
-		return t.explainStart(r, err)
+	for n := 1; n <= r.Scale.Replicas; n++ {
+		if kept[n] {
+			continue
+		}
+		if err := t.startOne(ctx, r, n); err != nil {
+			return t.explainStart(r, err)
+		}
 	}
 	return nil
 }
 
+func (t *target) startOne(ctx context.Context, r deploy.Release, replica int) error {
+	image, err := t.imageID(ctx, r.Image)
+	if err != nil {
+		return err
+	}
+	id, err := t.create(ctx, r, image, replica)
+	if err != nil {
+		return err
+	}
+	return t.docker.ContainerStart(ctx, id, container.StartOptions{})
+}
+
 // create makes the container. The environment's network can go between the
 // calls, when the last container of another app leaves it: then all is tried again.
-func (t *target) create(ctx context.Context, r deploy.Release, image string) (string, error) {
+func (t *target) create(ctx context.Context, r deploy.Release, image string, replica int) (string, error) {
 	for attempt := 1; ; attempt++ {
-		id, err := t.tryCreate(ctx, r, image, containerName(r, attempt))
+		id, err := t.tryCreate(ctx, r, image, replica, containerName(r, replica, attempt))
 		if attempt == 3 || !(errdefs.IsConflict(err) || errdefs.IsNotFound(err)) {
 			return id, err
 		}
 	}
 }
 
-func (t *target) tryCreate(ctx context.Context, r deploy.Release, image, name string) (string, error) {
+func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, replica int, name string) (string, error) {
 	net, err := t.network(ctx, r)
 	if err != nil {
 		return "", err
 	}
-	ends := map[string]*network.EndpointSettings{net: {Aliases: []string{r.App}}}
-	made, err := t.docker.ContainerCreate(ctx, t.config(r, image), t.hostConfig(r), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
+	ends := map[string]*network.EndpointSettings{net: {}}
+	if replica != commandReplica {
+		ends[net].Aliases = []string{r.App}
+	}
+	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
 	return made.ID, err
 }
 
-// containerName is the release's name; a container of somebody else's may have it.
-func containerName(r deploy.Release, attempt int) string {
-	if attempt == 1 {
-		return "slipway-" + r.Name
+// containerName is the release's name, with the number of the replica after the
+// first; a container of somebody else's may have it.
+func containerName(r deploy.Release, replica, attempt int) string {
+	name := "slipway-" + r.Name
+	switch {
+	case replica == commandReplica:
+		name += ".command"
+	case replica > 1:
+		name += "." + strconv.Itoa(replica)
 	}
-	return fmt.Sprintf("slipway-%s-%d", r.Name, attempt)
+	if attempt > 1 {
+		name += "-" + strconv.Itoa(attempt)
+	}
+	return name
 }
 
 // config is what runs in the container. All that reaches it comes from the
 // release: there is no way to name an entry point, a user, a host path or a device.
-func (t *target) config(r deploy.Release, image string) *container.Config {
+func (t *target) config(r deploy.Release, image string, replica int) *container.Config {
 	c := &container.Config{
 		Image: image,
 		Labels: map[string]string{
 			labelTarget: t.id, labelDeployment: r.ID, labelEnvironment: r.EnvironmentID,
-			labelApp: r.App, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port),
+			labelApp: r.App, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port), labelReplica: strconv.Itoa(replica),
 		},
 		ExposedPorts: nat.PortSet{port(r): {}},
+	}
+	if replica == commandReplica {
+		c.Labels[labelCommand], c.Cmd, c.ExposedPorts = "true", r.Command, nil
+		c.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Env)) {
 		c.Env = append(c.Env, name+"="+r.Env[name])
@@ -107,17 +128,21 @@ func (t *target) config(r deploy.Release, image string) *container.Config {
 func port(r deploy.Release) nat.Port { return nat.Port(strconv.Itoa(r.Port) + "/tcp") }
 
 // hostConfig gives the container no more of the host than a port of the address
-// for the proxy. It restarts by itself only after it has been healthy once, so
+// for the proxy, and of CPU and memory no more than it may take; it gets no swap beyond. It restarts by itself only after it has been healthy once, so
 // that a crash at the start is seen as what it is.
-func (t *target) hostConfig(r deploy.Release) *container.HostConfig {
+func (t *target) hostConfig(r deploy.Release, replica int) *container.HostConfig {
 	pids := int64(4096)
-	return &container.HostConfig{
+	h := &container.HostConfig{
 		PortBindings:  nat.PortMap{port(r): {{HostIP: t.address, HostPort: "0"}}},
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		SecurityOpt:   []string{"no-new-privileges"},
-		Resources:     container.Resources{PidsLimit: &pids},
+		Resources:     container.Resources{PidsLimit: &pids, NanoCPUs: r.Scale.CPU * 1e6, Memory: r.Scale.Memory, MemorySwap: r.Scale.Memory},
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 	}
+	if replica == commandReplica {
+		h.PortBindings = nil
+	}
+	return h
 }
 
 // network returns the environment's own network, made where it is missing. Two
@@ -227,30 +252,49 @@ func (t *target) ask(ctx context.Context, r deploy.Release, story *deploy.Transc
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 {
-		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed the container while it started. Deploy again.")
+	if len(found) < r.Scale.Replicas {
+		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed a container while it started. Deploy again.")
 	}
-	i := found[0]
-	if i.ExitCode != nil {
-		return nil, t.ended(ctx, i)
+	slices.SortFunc(found, func(a, b deploy.Instance) int { return a.Replica - b.Replica })
+	all, asked, answers := true, "", make([]string, len(found))
+	for n := range found {
+		a, answer, healthy, err := t.askOne(ctx, r, &found[n])
+		if err != nil || ctx.Err() != nil { // Wait says why ctx ended
+			return nil, err
+		}
+		all, asked, answers[n] = all && healthy, a, answer
 	}
-	if i.Address == "" && r.Health != models.HealthImage {
-		story.Add("port", "not published yet")
+	story.Add(asked, together(answers))
+	if !all {
 		return nil, nil
 	}
-	asked, answer, healthy, err := t.healthOf(ctx, r, i)
-	if err != nil {
-		return nil, err
+	return found, nil
+}
+
+// together is what all containers answered, in one line.
+func together(answers []string) string {
+	if same := slices.Compact(slices.Clone(answers)); len(same) == 1 {
+		return same[0]
 	}
-	if ctx.Err() != nil {
-		return nil, nil
+	for n := range answers {
+		answers[n] = fmt.Sprintf("%d: %s", n+1, answers[n])
 	}
-	story.Add(asked, answer)
-	if !healthy {
-		return nil, nil
+	return strings.Join(answers, ", ")
+}
+
+// askOne looks at one container, and marks it where it is healthy.
+func (t *target) askOne(ctx context.Context, r deploy.Release, i *deploy.Instance) (asked, answer string, healthy bool, err error) {
+	switch {
+	case i.ExitCode != nil:
+		return "", "", false, t.ended(ctx, *i)
+	case i.Address == "" && r.Health != models.HealthImage:
+		return "port", "not published yet", false, nil
 	}
-	i.State, i.Message = models.InstanceHealthy, ""
-	return []deploy.Instance{i}, nil
+	asked, answer, healthy, err = t.healthOf(ctx, r, *i)
+	if healthy {
+		i.State, i.Message = models.InstanceHealthy, ""
+	}
+	return asked, answer, healthy, err
 }
 
 func (t *target) healthOf(ctx context.Context, r deploy.Release, i deploy.Instance) (asked, answer string, healthy bool, err error) {
@@ -368,6 +412,9 @@ func (t *target) Remove(ctx context.Context, release string, grace time.Duration
 		if err := t.remove(ctx, i.ID); err != nil {
 			return t.unreachable(err)
 		}
+	}
+	if err := t.removeCommands(ctx, release); err != nil {
+		return err
 	}
 	return t.dropNetworks(ctx)
 }

@@ -8,6 +8,8 @@
 //	START_DELAY  a duration to wait before it listens
 //	STOP_DELAY   a duration that it goes on serving after SIGTERM
 //
+// With arguments it serves nobody: "say NAME" prints a variable, "fail N" prints a line and exits with N, "sleep" waits.
+//
 // It logs a line at start, at each request and at its end. Paths: / and /version; /healthz;
 // /env?name= prints a variable; /slow?ms= answers after so many milliseconds; /sse sends an event
 // each 100 ms, or each ?ms=, until the client goes; /size?bytes= sends so many bytes.
@@ -37,6 +39,10 @@ func main() {
 	defer cancel()
 	pause(stop, duration("START_DELAY"))
 
+	if len(os.Args) > 1 {
+		command(stop, os.Args[1:])
+		return
+	}
 	port := os.Getenv("PORT")
 	if port == "" {
 		port = "8080"
@@ -55,6 +61,20 @@ func main() {
 	defer cancelEnd()
 	_ = server.Shutdown(end)
 	log.Printf("version %s: stopped", version)
+}
+
+func command(stop context.Context, args []string) {
+	args = append(args, "")
+	switch args[0] {
+	case "say":
+		fmt.Println(os.Getenv(args[1]))
+	case "fail":
+		fmt.Println("failing")
+		code, _ := strconv.Atoi(args[1])
+		os.Exit(code)
+	case "sleep":
+		<-stop.Done()
+	}
 }
 
 func routes(version string) *http.ServeMux {
