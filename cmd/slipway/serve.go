@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -158,6 +159,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	failed := make(chan error, 1)
 	s.background.Go(func() { failed <- s.http.Serve(s.listener) })
 	slog.Info("Slipway is ready", "url", s.external, "version", version)
+	debug.FreeOSMemory() // what starting took, such as for the compression of the assets, is not needed again
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
