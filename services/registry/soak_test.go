@@ -56,7 +56,7 @@ func TestSoakPushesWhileTheCollectorsRunLeaveEveryImageWhole(t *testing.T) {
 		if soak(t) > 0 {
 			pushers, grace = 50, 5*time.Second // so that most pushes of a busy machine come to their end
 		}
-		short := func(s *registry.Service) { s.Grace = grace }
+		short := func(s *registry.Service) { s.Grace, s.Undo = grace, -1 } // what is deleted is to be collected, not kept
 		c := &crowd{fixture: serve(t, db, short), least: 3, until: time.Now().Add(soak(t))}
 		c.login = c.writer(t, c.Maintainer)
 		for range 4 {
