@@ -69,7 +69,7 @@ var (
 
 // patience is how long a request waits for its app to be somewhere else after
 // nobody took its connection.
-const patience = 500 * time.Millisecond
+const patience = 2 * time.Second
 
 // ServeHTTP sends the request to the app of its host name.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {

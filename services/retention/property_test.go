@@ -108,6 +108,9 @@ func (h *history) use(app *models.App) {
 	pending := h.any()
 	h.deploy(app, h.prod, 300, pending, models.DeploymentPending, false)
 	h.sacred[pending] = "a deployment waits for it"
+	asked := h.any()
+	h.deploy(app, h.prod, 301, asked, models.DeploymentWaiting, false)
+	h.sacred[asked] = "a deployment of it waits for approval"
 	built := h.any()
 	b := *h.Build
 	b.ID, b.AppID, b.App, b.Number, b.State, b.ImageDigest = models.NewID(), app.ID, nil, 900, models.BuildRunning, built
