@@ -75,12 +75,6 @@ func (m *Manifest) Descriptor() v1.Descriptor {
 	return v1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Raw)), ArtifactType: kind, Annotations: m.Annotations}
 }
 
-// NotModifiedError tells that a tag is where it was.
-type NotModifiedError struct{ Digest digest.Digest }
-
-// Error names the digest.
-func (e *NotModifiedError) Error() string { return "the tag still names " + e.Digest.String() }
-
 // Manifest reads the manifest that the tag or digest names. Its digest is that
 // of the bytes that arrived; where another one was asked for it fails with *DigestError.
 func (r *Repository) Manifest(ctx context.Context, reference string) (*Manifest, error) {
