@@ -40,6 +40,8 @@ import (
 	"strings"
 
 	"github.com/a-h/templ"
+
+	"slipway.dev/models"
 )
 
 // itoa is strconv.Itoa for every integer type that models have.
@@ -60,6 +62,18 @@ func Thousands[T int | int64](n T) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// Scale says how much of an app runs: "2 instances, 0.5 CPU each, 256 MiB each".
+func Scale(s models.Scale) string {
+	text := Count(s.OrOne().Replicas, "instance", "instances")
+	if s.CPU > 0 {
+		text += ", " + strconv.FormatFloat(float64(s.CPU)/1000, 'f', -1, 64) + " CPU each"
+	}
+	if s.Memory > 0 {
+		text += ", " + itoa(s.Memory>>20) + " MiB each"
+	}
+	return text
 }
 
 // Bytes writes a size with three significant digits and decimal units, as registries do: "48.2 MB".

@@ -4,7 +4,6 @@ package deployments
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -128,18 +127,6 @@ func checked(c models.DeploymentConfig) string {
 		path = "/"
 	}
 	return fmt.Sprintf("GET %s on port %d", path, c.Port)
-}
-
-// scaled says how much runs.
-func scaled(s models.Scale) string {
-	text := components.Count(s.OrOne().Replicas, "instance", "instances")
-	if s.CPU > 0 {
-		text += ", " + strconv.FormatFloat(float64(s.CPU)/1000, 'f', -1, 64) + " CPU each"
-	}
-	if s.Memory > 0 {
-		text += fmt.Sprintf(", %d MiB each", s.Memory>>20)
-	}
-	return text
 }
 
 // badText says who marked the image.

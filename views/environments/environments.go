@@ -62,18 +62,6 @@ type AppCell struct {
 	Auto  *models.AutoDeploy // nil: people deploy
 }
 
-// scale is the scale in words.
-func (c AppCell) scale() string {
-	text := components.Count(c.Scale.Replicas, "instance", "instances")
-	if c.Scale.CPU > 0 {
-		text += ", " + c.cpu() + " CPU each"
-	}
-	if c.Scale.Memory > 0 {
-		text += ", " + c.memory() + " MiB each"
-	}
-	return text
-}
-
 // waits tells whether what serves has another scale than the next deployment will.
 func (c AppCell) waits() bool {
 	return c.Serving != nil && !c.Serving.Stopped && c.Serving.Config.Scale.OrOne() != c.Scale
