@@ -3,9 +3,6 @@ package deploy_test
 import (
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -78,11 +75,7 @@ func TestAScaleThatCanNotBeIsRefusedByField(t *testing.T) {
 func TestAnAppOnAnotherMachineIsServedThroughSSHAlone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
-	key := filepath.Join(t.TempDir(), "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	private, public := read(t, key), read(t, key+".pub")
+	private, public := sshtest.KeyPair(t, "")
 	machine := sshtest.New(t, public)
 	in := deploy.TargetInput{Name: s.Target.Name, AllTeams: true, Settings: map[string]string{
 		"host": machine.User + "@" + machine.Address, "host_key": machine.HostKey(), "private_key": private}}
@@ -131,15 +124,6 @@ func TestAnAppOnAnotherMachineIsServedThroughSSHAlone(t *testing.T) {
 	if got := ask(); got != "far" {
 		t.Errorf("after it is back the proxy answers %q", got)
 	}
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 func TestACommandThatFailsLeavesTheOldVersionServing(t *testing.T) {

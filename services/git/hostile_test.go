@@ -13,6 +13,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/git"
 	"slipway.dev/services/git/gittest"
+	"slipway.dev/services/sshtest"
 )
 
 // overEveryTransport runs the test with real servers: git's own over HTTP, and sshd.
@@ -23,7 +24,7 @@ func overEveryTransport(t *testing.T, test func(t *testing.T, at func(r *gittest
 	})
 	t.Run("ssh", func(t *testing.T) {
 		t.Parallel()
-		private, public := newKey(t)
+		private, public := sshtest.KeyPair(t, "")
 		door := gittest.NewSSH(t, public)
 		test(t, func(r *gittest.Repo) git.Remote { return git.Remote{URL: door.URL(r), PrivateKey: private} }, gittest.New(t))
 	})

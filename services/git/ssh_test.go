@@ -1,36 +1,17 @@
 package git_test
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"slipway.dev/models"
 	"slipway.dev/services/git"
 	"slipway.dev/services/git/gittest"
+	"slipway.dev/services/sshtest"
 )
 
-// newKey makes a key pair with the program that people use for it.
-func newKey(t *testing.T) (private, public string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v\n%s", err, out)
-	}
-	secret, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown, err := os.ReadFile(file + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(secret), string(shown)
-}
-
 func TestADeployKeyFetchesOverSSH(t *testing.T) {
-	private, public := newKey(t)
+	private, public := sshtest.KeyPair(t, "")
 	server := gittest.NewSSH(t, public)
 	repo := gittest.NewRepo(t, filepath.Join(t.TempDir(), "shop.git"), gittest.Files{"Dockerfile": "FROM scratch\n"})
 	remote := git.Remote{URL: server.URL(repo), PrivateKey: private}
@@ -64,10 +45,10 @@ func TestADeployKeyFetchesOverSSH(t *testing.T) {
 }
 
 func TestFailuresOverSSHSayWhatToDo(t *testing.T) {
-	private, public := newKey(t)
+	private, public := sshtest.KeyPair(t, "")
 	server := gittest.NewSSH(t, public)
 	repo := gittest.NewRepo(t, filepath.Join(t.TempDir(), "shop.git"), gittest.Files{"a": "1"})
-	stranger, _ := newKey(t)
+	stranger, _ := sshtest.KeyPair(t, "")
 	s := newService(t)
 	_, err := s.Check(t.Context(), git.Remote{URL: server.URL(repo), PrivateKey: stranger})
 	wantError(t, err, models.Invalid, "did not accept the deploy key", "Permission denied")

@@ -48,6 +48,25 @@ func New(t testing.TB, authorizedKey string) *Server {
 	return s
 }
 
+// KeyPair makes a key pair with the program that people use for it: the private
+// key locked with the passphrase, where there is one, and the line of the .pub file.
+func KeyPair(t testing.TB, passphrase string) (private, public string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", file).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v\n%s", err, out)
+	}
+	secret, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := os.ReadFile(file + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(secret), string(shown)
+}
+
 // NewHostKey gives the server another identity from its next Restart on, as an impostor would have.
 func (s *Server) NewHostKey() {
 	s.t.Helper()

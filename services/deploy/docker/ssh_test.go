@@ -3,9 +3,6 @@ package docker_test
 import (
 	"errors"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,24 +14,6 @@ import (
 	"slipway.dev/services/sshtest"
 )
 
-// keyPair makes a key pair with the program that people use for it.
-func keyPair(t *testing.T, passphrase string) (private, public string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", file).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v\n%s", err, out)
-	}
-	secret, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown, err := os.ReadFile(file + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(secret), string(shown)
-}
-
 // far is another machine, as far as Slipway can tell: what it has is reached over SSH alone.
 type far struct {
 	*sshtest.Server
@@ -43,7 +22,7 @@ type far struct {
 
 func newFar(t *testing.T) far {
 	t.Helper()
-	private, public := keyPair(t, "")
+	private, public := sshtest.KeyPair(t, "")
 	return far{sshtest.New(t, public), private}
 }
 
@@ -124,7 +103,7 @@ func TestAMachineThatIsNotWhatItWasGetsNoKey(t *testing.T) {
 func TestWhatKeepsSlipwayFromAMachineIsSaid(t *testing.T) {
 	t.Parallel()
 	machine := newFar(t)
-	stranger, _ := keyPair(t, "")
+	stranger, _ := sshtest.KeyPair(t, "")
 	for name, c := range map[string]struct {
 		change func(*deploy.Config)
 		want   string
@@ -179,8 +158,8 @@ func wantFailure(t *testing.T, target deploy.Target, want string) {
 
 func TestSettingsOfAMachineThatCanNotBeAreRefused(t *testing.T) {
 	t.Parallel()
-	private, public := keyPair(t, "")
-	locked, _ := keyPair(t, "secret")
+	private, public := sshtest.KeyPair(t, "")
+	locked, _ := sshtest.KeyPair(t, "secret")
 	for name, c := range map[string]struct{ field, value, wrong string }{
 		"no user":                   {"host", "203.0.113.7", "host"},
 		"an option":                 {"host", "-oProxyCommand=x@host", "host"},
@@ -224,7 +203,7 @@ func TestAKeyPairIsMadeWhereNoneWasBrought(t *testing.T) {
 	if err := kind.Prepare(settings, secrets); err != nil || settings["public_key"] != before {
 		t.Errorf("saved again, the key is %q (%v)", settings["public_key"], err)
 	}
-	private, public := keyPair(t, "")
+	private, public := sshtest.KeyPair(t, "")
 	secrets["private_key"] = strings.ReplaceAll(private, "\n", "\r\n") // as a form sends it
 	if err := kind.Prepare(settings, secrets); err != nil || strings.Join(strings.Fields(settings["public_key"])[:2], " ") != strings.Join(strings.Fields(public)[:2], " ") {
 		t.Errorf("a key that was brought is shown as %q (%v)", settings["public_key"], err)
