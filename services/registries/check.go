@@ -71,7 +71,7 @@ func (s *Service) check(ctx context.Context, r *models.Registry) ([]models.Regis
 	if err != nil {
 		return nil, err
 	}
-	c := &checking{service: s, registry: r, gate: newGate(way)}
+	c := &checking{service: s, registry: r, gate: s.newGate(way)}
 	if c.reach(ctx) && c.login(ctx) {
 		c.pull(ctx)
 		c.push(ctx)
@@ -300,7 +300,7 @@ func (s *Service) confirmRealm(ctx context.Context, r *models.Registry) error {
 		return err
 	}
 	defer s.forget(probe.ID)
-	gate := newGate(way)
+	gate := s.newGate(way)
 	challenge, err := s.ping(ctx, r, gate)
 	if err != nil {
 		return nil //nolint:nilerr // the check that follows tells why

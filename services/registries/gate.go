@@ -64,7 +64,6 @@ type way struct {
 	tokens    []string // hosts and ports that give its tokens
 	transport *http.Transport
 	elsewhere http.RoundTripper // to hosts that it redirects to
-	patience  time.Duration     // for a document, whole, and for a blob's next byte
 	updated   time.Time
 }
 
@@ -89,7 +88,7 @@ func (s *Service) way(r *models.Registry) (way, error) {
 		pool.AppendCertsFromPEM([]byte(pem))
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	w := way{name: r.Host, home: withPort(apiHost(r.Host), r.PlainHTTP), plain: r.PlainHTTP, transport: t, elsewhere: t, patience: s.patience(), updated: r.UpdatedAt}
+	w := way{name: r.Host, home: withPort(apiHost(r.Host), r.PlainHTTP), plain: r.PlainHTTP, transport: t, elsewhere: t, updated: r.UpdatedAt}
 	for _, host := range append([]string{r.Realm}, kind.Realms...) {
 		if host != "" {
 			w.tokens = append(w.tokens, withPort(host, r.PlainHTTP))
@@ -113,7 +112,7 @@ func (s *Service) ownWay(r *models.Registry) way {
 		s.own.MaxIdleConnsPerHost = 8
 		s.beyond = s.Guard.Transport()
 	})
-	return way{name: r.Host, home: withPort(r.Host, r.PlainHTTP), plain: r.PlainHTTP, transport: s.own, elsewhere: s.beyond, patience: s.patience()}
+	return way{name: r.Host, home: withPort(r.Host, r.PlainHTTP), plain: r.PlainHTTP, transport: s.own, elsewhere: s.beyond}
 }
 
 // gate is what every request of one Remote goes through last. It holds back
@@ -121,10 +120,11 @@ func (s *Service) ownWay(r *models.Registry) way {
 // TLS, and bounds what comes back.
 type gate struct {
 	way
+	patience     time.Duration // for a document, whole, and for a blob's next byte
 	lists, pages atomic.Int64
 }
 
-func newGate(w way) *gate { return &gate{way: w} }
+func (s *Service) newGate(w way) *gate { return &gate{way: w, patience: s.patience()} }
 
 // RoundTrip sends the request if it may go where it wants to.
 func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {

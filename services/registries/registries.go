@@ -110,7 +110,7 @@ func (s *Service) open(ctx context.Context, r *models.Registry, repository strin
 	if err != nil {
 		return nil, err
 	}
-	remote := &Remote{Repository: repo, Registry: r, path: repository, actions: actions, allowed: others, service: s, gate: newGate(way)}
+	remote := &Remote{Repository: repo, Registry: r, path: repository, actions: actions, allowed: others, service: s, gate: s.newGate(way)}
 	if slices.Contains(actions, Push) {
 		return remote, s.ensure(ctx, r, repository)
 	}

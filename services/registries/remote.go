@@ -95,7 +95,7 @@ func (s *Service) openEmbedded(ctx context.Context, repository string, actions [
 	if err != nil {
 		return nil, err
 	}
-	out := &Remote{Repository: repo, path: repository, actions: actions, service: s, gate: newGate(s.ownWay(r))}
+	out := &Remote{Repository: repo, path: repository, actions: actions, service: s, gate: s.newGate(s.ownWay(r))}
 	out.embedded.Username, out.embedded.Password, err = s.Embedded.Credential(ctx, repository, actions, embeddedTTL)
 	return out, err
 }
