@@ -2,8 +2,6 @@ package builds_test
 
 import (
 	"context"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,6 +18,7 @@ import (
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registries/registriestest"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 )
 
 // sendTo has the app's images go to a repository of an external registry, which the team is granted below the prefix.
@@ -92,8 +91,7 @@ func otherPortal(t *testing.T) (store *registry.Service, db *models.Database) {
 	db = modelstest.DB(t)
 	modelstest.Seed(t, db)
 	robot := &models.Principal{Kind: models.PrincipalToken, ID: "robot", Name: "robot", Admin: true}
-	server := httptest.NewUnstartedServer(nil)
-	store = &registry.Service{DB: db, Box: worldBox(t), Folder: t.TempDir(), External: "http://" + server.Listener.Addr().String(),
+	store = &registry.Service{DB: db, Box: worldBox(t),
 		Authenticate: func(_ context.Context, _, password string) (*models.Principal, error) {
 			if password != robotPassword {
 				return nil, models.Errorf(models.Unauthorized, "no")
@@ -101,12 +99,7 @@ func otherPortal(t *testing.T) (store *registry.Service, db *models.Database) {
 			return robot, nil
 		},
 		Reload: func(context.Context, *models.Principal) (*models.Principal, error) { return robot, nil }}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", store)
-	mux.HandleFunc("/registry/token", store.Token)
-	server.Config.Handler = mux
-	server.Start()
-	t.Cleanup(server.Close)
+	registrytest.Serve(t, store)
 	return store, db
 }
 

@@ -30,6 +30,7 @@ import (
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registries/registriestest"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 	"slipway.dev/services/secrets"
 )
 
@@ -62,10 +63,7 @@ func newWorld(t *testing.T, db *models.Database) *world {
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return people.AuthenticateToken(ctx, token)
 		}}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", own)
-	mux.HandleFunc("/registry/token", own.Token)
-	w.embedded = registriestest.NewValve(t, mux)
+	w.embedded = registriestest.NewValve(t, registrytest.Handler(own))
 	own.External = "http://" + w.embedded.Host
 	w.valve = w.external.Valve(t)
 	all := &registries.Service{DB: db, Box: box, Embedded: own, Guard: &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -32,6 +30,7 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 	"slipway.dev/services/secrets"
 )
 
@@ -54,7 +53,7 @@ func newWorld(t testing.TB, db *models.Database, change ...func(*world)) *world 
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(),
+	store := &registry.Service{DB: db, Box: box,
 		Authenticate: func(context.Context, string, string) (*models.Principal, error) {
 			return &models.Principal{Kind: models.PrincipalToken, Name: "Mira", Admin: true}, nil
 		},
@@ -62,13 +61,7 @@ func newWorld(t testing.TB, db *models.Database, change ...func(*world)) *world 
 			p.Admin = true
 			return p, nil
 		}}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", store)
-	mux.HandleFunc("/registry/token", store.Token)
-	server := httptest.NewUnstartedServer(mux)
-	store.External = "http://" + server.Listener.Addr().String()
-	server.Start()
-	t.Cleanup(server.Close)
+	registrytest.Serve(t, store)
 	bucket, err := blobs.Open(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +25,7 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/images"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 	"slipway.dev/services/secrets"
 )
 
@@ -44,7 +43,7 @@ func serve(t *testing.T, db *models.Database) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := &registry.Service{DB: db, Box: box, Folder: t.TempDir(),
+	store := &registry.Service{DB: db, Box: box,
 		Authenticate: func(context.Context, string, string) (*models.Principal, error) {
 			return &models.Principal{Kind: models.PrincipalToken, Name: "Mira", Admin: true}, nil
 		},
@@ -52,13 +51,7 @@ func serve(t *testing.T, db *models.Database) *fixture {
 			p.Admin = true
 			return p, nil
 		}}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", store)
-	mux.HandleFunc("/registry/token", store.Token)
-	server := httptest.NewUnstartedServer(mux)
-	store.External = "http://" + server.Listener.Addr().String()
-	server.Start()
-	t.Cleanup(server.Close)
+	registrytest.Serve(t, store)
 	return &fixture{World: modelstest.Seed(t, db), db: db, images: &images.Service{DB: db.DB, Registry: store},
 		login: remote.WithAuth(&authn.Basic{Username: "x", Password: "x"})}
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +25,7 @@ import (
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registries/registriestest"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 	"slipway.dev/services/secrets"
 )
 
@@ -50,16 +48,12 @@ func newWorld(t *testing.T, db *models.Database) *world {
 		t.Fatal(err)
 	}
 	w := &world{World: modelstest.Seed(t, db), t: t, db: db, valve: registriestest.Start(t).Valve(t), people: &auth.Service{DB: db.DB, Box: box}}
-	own := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), Reload: w.people.Reload,
+	own := &registry.Service{DB: db, Box: box, Reload: w.people.Reload,
 		Authenticate: func(ctx context.Context, _, token string) (*models.Principal, error) {
 			return w.people.AuthenticateToken(ctx, token)
 		}}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", own)
-	mux.HandleFunc("/registry/token", own.Token)
-	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	own.External, w.host = server.URL, strings.TrimPrefix(server.URL, "http://")
+	registrytest.Serve(t, own)
+	w.host = own.Host()
 	guard := &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	w.Service = &pullthrough.Service{DB: db, Registry: own, Guard: guard, Scratch: t.TempDir(), Stall: time.Second,
 		Registries: &registries.Service{DB: db, Box: box, Embedded: own, Guard: guard}}

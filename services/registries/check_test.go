@@ -13,6 +13,7 @@ import (
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registries/registriestest"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 )
 
 func results(r *models.Registry) string {
@@ -98,8 +99,7 @@ func TestACheckTellsAWrongCredentialFromNoneAndFromNoRegistry(t *testing.T) {
 // portal is the registry of another Slipway, which gives tokens; the password says what the login may do.
 func portal(t *testing.T, w *world) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(nil)
-	store := &registry.Service{DB: w.DB, Box: w.Box, Folder: t.TempDir(), External: "http://" + server.Listener.Addr().String(),
+	store := &registry.Service{DB: w.DB, Box: w.Box,
 		Authenticate: func(_ context.Context, _, password string) (*models.Principal, error) {
 			role := map[string]models.Role{"may-push": models.RoleDeveloper, "may-pull": models.RoleViewer}[password]
 			if role == "" {
@@ -111,13 +111,8 @@ func portal(t *testing.T, w *world) string {
 			p.Teams = map[string]models.Role{w.acme.ID: map[string]models.Role{"may-push": models.RoleDeveloper, "may-pull": models.RoleViewer}[p.ID]}
 			return p, nil
 		}}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", store)
-	mux.HandleFunc("/registry/token", store.Token)
-	server.Config.Handler = mux
-	server.Start()
-	t.Cleanup(server.Close)
-	return server.Listener.Addr().String()
+	registrytest.Serve(t, store)
+	return store.Host()
 }
 
 func TestPullAndPushAreCheckedApartWhereTokensAreGiven(t *testing.T) {
