@@ -19,6 +19,7 @@ const (
 	longestPause = 10 * time.Minute
 	tellEvery    = time.Second
 	lastWords    = 15 * time.Second // for the writes that end a worker's part
+	lookAgain    = time.Second      // at what another worker carries
 )
 
 // run is one worker's try at a copy that it holds.
@@ -86,7 +87,7 @@ func (s *Service) claim(ctx context.Context, id string) (c *models.Copy, err err
 			return err
 		}
 		if !claimed {
-			return jobs.Later(time.Second) // a living worker has it: look again when it may have died
+			return jobs.Later(lookAgain) // a living worker has it: look again when it may have died
 		}
 		if err := tx.Where("id = ?", id).Take(&row).Error; err != nil {
 			return err
@@ -209,7 +210,7 @@ func (r *run) end(ctx context.Context, failed error) error {
 	case failed == nil:
 		return r.finish(last, models.CopySucceeded, "")
 	case errors.Is(failed, jobs.ErrLost), errors.Is(failed, jobs.ErrTaken), errors.Is(failed, errNotOurs):
-		return failed // another worker has it: touch nothing
+		return jobs.Later(lookAgain) // another worker may have it: touch nothing
 	case errors.Is(failed, jobs.ErrCanceled):
 		return r.finish(last, models.CopyCanceled, "")
 	case ctx.Err() != nil: // this worker stops; another one goes on at once

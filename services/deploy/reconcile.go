@@ -42,9 +42,13 @@ func (s *Service) reconcile(ctx context.Context, targetID string) error {
 	if err != nil {
 		return err
 	}
+	serving, err := s.serving(ctx, targetID) // before the list: what serves by now and did not then may have started after it
+	if err != nil {
+		return err
+	}
 	found, err := target.List(ctx)
 	if f := new(Failure); errors.As(err, &f) {
-		return s.unknown(ctx, targetID, f.Message)
+		return s.unknown(ctx, serving, f.Message)
 	}
 	if err != nil {
 		return err
@@ -52,10 +56,6 @@ func (s *Service) reconcile(ctx context.Context, targetID string) error {
 	byRelease := map[string][]Instance{}
 	for _, i := range found {
 		byRelease[i.Release] = append(byRelease[i.Release], i)
-	}
-	serving, err := s.serving(ctx, targetID)
-	if err != nil {
-		return err
 	}
 	for i := range serving {
 		if err := s.sync(ctx, &serving[i], byRelease[serving[i].ID]); err != nil {
@@ -105,6 +105,10 @@ func (s *Service) sync(ctx context.Context, d *models.Deployment, found []Instan
 		return nil
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		still := tx.Model(&models.Deployment{}).Where("id = ? AND active AND NOT stopped", d.ID).UpdateColumn("active", true)
+		if still.Error != nil || still.RowsAffected == 0 {
+			return still.Error // it was replaced since; what becomes of its instances is not for here to say
+		}
 		if err := tx.Model(&models.Instance{}).Where("deployment_id = ?", d.ID).UpdateColumn("updated_at", now).Error; err != nil || len(changed) == 0 {
 			return err
 		}
@@ -142,11 +146,7 @@ func reroute(tx *gorm.DB, deploymentID string, addresses []string, now time.Time
 }
 
 // unknown says of instances of which no worker has news that nobody knows how they are.
-func (s *Service) unknown(ctx context.Context, targetID, why string) error {
-	serving, err := s.serving(ctx, targetID)
-	if err != nil {
-		return err
-	}
+func (s *Service) unknown(ctx context.Context, serving []models.Deployment, why string) error {
 	for i := range serving {
 		d := &serving[i]
 		err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -182,7 +182,7 @@ func (s *Service) removeOrphan(ctx context.Context, target Target, release strin
 		return nil
 	}
 	slog.InfoContext(ctx, "removing instances that were left behind", "deployment", d.ID)
-	return s.retire(ctx, &d)
+	return s.retire(ctx, &d, graceTime)
 }
 
 // requeue gives pending deployments a job again that have waited for long with

@@ -29,6 +29,7 @@ const (
 	cleanTime  = 20 * time.Second // to take away what a failed or canceled rollout left
 	proxyTime  = 5 * time.Second  // for the proxies to take a new version over
 	proxyEvery = 20 * time.Millisecond
+	lookAgain  = time.Second // at what another worker carries
 
 	commandTime = 15 * time.Minute // for the command before the switch
 )
@@ -101,7 +102,7 @@ func (s *Service) claim(ctx context.Context, id string) (*models.Deployment, err
 			return err
 		}
 		if !claimed {
-			return jobs.Later(time.Second) // a living worker has it: look again when it may have died
+			return jobs.Later(lookAgain) // a living worker has it: look again when it may have died
 		}
 		return s.begin(tx, d)
 	})
@@ -387,8 +388,8 @@ func (r *rollout) finish(ctx, work context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, jobs.ErrTaken):
-		return err // another worker has it: touch nothing
+	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, jobs.ErrTaken), errors.Is(err, jobs.ErrLost):
+		return jobs.Later(lookAgain) // another worker may have it: touch nothing
 	case !r.d.Active && errors.Is(cause, jobs.ErrCanceled), errors.Is(err, errNotOurs):
 		return r.abandon(ctx, models.DeploymentCanceled, &models.DeploymentError{Stage: "canceled", Message: "A person canceled the deployment. What served before goes on serving."})
 	case ctx.Err() != nil:
@@ -421,14 +422,27 @@ func (r *rollout) explain(ctx context.Context, err error) *models.DeploymentErro
 	return &models.DeploymentError{Stage: StageTarget, Message: "The target answered in a way that Slipway does not understand; the server's log says more. What served before goes on serving. Deploy again."}
 }
 
-// abandon takes the new instances away and ends the deployment. What served before is not touched.
+// abandon ends the deployment, and then takes its instances away. What served
+// before is not touched. The end comes first: from its commit on no worker goes
+// on with the deployment, so nobody loses what another one has taken over.
 func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	var removed error
-	if r.target != nil {
-		removed = r.removeKeepingLogs(ctx, r.d, 0)
+	err := r.end(ctx, state, why)
+	if errors.Is(err, jobs.ErrLost) {
+		return jobs.Later(lookAgain)
 	}
+	if err != nil || r.target == nil {
+		return err
+	}
+	if err := r.retire(ctx, r.d, 0); err != nil { // Reconcile removes what is left
+		slog.WarnContext(ctx, "instances of a deployment that ended are left behind for a while", "deployment", r.d.ID, "error", err)
+	}
+	return nil
+}
+
+// end records that the deployment did not come to serve, if it is this worker's.
+func (r *rollout) end(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
 	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := holdApp(tx, r.d.AppID); err != nil {
 			return err
@@ -436,15 +450,15 @@ func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why
 		now := r.now()
 		d := *r.d
 		d.Error, d.FinishedAt, d.DrainUntil = why, &now, &now
-		if removed == nil {
-			d.RetiredAt = &now // where not, Reconcile removes what is left
-		}
 		if err := d.Move(state); err != nil {
 			return err
 		}
-		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "error", "finished_at", "drain_until", "retired_at").Updates(&d)
-		if held.Error != nil || held.RowsAffected == 0 {
-			return errors.Join(held.Error, jobs.ErrLost)
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "error", "finished_at", "drain_until").Updates(&d)
+		if held.Error != nil {
+			return held.Error
+		}
+		if held.RowsAffected == 0 {
+			return jobs.ErrLost
 		}
 		if err := publish(tx, &d, "deployment."+string(state)); err != nil {
 			return err

@@ -69,10 +69,31 @@ func (t *target) startOne(ctx context.Context, r deploy.Release, replica int) er
 func (t *target) create(ctx context.Context, r deploy.Release, image string, replica int) (string, error) {
 	for attempt := 1; ; attempt++ {
 		id, err := t.tryCreate(ctx, r, image, replica, containerName(r, replica, attempt))
+		if errdefs.IsConflict(err) {
+			if id, again := t.madeAlready(ctx, r, replica); id != "" || again != nil {
+				return id, again
+			}
+		}
 		if attempt == 3 || !(errdefs.IsConflict(err) || errdefs.IsNotFound(err)) {
 			return id, err
 		}
 	}
+}
+
+// madeAlready returns the container that another worker has made for the replica
+// since this one looked, as one may that has taken the release over from it.
+func (t *target) madeAlready(ctx context.Context, r deploy.Release, replica int) (string, error) {
+	found, err := t.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
+		filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelDeployment+"="+r.ID), filters.Arg("label", labelReplica+"="+strconv.Itoa(replica)))})
+	if err != nil {
+		return "", err
+	}
+	for _, c := range found {
+		if c.State == container.StateCreated || c.State == container.StateRunning {
+			return c.ID, nil
+		}
+	}
+	return "", nil
 }
 
 func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, replica int, name string) (string, error) {
