@@ -189,5 +189,6 @@ type ProxyHold struct {
 	InFlight     int    // while it drains
 }
 
-// ProxySilence is how long a proxy may be silent before it counts as gone.
-const ProxySilence = 5 * time.Second
+// ProxySilence is how long a proxy may be silent before it counts as gone: long
+// enough for one whose machine has no time for it.
+const ProxySilence = 15 * time.Second

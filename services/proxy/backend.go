@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log"
 	"net"
@@ -128,17 +127,10 @@ func (s *Service) ownCookie(line string) string {
 	return strings.Join(kept, ";")
 }
 
-type attemptKey struct{}
-
-// attempt remembers that nobody took the connection for a request.
-type attempt struct{ refused bool }
-
-// failed answers a request that an instance did not answer. One whose
-// connection nobody took, and which has no body, can still go elsewhere.
+// failed answers a request that an instance did not answer, unless it can still go elsewhere.
 func (s *Service) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if dial := new(net.OpError); errors.As(err, &dial) && dial.Op == "dial" && (r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0) {
-		if a, ok := r.Context().Value(attemptKey{}).(*attempt); ok && r.Context().Err() == nil {
-			a.refused = true
+	if a, ok := r.Context().Value(attemptKey{}).(*attempt); ok && r.Context().Err() == nil {
+		if a.end = a.judge(r, err); a.end != answered {
 			return
 		}
 	}
@@ -164,16 +156,16 @@ func (b *backend) release() {
 	}
 }
 
-// serve sends the request to an instance. It tells whether nobody took the
-// connection; then nothing was answered yet.
-func (b *backend) serve(w http.ResponseWriter, r *http.Request) (refused bool) {
+// serve sends the request to an instance. Unless it returns answered, nothing of
+// an answer was sent, and the request may go to another backend.
+func (b *backend) serve(w http.ResponseWriter, r *http.Request, body *kept) ending {
 	defer b.release()
-	a := &attempt{}
+	a := &attempt{body: body}
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), attemptKey{}, a))
 	defer cancel()
 	defer context.AfterFunc(b.life, cancel)()
 	b.proxy.ServeHTTP(w, r.WithContext(ctx))
-	return a.refused
+	return a.end
 }
 
 // drain lets the requests that are under way end, at the deadline by force.

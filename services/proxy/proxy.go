@@ -32,6 +32,7 @@ type Service struct {
 	Page func(w http.ResponseWriter, r *http.Request, p Problem)
 
 	table atomic.Pointer[table]
+	news  news
 	self  models.Proxy
 	held  map[string]bool // deployments that the database knows this proxy to hold
 	told  map[string]bool // deployments of which the database knows that requests go to them
@@ -67,13 +68,15 @@ var (
 	Starting     = Problem{http.StatusServiceUnavailable, "One moment", "Slipway has just started. Try again in a second."}
 )
 
-// patience is how long a request waits for its app to be somewhere else after
-// nobody took its connection.
+// patience is how long a request waits at least for its app to be somewhere
+// else after nobody took its connection.
 const patience = 2 * time.Second
 
 // ServeHTTP sends the request to the app of its host name.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := hostOf(r.Host)
+	body := keep(r)
+	s.news.settle(r.Context())
 	for range 10 {
 		b, problem := s.find(host)
 		if b == nil {
@@ -83,11 +86,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !b.acquire() {
 			continue // it was replaced between the two lines
 		}
-		refused := b.serve(w, r)
-		if !refused {
+		end := b.serve(w, r, body)
+		if end == answered {
 			return
 		}
-		if !s.moved(r.Context(), host, b) {
+		if !s.moved(r.Context(), host, b, end) {
 			break
 		}
 	}
@@ -114,19 +117,33 @@ func (s *Service) find(host string) (*backend, Problem) {
 	return nil, NotRunning
 }
 
-// moved waits for the host to be answered by another backend than b.
-func (s *Service) moved(ctx context.Context, host string, b *backend) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+// moved waits for the host to be answered by another backend than b, which did
+// not answer: until the routes were read anew, and where nobody even took the
+// connection for a while longer, for the instances may be on their way elsewhere.
+func (s *Service) moved(ctx context.Context, host string, b *backend, end ending) bool {
+	began, atLeast := time.Now(), time.Duration(0)
+	if end == refused {
+		atLeast = patience
+	}
+	for {
+		read, changed := s.news.since()
 		if now, _ := s.find(host); now != b {
 			return true
 		}
+		passed := time.Since(began)
+		if passed > longest || passed > atLeast && read.After(began) {
+			return false
+		}
+		again := time.NewTimer(max(atLeast-passed, countEvery))
 		select {
 		case <-ctx.Done():
+			again.Stop()
 			return false
-		case <-time.After(10 * time.Millisecond):
+		case <-changed:
+			again.Stop()
+		case <-again.C:
 		}
 	}
-	return false
 }
 
 func (s *Service) problem(w http.ResponseWriter, r *http.Request, p Problem) {

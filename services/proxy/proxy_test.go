@@ -25,15 +25,20 @@ const host = "checkout-dev.localhost"
 
 // front is a proxy on a port of its own.
 type front struct {
-	t   *testing.T
-	db  *models.Database
-	w   *modelstest.World
-	url string
+	t    *testing.T
+	db   *models.Database
+	w    *modelstest.World
+	url  string
+	slow chan struct{} // takes from each request for /slow that has reached its instance
+	end  chan struct{} // lets one of them be answered
 }
+
+// patience is how long a test waits for what must come.
+const patience = time.Minute
 
 func newFront(t *testing.T) *front {
 	t.Helper()
-	f := &front{t: t, db: modelstest.DB(t)}
+	f := &front{t: t, db: modelstest.DB(t), slow: make(chan struct{}), end: make(chan struct{})}
 	f.w = modelstest.Seed(t, f.db)
 	f.url = f.another()
 	return f
@@ -98,6 +103,11 @@ func (f *front) instance(name string) string {
 		fmt.Fprintf(w, "%s\nproto %s\nfor %s\ncookie %s\n", name, r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-For"), r.Header.Get("Cookie"))
 	})
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		f.slow <- struct{}{}
+		<-f.end
+		fmt.Fprintln(w, name)
+	})
+	mux.HandleFunc("/while", func(w http.ResponseWriter, r *http.Request) {
 		<-time.After(600 * time.Millisecond)
 		fmt.Fprintln(w, name)
 	})
@@ -153,7 +163,7 @@ func (f *front) get(url, path string, change func(*http.Request)) (int, string, 
 // until waits for the host to answer with the text.
 func (f *front) until(url, text string) {
 	f.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		_, body, _ := f.get(url, "/", nil)
 		if strings.Contains(body, text) {
 			return
@@ -173,11 +183,28 @@ func (f *front) holds(id string) (n int64) {
 	return n
 }
 
-func (f *front) untilHolds(id string, want int64, within time.Duration) {
+func (f *front) untilHolds(id string, want int64) {
 	f.t.Helper()
-	for end := time.Now().Add(within); f.holds(id) != want; <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); f.holds(id) != want; <-time.After(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			f.t.Fatalf("%d proxies hold the deployment, not %d", f.holds(id), want)
+		}
+	}
+}
+
+// untilServes waits until requests go to the deployment.
+func (f *front) untilServes(id string) {
+	f.t.Helper()
+	for end := time.Now().Add(patience); ; <-time.After(5 * time.Millisecond) {
+		var n int64
+		if err := f.db.Model(&models.ProxyHold{}).Where("deployment_id = ? AND serving", id).Count(&n).Error; err != nil {
+			f.t.Fatal(err)
+		}
+		if n > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			f.t.Fatal("no request ever goes to the deployment")
 		}
 	}
 }
@@ -217,52 +244,90 @@ func TestAHostWithoutARunningAppGetsAPageThatTellsNothing(t *testing.T) {
 	f.until(f.url, "Stopped")
 	f.serve(time.Second, "127.0.0.1:1")
 	f.until(f.url, "does not answer")
+	_, body, _ := f.get(f.url, "/", nil)
 	for _, secret := range []string{"127.0.0.1", "payments", id} {
-		if _, body, _ := f.get(f.url, "/", nil); strings.Contains(body, secret) {
+		if strings.Contains(body, secret) {
 			t.Errorf("the page tells %q: %q", secret, body)
 		}
 	}
 }
 
-func TestWhatIsUnderWayEndsOnTheOldVersionAndTheRestIsCutAtTheDeadline(t *testing.T) {
+func TestWhatIsUnderWayEndsOnTheOldVersion(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	first := f.serve(time.Second, f.instance("one"))
+	first := f.serve(0, f.instance("one"))
 	f.until(f.url, "one")
-	slow, stream := make(chan string, 1), make(chan string, 1)
+	slow := make(chan string, 1)
 	go func() { _, body, _ := f.get(f.url, "/slow", nil); slow <- body }()
-	go func() { _, body, _ := f.get(f.url, "/sse", nil); stream <- body }()
-	conn := f.upgrade()
-	if got := conn.echo(t, "hello"); got != "hello" {
-		t.Fatalf("the upgraded connection answers %q", got)
-	}
-	<-time.After(100 * time.Millisecond) // so that the slow request is under way
-	second := f.serve(1200*time.Millisecond, f.instance("two"))
-	began := time.Now()
+	<-f.slow
+	conn, stream := f.upgrade(), f.stream()
+	second := f.serve(patience, f.instance("two"))
 	f.until(f.url, "two")
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the switch took %s", took)
+	if got := conn.echo(t, "still"); got != "still" {
+		t.Errorf("the upgraded connection was cut early: %q", got)
+	}
+	for range 2 {
+		if _, err := stream.ReadString('\n'); err != nil {
+			t.Errorf("the stream was cut early: %v", err)
+		}
 	}
 	if f.holds(first) != 1 {
 		t.Error("the old version was let go of with requests under way")
 	}
-	if got := conn.echo(t, "still"); got != "still" {
-		t.Errorf("the upgraded connection was cut early: %q", got)
-	}
+	f.end <- struct{}{}
 	if got := <-slow; got != "one\n" {
 		t.Errorf("the slow request got %q", got)
 	}
-	<-stream
-	f.untilHolds(first, 0, 5*time.Second)
-	if took := time.Since(began); took < time.Second || took > 3*time.Second {
-		t.Errorf("the drain took %s", took)
-	}
-	if _, err := conn.r.ReadByte(); err == nil {
-		t.Error("the upgraded connection outlived the deadline")
-	}
+	conn.Close()
+	stream.Close()
+	f.untilHolds(first, 0)
 	if f.holds(second) != 1 {
 		t.Error("the new version is not held")
 	}
+}
+
+func TestWhatIsStillOpenAtTheDeadlineIsCutAndNotBefore(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	first := f.serve(0, f.instance("one"))
+	f.until(f.url, "one")
+	conn, stream := f.upgrade(), f.stream()
+	const drain = 1200 * time.Millisecond
+	began := time.Now()
+	f.serve(drain, f.instance("two"))
+	if _, err := conn.r.ReadByte(); err == nil || time.Since(began) < drain {
+		t.Errorf("the upgraded connection ended after %s: %v", time.Since(began), err)
+	}
+	if _, err := io.Copy(io.Discard, stream); err == nil && time.Since(began) < drain {
+		t.Errorf("the stream ended after %s", time.Since(began))
+	}
+	f.untilHolds(first, 0)
+	f.until(f.url, "two")
+}
+
+// stream opens a stream of events, and returns it after the first.
+func (f *front) stream() *stream {
+	f.t.Helper()
+	req, err := http.NewRequest("GET", f.url+"/sse", nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req.Host = host
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { res.Body.Close() })
+	s := &stream{bufio.NewReader(res.Body), res.Body}
+	if _, err := s.ReadString('\n'); err != nil {
+		f.t.Fatal(err)
+	}
+	return s
+}
+
+type stream struct {
+	*bufio.Reader
+	io.Closer
 }
 
 type upgraded struct {
@@ -306,7 +371,7 @@ func TestEachOfSeveralProxiesHoldsWhatItSendsRequestsTo(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	other := f.another()
-	first := f.serve(3*time.Second, f.instance("one"))
+	first := f.serve(0, f.instance("one"))
 	f.until(f.url, "one")
 	f.until(other, "one")
 	if f.holds(first) != 2 {
@@ -314,15 +379,16 @@ func TestEachOfSeveralProxiesHoldsWhatItSendsRequestsTo(t *testing.T) {
 	}
 	slow := make(chan string, 1)
 	go func() { _, body, _ := f.get(other, "/slow", nil); slow <- body }()
-	<-time.After(100 * time.Millisecond) // so that the slow request is under way
-	f.serve(3*time.Second, f.instance("two"))
+	<-f.slow
+	f.serve(patience, f.instance("two"))
 	f.until(f.url, "two")
 	f.until(other, "two")
-	f.untilHolds(first, 1, 400*time.Millisecond)
+	f.untilHolds(first, 1)
+	f.end <- struct{}{}
 	if got := <-slow; got != "one\n" {
 		t.Errorf("the slow request got %q", got)
 	}
-	f.untilHolds(first, 0, time.Second)
+	f.untilHolds(first, 0)
 }
 
 func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
@@ -331,19 +397,89 @@ func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
 	f.serve(time.Second, f.instance("one"))
 	f.until(f.url, "one")
 	f.serve(time.Second, "127.0.0.1:1")
-	for end := time.Now().Add(5 * time.Second); ; { // until the proxy has taken the dead address over
-		if code, _, _ := f.get(f.url, "/", nil); code == http.StatusBadGateway {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the dead address was never used")
+	f.until(f.url, "does not answer")
+	answered := make(chan string, 2)
+	for _, body := range []io.Reader{nil, strings.NewReader("an order")} {
+		go func() {
+			req, err := http.NewRequest("POST", f.url+"/", body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Host = host
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				answered <- err.Error()
+				return
+			}
+			defer res.Body.Close()
+			got, _ := io.ReadAll(res.Body)
+			answered <- string(got)
+		}()
+	}
+	f.serve(time.Second, f.instance("two"))
+	for range 2 {
+		if body := <-answered; !strings.HasPrefix(body, "two") {
+			t.Errorf("the request got %q", body)
 		}
 	}
-	answered := make(chan string, 1)
-	go func() { _, body, _ := f.get(f.url, "/", nil); answered <- body }()
-	f.serve(time.Second, f.instance("two"))
-	if body := <-answered; !strings.HasPrefix(body, "two") {
-		t.Errorf("the request got %q", body)
+}
+
+func TestAConnectionThatBreaksBeforeTheAnswerIsTriedWhereTheAppIsNow(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	forwarder, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forwarder.Close()
+	taken := make(chan net.Conn, 10)
+	go func() { // what forwards a port takes connections for an instance that is gone
+		for {
+			conn, err := forwarder.Accept()
+			if err != nil {
+				close(taken)
+				return
+			}
+			taken <- conn
+		}
+	}()
+	f.untilServes(f.serve(patience, forwarder.Addr().String()))
+	ask := func(method string) chan string {
+		answered := make(chan string, 1)
+		go func() {
+			req, err := http.NewRequest(method, f.url+"/", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Host = host
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				answered <- err.Error()
+				return
+			}
+			defer res.Body.Close()
+			got, _ := io.ReadAll(res.Body)
+			answered <- string(got)
+		}()
+		return answered
+	}
+	read, write := ask("GET"), ask("POST")
+	one, two := <-taken, <-taken
+	f.untilServes(f.serve(patience, f.instance("two")))
+	one.Close()
+	two.Close()
+	go func() { // what the transport tries again by itself
+		for conn := range taken {
+			conn.Close()
+		}
+	}()
+	if body := <-read; !strings.HasPrefix(body, "two") {
+		t.Errorf("the read got %q", body)
+	}
+	if body := <-write; !strings.Contains(body, "does not answer") {
+		t.Errorf("what may have changed something was sent twice: %q", body)
 	}
 }
 
@@ -365,7 +501,7 @@ func TestNoRequestFailsWhileVersionsReplaceEachOther(t *testing.T) {
 				}
 				path := "/"
 				if n%40 == worker {
-					path = "/slow"
+					path = "/while"
 				}
 				if code, body, _ := f.get(f.url, path, nil); code != http.StatusOK {
 					failed.Add(1)

@@ -25,6 +25,9 @@ func (s *Service) Run(ctx context.Context) error {
 	s.self = models.Proxy{ID: models.NewID()}
 	s.held, s.told = map[string]bool{}, map[string]bool{}
 	s.open, s.ended = map[*backend]bool{}, make(chan *backend)
+	pulse, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.news.beat(pulse)
 	changes := s.Events.Subscribe(ctx)
 	s.must(ctx, "registering the proxy", s.beat(ctx))
 	s.must(ctx, "reading the routes", s.refresh(ctx))
@@ -110,13 +113,16 @@ func (s *Service) leave(ctx context.Context) error {
 // used, and one that is replaced later is known to be held.
 func (s *Service) refresh(ctx context.Context) error {
 	for {
+		began := time.Now()
 		rows, err := s.read(ctx)
 		if err != nil {
 			return err
 		}
 		fresh := s.notHeld(rows)
 		if len(fresh) == 0 {
-			return errors.Join(s.use(ctx, rows), s.tell(ctx))
+			err := s.use(ctx, rows)
+			s.news.taken(began)
+			return errors.Join(err, s.tell(ctx))
 		}
 		if err := s.hold(ctx, fresh); err != nil {
 			return err
