@@ -62,6 +62,8 @@ require (
 	gorm.io/plugin/dbresolver v1.6.2
 )
 
+require github.com/coreos/go-systemd/v22 v22.7.0
+
 require (
 	cel.dev/expr v0.25.3 // indirect
 	cloud.google.com/go v0.123.0 // indirect

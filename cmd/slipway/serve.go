@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"slipway.dev/handlers"
 	"slipway.dev/handlers/web"
 	"slipway.dev/services/deploy/docker"
@@ -54,19 +55,40 @@ type server struct {
 
 // newServer listens, migrates the database and puts everything together; nothing runs yet.
 func newServer(ctx context.Context, c *serveCommand) (*server, error) {
-	listener, err := net.Listen("tcp", c.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is already in use by another program: end that one, "+
-			"or choose another port, such as SLIPWAY_LISTEN=127.0.0.1:8090", c.Listen)
-	}
+	listener, err := listen(c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
 	s := &server{command: c, listener: listener}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return s, nil
+}
+
+// listen returns what the portal listens on: the socket that systemd holds for
+// it (sd_listen_fds(3)), where requests wait while the portal restarts, or else
+// one of its own at the address.
+func listen(address string) (net.Listener, error) {
+	held, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("taking over the socket of systemd: %w", err)
+	}
+	switch {
+	case len(held) == 1 && held[0] != nil:
+		return held[0], nil
+	case len(held) > 0:
+		return nil, errors.New("systemd has to hold one TCP socket for Slipway: write one ListenStream= into the .socket unit")
+	}
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is already in use by another program: end that one, "+
+			"or choose another port, such as SLIPWAY_LISTEN=127.0.0.1:8090", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return listener, nil
 }
 
 func (s *server) open(ctx context.Context) error {
