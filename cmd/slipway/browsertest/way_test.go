@@ -162,6 +162,7 @@ func (b *tab) createApp() {
 	b.visit("/apps")
 	b.inspect("apps")
 	b.press(`//main//a[starts-with(@href, "/apps/")]`)
+	b.reach("/apps/")
 	b.see("Last builds")
 	b.inspect("app-first-build")
 }
@@ -169,6 +170,7 @@ func (b *tab) createApp() {
 func (b *tab) watchBuild() {
 	b.t.Helper()
 	b.press(`//main//a[starts-with(@href, "/builds/")]`)
+	b.reach("/builds/")
 	b.see("Steps")
 	b.see("packing the shop")
 	b.see("Layers and config")
@@ -186,6 +188,7 @@ func (b *tab) watchBuild() {
 func (b *tab) lookAtImage() {
 	b.t.Helper()
 	b.click("Layers and config")
+	b.reach("/images/")
 	b.see("RUN")
 	b.inspect("image")
 	b.visit("/images")
@@ -198,6 +201,7 @@ func (b *tab) makeEnvironment() {
 	b.visit("/environments")
 	b.inspect("environments-empty")
 	b.press(`//main//a[contains(normalize-space(), "New environment")]`)
+	b.reach("/environments/new")
 	b.see("Name")
 	b.inspect("environment-new")
 	b.fill("name", "staging")
@@ -213,6 +217,7 @@ func (b *tab) deploy() {
 	b.see("What changes")
 	b.inspect("deploy")
 	b.press(`//main//form//button[contains(@class, "primary")]`)
+	b.reach("/deployments/")
 	b.see("Succeeded")
 	b.inspect("deployment")
 }
@@ -222,6 +227,7 @@ func (b *tab) toApp() {
 	b.t.Helper()
 	b.visit("/apps")
 	b.press(`//main//a[starts-with(@href, "/apps/")]`)
+	b.reach("/apps/")
 	b.see("Last builds")
 }
 
@@ -245,6 +251,7 @@ func (b *tab) buildAndDeployAgain() {
 	b.do(chromedp.WaitVisible(chromedp.CSS("dialog[open]")))
 	b.inspect("build-dialog")
 	b.clickIn("dialog[open] form", "Build")
+	b.reach("/builds/")
 	b.see("Sell more")
 	b.see("Layers and config")
 	b.clickIn("main", "Deploy")
@@ -252,6 +259,7 @@ func (b *tab) buildAndDeployAgain() {
 	b.see("Sell more")
 	b.inspect("deploy-again")
 	b.press(`//main//form//button[contains(@class, "primary")]`)
+	b.reach("/deployments/")
 	b.see("Succeeded")
 	b.toApp()
 	b.inspect("app")
@@ -264,13 +272,12 @@ func (b *tab) rollBack() {
 	b.see("Deployments")
 	b.inspect("deployments")
 	b.press(`(//main//a[starts-with(@href, "/deployments/")])[last()]`)
+	b.reach("/deployments/")
 	b.see("Roll back")
 	b.press(`//main//button[@command="show-modal" and starts-with(normalize-space(), "Roll back")]`)
-	b.await("the rollback is confirmed or runs", `!!document.querySelector("dialog[open]") || document.body.innerText.includes("Succeeded")`)
-	if eval[bool](b, `!!document.querySelector("dialog[open]")`) {
-		b.inspect("rollback-dialog")
-		b.press(`//dialog[@open]//form//button[starts-with(normalize-space(), "Roll back")]`)
-	}
+	b.await("the rollback asks whether it may", `!!document.querySelector("dialog[open]")`)
+	b.inspect("rollback-dialog")
+	b.press(`//dialog[@open]//form//button[starts-with(normalize-space(), "Roll back")]`)
 	b.see("a roll back")
 	b.see("Succeeded")
 }
