@@ -29,7 +29,7 @@ import (
 )
 
 // patience bounds every call that a helper makes.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // Engine returns a client of the Docker Engine that DOCKER_HOST names, by default the local one.
 // A test without an engine fails.
@@ -40,7 +40,7 @@ func Engine(t testing.TB) *client.Client {
 		t.Fatalf("Docker client: %v", err)
 	}
 	t.Cleanup(func() { _ = docker.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := docker.Ping(ctx); err != nil {
 		t.Fatalf("no Docker Engine answers at %s: run the tests with make test, which installs and starts one (%v)",

@@ -177,7 +177,7 @@ func (w *world) settled(bytes int64) *pullthrough.Overview {
 	w.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for {
 		o, err := w.Overview(w.admin())
 		if err != nil {
