@@ -35,6 +35,11 @@ type run struct {
 // blobs that are missing are sent, manifests follow, the tag comes last. It may
 // be called again at any point, by any worker.
 func (s *Service) Run(ctx context.Context, job Job) error {
+	end, alone := s.Jobs.Alone(job.CopyID)
+	if !alone {
+		return jobs.Later(lookAgain)
+	}
+	defer end()
 	c, err := s.claim(ctx, job.CopyID)
 	if c == nil || err != nil {
 		return err

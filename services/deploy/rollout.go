@@ -46,6 +46,11 @@ type rollout struct {
 // runs, wait until it is healthy, switch the requests over, let the old one
 // drain, stop it. It may be called again at any point, by any worker.
 func (s *Service) Roll(ctx context.Context, job Rollout) error {
+	end, alone := s.Queue.Alone(job.DeploymentID)
+	if !alone {
+		return jobs.Later(lookAgain)
+	}
+	defer end()
 	d, err := s.claim(ctx, job.DeploymentID)
 	if d == nil || err != nil {
 		return err

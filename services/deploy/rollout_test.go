@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/dockertest"
 	"slipway.dev/services/events"
+	"slipway.dev/services/jobs"
 	"slipway.dev/services/proxy"
 )
 
@@ -127,6 +129,31 @@ func TestADeploymentCanBeCanceled(t *testing.T) {
 func awaitsHealth(d *models.Deployment) bool {
 	last := len(d.Phases) - 1
 	return last >= 0 && d.Phases[last].Name == "health" && d.Phases[last].State == models.StepRunning && len(d.Instances) > 0
+}
+
+func TestAJobThatComesASecondTimeDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		s.worker()
+		s.built(2, "VERSION=1", "START_DELAY=3s")
+		d := s.deploy(deploy.Input{})
+		s.until(d.ID, "waiting for health", awaitsHealth)
+		err := db.Transaction(func(tx *gorm.DB) error { // as of a worker that others took for dead
+			return s.service.Queue.Insert(t.Context(), tx, jobs.QueueDeployments, deploy.Rollout{DeploymentID: d.ID})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := s.succeeded(d.ID)
+		names := ""
+		for _, p := range done.Phases {
+			names += p.Name + " " + string(p.State) + ", "
+		}
+		if want := "pull succeeded, start succeeded, health succeeded, switch succeeded, "; done.Attempt != 1 || names != want {
+			t.Errorf("after %d attempts the phases are %s", done.Attempt, names)
+		}
+	})
 }
 
 func TestOneRolloutGoesOnAtATimeAndTheNewestOfThoseThatWaitIsNext(t *testing.T) {
