@@ -15,8 +15,8 @@ const (
 	stall = models.ProxySilence / 3
 	// pulseEvery is how often it gives that sign.
 	pulseEvery = 500 * time.Millisecond
-	// settleTime is how long a request waits for the routes after a stall. A
-	// database that is away must not keep apps from being reached.
+	// settleTime is how long a request waits for the routes at the start and after
+	// a stall. A database that is away must not keep apps from being reached.
 	settleTime = 5 * time.Second
 	// longest is how long a request that nobody answered waits for the routes to be read.
 	longest = 20 * time.Second
@@ -26,6 +26,7 @@ const (
 type news struct {
 	pulse atomic.Int64 // when the process last had time, in nanoseconds since 1970
 	doubt atomic.Int64 // when it noticed that it had none for long; 0: never
+	known atomic.Bool  // the routes were read once
 
 	mu      sync.Mutex
 	read    time.Time     // when the last reading of the routes began that went well
@@ -71,27 +72,28 @@ func (n *news) taken(began time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.read = began
+	n.known.Store(true)
 	if n.changed != nil {
 		close(n.changed)
 	}
 	n.changed = nil
 }
 
-// settle waits, after the process had no time for long, until the routes were
-// read since: what was switched over meanwhile may be gone by now.
+// settle waits until the routes were read once and, after the process had no time
+// for long, since then: what was switched over meanwhile may be gone by now.
 func (n *news) settle(ctx context.Context) {
 	if last := n.pulse.Load(); last != 0 && time.Now().UnixNano()-last > int64(stall) {
 		n.notice()
 	}
 	doubt := n.doubt.Load()
-	if doubt == 0 {
+	if doubt == 0 && n.known.Load() {
 		return
 	}
 	limit := time.NewTimer(settleTime)
 	defer limit.Stop()
 	for {
 		read, changed := n.since()
-		if read.UnixNano() > doubt {
+		if !read.IsZero() && read.UnixNano() > doubt {
 			n.doubt.CompareAndSwap(doubt, 0)
 			return
 		}

@@ -256,9 +256,16 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
+// Freeze gives the process no time until Thaw, as a machine that does too much else may.
+func (p *Process) Freeze() { _ = p.command.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() { _ = p.command.Process.Signal(syscall.SIGCONT) }
+
 // Stop asks the process to end and waits until it has.
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
+	p.Thaw()
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:

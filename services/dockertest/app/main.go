@@ -12,7 +12,8 @@
 //
 // It logs a line at start, at each request and at its end. Paths: / and /version; /healthz;
 // /env?name= prints a variable; /slow?ms= answers after so many milliseconds; /sse sends an event
-// each 100 ms, or each ?ms=, until the client goes; /size?bytes= sends so many bytes.
+// each 100 ms, or each ?ms=, until the client goes; /ws is a WebSocket that sends back what it
+// gets; /size?bytes= sends so many bytes.
 package main
 
 import (
@@ -27,6 +28,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/websocket"
 )
 
 func main() {
@@ -92,6 +95,7 @@ func routes(version string) *http.ServeMux {
 		fmt.Fprintf(w, "version %s\n", version)
 	})
 	mux.HandleFunc("GET /sse", events)
+	mux.Handle("GET /ws", websocket.Server{Handler: func(c *websocket.Conn) { _, _ = io.Copy(c, c) }})
 	mux.HandleFunc("GET /size", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
 		_, _ = io.CopyN(w, zeros{}, n)
