@@ -136,8 +136,9 @@ func watch(t *testing.T, url string) func() int64 {
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for tick := time.NewTicker(20 * time.Millisecond); ; {
-			if status, _, err := slipwaytest.Request(ctx, url); ctx.Err() == nil && (err != nil || status != http.StatusOK) {
+			if status, body, err := slipwaytest.Request(ctx, url); ctx.Err() == nil && (err != nil || status != http.StatusOK) {
 				failed.Add(1)
+				t.Logf("a request got %d %q, %v", status, body, err)
 			}
 			select {
 			case <-ctx.Done():

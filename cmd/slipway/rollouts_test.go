@@ -85,9 +85,10 @@ func (p *place) rollsUnderLoad(t *testing.T, more func(rounds int) bool) {
 	first := p.succeeds(t, p.begin(t, "one"))
 	sees(t, first.URL, "version 1")
 	var refused []func() int64
-	for range 4 {
+	for range 3 {
 		refused = append(refused, watch(t, first.URL))
 	}
+	refused = append(refused, watch(t, first.URL+"/slow?ms=300"))
 	for rounds := 0; more(rounds); rounds++ {
 		second := p.succeeds(t, p.begin(t, "two"))
 		p.Restart(t)

@@ -16,13 +16,17 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"slipway.dev/handlers"
+	"slipway.dev/handlers/middleware"
 	"slipway.dev/handlers/web"
 	"slipway.dev/services/deploy/docker"
 	"slipway.dev/services/proxy"
 	"slipway.dev/static"
 )
 
-const shutdownTime = 20 * time.Second
+const (
+	shutdownTime = 20 * time.Second
+	requestTime  = 10 * time.Second // for requests that are under way when the server stops
+)
 
 type serveCommand struct {
 	settings `embed:""`
@@ -50,7 +54,8 @@ type server struct {
 	command  *serveCommand
 	listener net.Listener
 	http     *http.Server
-	streams  context.CancelFunc // ends what would keep the server from shutting down
+	streams  context.CancelFunc // ends what has no end of its own and would keep the server from shutting down
+	requests context.CancelFunc // ends every request
 }
 
 // newServer listens, migrates the database and puts everything together; nothing runs yet.
@@ -120,10 +125,11 @@ func (s *server) openHTTP() error {
 	if err != nil {
 		return err
 	}
-	base, cancel := context.WithCancel(context.Background())
-	s.streams = cancel
+	base, requests := context.WithCancel(context.Background())
+	ending, streams := context.WithCancel(base)
+	s.requests, s.streams = requests, streams
 	s.http = &http.Server{
-		Handler:           handler,
+		Handler:           endingStreams(handler, ending),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -134,6 +140,20 @@ func (s *server) openHTTP() error {
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true) // behind a proxy that speaks it
 	return nil
+}
+
+// endingStreams ends server-sent events when ending does; who reads them comes
+// back. Other requests, those of the apps' visitors among them, are let end.
+func endingStreams(next http.Handler, ending context.Context) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if middleware.IsStream(r) {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(ending, cancel)()
+			r = r.WithContext(ctx)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *server) assets() (*static.Assets, error) {
@@ -191,6 +211,8 @@ func (s *server) run(ctx context.Context) (err error) {
 
 func (s *server) shutdown() error {
 	s.streams()
+	late := time.AfterFunc(requestTime, s.requests)
+	defer late.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
