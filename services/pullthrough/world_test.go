@@ -61,7 +61,7 @@ func newWorld(t *testing.T, db *models.Database) *world {
 	t.Cleanup(server.Close)
 	own.External, w.host = server.URL, strings.TrimPrefix(server.URL, "http://")
 	guard := &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
-	w.Service = &pullthrough.Service{DB: db, Registry: own, Guard: guard, Scratch: t.TempDir(), Stall: time.Second,
+	w.Service = &pullthrough.Service{DB: db, Registry: own, Guard: guard, Scratch: t.TempDir(),
 		Registries: &registries.Service{DB: db, Box: box, Embedded: own, Guard: guard}}
 	t.Cleanup(func() { w.Close() })
 	own.Upstream = w.Service.Upstream()
