@@ -143,8 +143,9 @@ func TestADeploymentOutlivesThePortalThatCarriesIt(t *testing.T) {
 
 func TestAPortalThatGotNoTimeForLongSendsNobodyToWhatIsGone(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, slipwaytest.Start(t, slipwaytest.Settings{"DATABASE_URL": modelstest.PostgresURL(t), "WORKERS": "false"}))
-	p.Worker(t)
+	portal := slipwaytest.Start(t, slipwaytest.Settings{"DATABASE_URL": modelstest.PostgresURL(t), "WORKERS": "false"})
+	portal.Worker(t)
+	p := newPlace(t, portal)
 	p.push(t, "one", "VERSION=1")
 	p.push(t, "two", "VERSION=2", "START_DELAY=4s")
 	first := p.succeeds(t, p.begin(t, "one"))
