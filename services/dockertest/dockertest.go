@@ -4,6 +4,7 @@
 //	base := dockertest.BaseImage(t)             // "slipway.test/base:1": busybox with sh, httpd, wget, nc; use it in FROM
 //	image := dockertest.AppImage(t, "VERSION=2") // a small HTTP server with these variables baked in, by tag
 //	dockertest.Sweep(t, "slipway.environment", id) // at the end removes what carries this label
+//	engine := dockertest.NewOwn(t)              // another engine, which the test may stop and start
 //
 // [Base] and [App] are the same images as values, for tests that push to a registry without an engine.
 // An image is made once and has the same id on every run, so that tests of several packages may ask
