@@ -455,10 +455,13 @@ func (r *rollout) end(ctx context.Context, state models.DeploymentState, why *mo
 		now := r.now()
 		d := *r.d
 		d.Error, d.FinishedAt, d.DrainUntil = why, &now, &now
+		if r.target == nil { // nothing was started
+			d.RetiredAt = &now
+		}
 		if err := d.Move(state); err != nil {
 			return err
 		}
-		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "error", "finished_at", "drain_until").Updates(&d)
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "error", "finished_at", "drain_until", "retired_at").Updates(&d)
 		if held.Error != nil {
 			return held.Error
 		}
