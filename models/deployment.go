@@ -47,11 +47,12 @@ type DeploymentConfig struct {
 	Command    []string          `json:"command,omitempty"` // runs once before the switch
 	Variables  map[string]string `json:"variables"`
 	Secrets    map[string]string `json:"secrets"` // name → fingerprint
+	Runtime
 }
 
 // DeploymentError says why a deployment failed, with evidence.
 type DeploymentError struct {
-	Stage    string   `json:"stage"` // image, start, health, target, timeout
+	Stage    string   `json:"stage"` // check, image, command, start, health, target, timeout
 	Message  string   `json:"message"`
 	ExitCode *int     `json:"exit_code,omitempty"`
 	OOM      bool     `json:"oom,omitempty"`
@@ -91,6 +92,7 @@ type Deployment struct {
 	PreviousID        *string // what served before
 	URL               string
 	Stopped           bool   // stopped by a person after it succeeded
+	Paused            bool   // its instances are away while a newer version starts in its place
 	Reason            string // why it was asked for, where somebody said so
 	CreatedBy         string
 	CreatedByName     string

@@ -220,8 +220,9 @@ func (r *rollout) release() (Release, error) {
 	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
 	return Release{
 		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
-		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
+		Team: e.Team.Slug, App: app.Name, AppID: app.ID, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
 		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
+		Runtime: r.d.Config.Runtime,
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type Field struct {
 	Secret   bool // encrypted at rest and never shown again
 	Required bool
 	Lines    int  // of a text that has several; 0: one
+	Check    bool // a box to check: "true" or empty
 	Made     bool // by the kind's Prepare, and shown for copying; nobody enters it
 }
 
@@ -38,6 +39,8 @@ type Kind struct {
 	Title  string
 	Help   string
 	Fields []Field
+	// Volumes tells that its targets are VolumeKeepers.
+	Volumes bool
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error
@@ -100,6 +103,7 @@ type Info struct {
 	Platform string // such as linux/amd64; empty where instances may run anywhere
 	CPU      int64  // thousandths of a processor that one instance can get; 0: not known
 	Memory   int64  // bytes that one instance can get; 0: not known
+	Disk     int64  // free bytes for images and volumes; 0: not known
 }
 
 // Image is what a release runs, always by digest.
@@ -127,6 +131,7 @@ type Release struct {
 	Name          string // a DNS label, unique in the target, readable
 	Team          string // slug
 	App           string // name
+	AppID         string // with EnvironmentID it says whose the volumes are
 	Environment   string // name
 	EnvironmentID string // instances of one environment reach each other, and nobody else's
 	Image         Image
@@ -136,6 +141,9 @@ type Release struct {
 	HealthPath    string
 	Scale         models.Scale // at least one instance
 	Command       []string     // what Run runs, in place of the image's own command
+	// Runtime is what instances keep, what they get of the host, and when they are started again. That a target may
+	// give it was looked at before; a target still looks where a host path leads.
+	models.Runtime
 }
 
 // Instance is one running or ended thing of a release, as its target sees it.
@@ -172,6 +180,7 @@ type LogLine struct {
 
 // Stages of a rollout that can fail.
 const (
+	StageCheck   = "check"
 	StageImage   = "image"
 	StageCommand = "command"
 	StageStart   = "start"

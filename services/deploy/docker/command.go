@@ -96,6 +96,9 @@ func (t *target) startCommand(ctx context.Context, r deploy.Release) (string, er
 	if err != nil {
 		return "", err
 	}
+	if err := t.prepare(ctx, r, true); err != nil {
+		return "", err
+	}
 	id, err := t.create(ctx, r, image, commandReplica)
 	if err != nil {
 		return "", err

@@ -310,3 +310,18 @@ func TestTheFirstCallsOfATargetMayComeAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// body is what the address answers.
+func body(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}

@@ -2,8 +2,10 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +43,11 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 			return t.unreachable(err)
 		}
 	}
+	if len(kept) < r.Scale.Replicas {
+		if err := t.prepare(ctx, r, len(kept) > 0); err != nil {
+			return err
+		}
+	}
 	for n := 1; n <= r.Scale.Replicas; n++ {
 		if kept[n] {
 			continue
@@ -50,6 +57,29 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 		}
 	}
 	return nil
+}
+
+// prepare makes what the release's containers need beside the image, and looks whether they may have what they ask of
+// the host: this is the last moment at which that counts.
+func (t *target) prepare(ctx context.Context, r deploy.Release, runs bool) error {
+	if err := t.checkHostPaths(ctx, r); err != nil {
+		return err
+	}
+	if r.HostNetwork && !runs && t.taken(ctx, r.Port) {
+		return deploy.Failf(deploy.StageStart, nil, "Port %d of the target's host is taken: something listens there already. Choose another port in the app's settings, or stop what has it.", r.Port)
+	}
+	return t.makeVolumes(ctx, r)
+}
+
+// taken tells whether something listens on the port of the host.
+func (t *target) taken(ctx context.Context, port int) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	conn, err := t.Dial(ctx, "tcp", net.JoinHostPort(t.address, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
 }
 
 func (t *target) startOne(ctx context.Context, r deploy.Release, replica int) error {
@@ -76,16 +106,32 @@ func (t *target) create(ctx context.Context, r deploy.Release, image string, rep
 }
 
 func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, replica int, name string) (string, error) {
-	net, err := t.network(ctx, r)
+	ends, err := t.ends(ctx, r, replica)
 	if err != nil {
 		return "", err
 	}
-	ends := map[string]*network.EndpointSettings{net: {}}
-	if replica != commandReplica {
-		ends[net].Aliases = []string{r.App}
+	volumes, err := t.volumesOf(ctx, r)
+	if err != nil {
+		return "", err
 	}
-	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
+	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica, volumes), ends, nil, name)
 	return made.ID, err
+}
+
+// ends are the networks that the container is in: the environment's own; none where it uses the host's.
+func (t *target) ends(ctx context.Context, r deploy.Release, replica int) (*network.NetworkingConfig, error) {
+	if r.HostNetwork {
+		return &network.NetworkingConfig{}, nil
+	}
+	id, err := t.network(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	end := &network.EndpointSettings{}
+	if replica != commandReplica {
+		end.Aliases = []string{r.App}
+	}
+	return &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{id: end}}, nil
 }
 
 // containerName is the release's name, with the number of the replica after the
@@ -105,15 +151,18 @@ func containerName(r deploy.Release, replica, attempt int) string {
 }
 
 // config is what runs in the container. All that reaches it comes from the
-// release: there is no way to name an entry point, a user, a host path or a device.
+// release: there is no way to name an entry point, a user or a device.
 func (t *target) config(r deploy.Release, image string, replica int) *container.Config {
 	c := &container.Config{
 		Image: image,
 		Labels: map[string]string{
 			labelTarget: t.id, labelDeployment: r.ID, labelEnvironment: r.EnvironmentID,
-			labelApp: r.App, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port), labelReplica: strconv.Itoa(replica),
+			labelApp: r.App, labelAppID: r.AppID, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port), labelReplica: strconv.Itoa(replica),
 		},
 		ExposedPorts: nat.PortSet{port(r): {}},
+	}
+	if r.HostNetwork {
+		c.ExposedPorts = nil
 	}
 	if replica == commandReplica {
 		c.Labels[labelCommand], c.Cmd, c.ExposedPorts = "true", r.Command, nil
@@ -127,19 +176,23 @@ func (t *target) config(r deploy.Release, image string, replica int) *container.
 
 func port(r deploy.Release) nat.Port { return nat.Port(strconv.Itoa(r.Port) + "/tcp") }
 
-// hostConfig gives the container no more of the host than a port of the address
-// for the proxy, and of CPU and memory no more than it may take; it gets no swap beyond. It restarts by itself only after it has been healthy once, so
-// that a crash at the start is seen as what it is.
-func (t *target) hostConfig(r deploy.Release, replica int) *container.HostConfig {
+// hostConfig gives the container a port of the address for the proxy, the volumes and host paths of its release, and of
+// CPU and memory no more than it may take; it gets no swap beyond. There is no way to a privileged container, a device or
+// a capability. It restarts by itself only after it has been healthy once, so that a crash at the start is seen as what it is.
+func (t *target) hostConfig(r deploy.Release, replica int, volumes map[string]string) *container.HostConfig {
 	pids := int64(4096)
 	h := &container.HostConfig{
 		PortBindings:  nat.PortMap{port(r): {{HostIP: t.address, HostPort: "0"}}},
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		SecurityOpt:   []string{"no-new-privileges"},
 		Resources:     container.Resources{PidsLimit: &pids, NanoCPUs: r.Scale.CPU * 1e6, Memory: r.Scale.Memory, MemorySwap: r.Scale.Memory},
+		Mounts:        mounts(r, volumes),
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 	}
-	if replica == commandReplica {
+	if r.HostNetwork {
+		h.NetworkMode = network.NetworkHost
+	}
+	if replica == commandReplica || r.HostNetwork {
 		h.PortBindings = nil
 	}
 	return h
@@ -186,6 +239,9 @@ func (t *target) findNetwork(ctx context.Context, environment string) (string, e
 
 // explainStart says why the engine did not start the container.
 func (t *target) explainStart(r deploy.Release, err error) error {
+	if told := new(deploy.Failure); errors.As(err, &told) {
+		return told
+	}
 	text := plain(err.Error())
 	switch {
 	case client.IsErrConnectionFailed(err):
@@ -196,6 +252,12 @@ func (t *target) explainStart(r deploy.Release, err error) error {
 		return deploy.Failf(deploy.StageStart, err, "The image is made for another kind of processor than the target has. Build it for the target's platform.")
 	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory") && strings.Contains(text, "exec"):
 		return deploy.Failf(deploy.StageStart, err, "The image's command can't be started: %s Check ENTRYPOINT and CMD in the Dockerfile.", sentence(text))
+	case strings.Contains(text, "unable to find user"):
+		return deploy.Failf(deploy.StageStart, err, "The image runs as a user that it does not have: %s Make the user in the Dockerfile, or name it by its number in USER.", sentence(text))
+	case strings.Contains(text, "read-only file system"):
+		return deploy.Failf(deploy.StageStart, err, "The container could not be put together, because a part of it can't be written: %s Check the paths of its volumes.", sentence(text))
+	case strings.Contains(text, "no space left on device"):
+		return deploy.Failf(deploy.StageTarget, err, "The target's disk is full, so the container could not be made. Remove images and volumes that nobody uses there, and deploy again.")
 	case strings.Contains(text, "No command specified"):
 		return deploy.Failf(deploy.StageStart, err, "The image says nothing to run. Add a CMD or an ENTRYPOINT to its Dockerfile.")
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
@@ -228,7 +290,7 @@ func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) (
 			return nil, err
 		}
 		if healthy != nil {
-			return healthy, t.keepRunning(ctx, healthy)
+			return healthy, t.keepRunning(ctx, r, healthy)
 		}
 		select {
 		case <-ctx.Done():
@@ -344,10 +406,17 @@ func sentenceOf(output string) string {
 	return output
 }
 
-// keepRunning lets the engine restart the containers from now on, after a crash or a reboot.
-func (t *target) keepRunning(ctx context.Context, instances []deploy.Instance) error {
+// keepRunning lets the engine restart the containers from now on, as far as the release wants it.
+func (t *target) keepRunning(ctx context.Context, r deploy.Release, instances []deploy.Instance) error {
+	policy := container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}
+	switch r.Restart.OrAlways() {
+	case models.RestartNever:
+		return nil
+	case models.RestartOnFailure:
+		policy = container.RestartPolicy{Name: container.RestartPolicyOnFailure, MaximumRetryCount: r.RestartMax}
+	}
 	for _, i := range instances {
-		_, err := t.docker.ContainerUpdate(ctx, i.ID, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}})
+		_, err := t.docker.ContainerUpdate(ctx, i.ID, container.UpdateConfig{RestartPolicy: policy})
 		if err != nil {
 			return t.unreachable(err)
 		}
