@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,9 @@ import (
 
 // probeTime is how long an instance may take to answer one probe.
 const probeTime = 3 * time.Second
+
+// maxRedirects is how many redirects within an app a probe follows.
+const maxRedirects = 5
 
 // Prober asks instances from outside whether they are healthy, so that an image needs no tools for it.
 type Prober struct {
@@ -29,8 +33,9 @@ func (p Prober) dial(ctx context.Context, network, address string) (net.Conn, er
 	return d.DialContext(ctx, network, address)
 }
 
-// HTTP asks for the path. Healthy is a status from 200 to 399. The answer says
-// what came back, for the transcript.
+// HTTP asks for the path. Healthy is a status from 200 to 399, but for a
+// redirect that leads in a circle within the app. The answer says what came
+// back, for the transcript.
 func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, healthy bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -39,15 +44,33 @@ func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, 
 		return "the path is not valid", false
 	}
 	req.Header.Set("User-Agent", "Slipway-Health")
+	circle, first := false, 0
 	client := &http.Client{
-		Transport:     &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+		CheckRedirect: func(next *http.Request, before []*http.Request) error {
+			if first == 0 {
+				first = next.Response.StatusCode
+			}
+			circle = circle || slices.ContainsFunc(before, func(b *http.Request) bool { return b.URL.String() == next.URL.String() })
+			if circle || next.URL.Host != address || len(before) > maxRedirects {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
 	}
 	res, err := client.Do(req)
-	if err != nil {
+	if err != nil && first == 0 {
 		return explainProbe(err), false
 	}
-	defer res.Body.Close()
+	if err == nil {
+		defer res.Body.Close()
+	}
+	switch {
+	case circle:
+		return fmt.Sprintf("HTTP %d, a redirect in a circle", first), false
+	case first != 0:
+		return fmt.Sprintf("HTTP %d", first), true
+	}
 	return fmt.Sprintf("HTTP %d", res.StatusCode), res.StatusCode >= 200 && res.StatusCode < 400
 }
 
