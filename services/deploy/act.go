@@ -99,7 +99,7 @@ func (s *Service) Stop(ctx context.Context, id string) (*models.Deployment, erro
 		}
 		now := s.now()
 		until := now.Add(s.drainTime())
-		r := tx.Model(&models.Deployment{}).Where("id = ? AND active AND NOT stopped", id).Updates(map[string]any{"stopped": true, "drain_until": until, "retired_at": nil})
+		r := tx.Model(&models.Deployment{}).Where("id = ? AND active AND NOT stopped", id).Updates(map[string]any{"stopped": true, "paused": false, "drain_until": until, "retired_at": nil})
 		if r.Error != nil {
 			return r.Error
 		}

@@ -31,6 +31,7 @@ type Service struct {
 	Apps       Address // where apps answer
 
 	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
+	Pull  time.Duration // how long an image may take to arrive; 15 minutes where zero
 	Drain time.Duration // how long requests to the old version may last; 30 s where zero
 
 	mu   sync.Mutex
@@ -58,6 +59,7 @@ type openTarget struct {
 }
 
 func (s *Service) startTime() time.Duration { return orElse(s.Start, 2*time.Minute) }
+func (s *Service) pullTime() time.Duration  { return orElse(s.Pull, 15*time.Minute) }
 func (s *Service) drainTime() time.Duration { return orElse(s.Drain, 30*time.Second) }
 
 func orElse(d, otherwise time.Duration) time.Duration {

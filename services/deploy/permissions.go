@@ -1,10 +1,8 @@
 package deploy
 
 import (
-	"path"
 	"slices"
 	"strings"
-	"unicode"
 
 	"slipway.dev/models"
 )
@@ -14,7 +12,6 @@ const (
 	settingHostNetwork = "host_network"
 	settingHostPaths   = "host_paths"
 	maxPrefixes        = 50
-	maxPath            = 500 // bytes
 )
 
 // HostFields are the settings of a kind whose host apps may get something of.
@@ -45,9 +42,9 @@ func ParsePermissions(settings map[string]string) (Permissions, error) {
 		switch {
 		case prefix == "":
 			continue
-		case !cleanPath(prefix):
+		case !models.ValidPath(prefix):
 			return Permissions{}, models.InvalidField(settingHostPaths, "%q is not a full path without . and .., such as /srv/data.", prefix)
-		case slices.ContainsFunc(keptPaths, func(kept string) bool { return below(prefix, kept) || below(kept, prefix) }):
+		case slices.ContainsFunc(keptPaths, func(kept string) bool { return models.PathIn(prefix, kept) || models.PathIn(kept, prefix) }):
 			return Permissions{}, models.InvalidField(settingHostPaths, "%s is or holds what runs the host; an app that has it has the host. Name a folder of data, such as /srv/data.", prefix)
 		}
 		p.HostPaths = append(p.HostPaths, prefix)
@@ -81,25 +78,13 @@ func (p Permissions) paths() string {
 
 // Prefix returns the longest allowed prefix that the path is at or below.
 func (p Permissions) Prefix(source string) (prefix string, ok bool) {
-	if !cleanPath(source) {
+	if !models.ValidPath(source) {
 		return "", false
 	}
 	for _, allowed := range p.HostPaths {
-		if below(source, allowed) && len(allowed) > len(prefix) {
+		if models.PathIn(source, allowed) && len(allowed) > len(prefix) {
 			prefix, ok = allowed, true
 		}
 	}
 	return prefix, ok
 }
-
-// cleanPath tells whether the text is a full path that is written as it is meant: no relative part, no sign that an
-// engine would read as something else.
-func cleanPath(text string) bool {
-	return path.IsAbs(text) && path.Clean(text) == text && text != "/" && len(text) <= maxPath &&
-		!strings.ContainsFunc(text, func(r rune) bool {
-			return unicode.IsControl(r) || strings.ContainsRune(`\:,"'`, r) || r == unicode.ReplacementChar
-		})
-}
-
-// below tells whether the path is the folder or lies in it.
-func below(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,6 +38,9 @@ type Plan struct {
 	Checks      []Check
 	To          *models.Deployment // of a rollback: what would run again
 	ConfigHash  string             // give it to Deploy, so that what is deployed is what was looked at
+	Recreate    bool               // one version at a time: nothing answers while the new one starts
+
+	config models.DeploymentConfig
 }
 
 // Change is a variable or a secret that differs from what runs. Values are not shown.
@@ -59,6 +61,8 @@ type Check struct {
 	OK      bool
 	Message string
 	Gate    bool // a rule of the environment: nothing is deployed while it fails
+
+	stage string // of a rollout that fails by it
 }
 
 // Ready tells whether every check passed.
@@ -127,7 +131,7 @@ func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config mo
 		return nil, err
 	}
 	p := &Plan{
-		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: hash,
+		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: hash, config: config, Recreate: config.Recreate,
 		Port: config.Port, Health: config.Health, HealthPath: config.HealthPath,
 	}
 	if p.Current, err = s.current(ctx, at); err != nil {
@@ -195,6 +199,11 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
 	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
 	add("Health check", healthText(before), healthText(after))
+	add("Volumes", volumesText(before.Volumes), volumesText(after.Volumes))
+	add("Host paths", hostPathsText(before.HostPaths), hostPathsText(after.HostPaths))
+	add("Network", networkText(before.HostNetwork), networkText(after.HostNetwork))
+	add("After it ends", restartText(before.Runtime), restartText(after.Runtime))
+	add("Versions at once", switchText(before.Recreate), switchText(after.Recreate))
 	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
 }
@@ -254,52 +263,14 @@ func (s *Service) readCommits(ctx context.Context, p *Plan, from, to string) (no
 
 // check looks at what could stop the deployment.
 func (s *Service) check(ctx context.Context, p *Plan) error {
-	add := func(name string, ok bool, format string, args ...any) {
+	e := p.Environment
+	from := s.source(func(ctx context.Context) context.Context { return ctx }, p.App.TeamID, p.Image.Image, lookTTL)
+	checks, err := s.preflight(ctx, subject{e.TargetID, p.Image, from, p.config})
+	p.Checks = append(p.Checks, checks...)
+	s.checkHealth(p, func(name string, ok bool, format string, args ...any) {
 		p.Checks = append(p.Checks, Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...)})
-	}
-	known := len(p.Image.Platforms) > 0 // a rollback does not ask the registry
-	if known {
-		add("Image", true, "The registry has it.")
-	} else {
-		add("Image", true, "It ran here before; the registry is asked only if the target does not have it any more.")
-	}
-	target, err := s.target(ctx, p.Environment.TargetID)
-	if err != nil {
-		return err
-	}
-	info, err := target.Check(ctx)
-	if f := new(Failure); errors.As(err, &f) {
-		add("Target", false, "%s", f.Message)
-	} else if err != nil {
-		return err
-	} else {
-		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
-		checkRoom(p.Scale.OrOne(), info, add)
-		made := strings.Join(p.Image.Platforms, ", ")
-		switch {
-		case !known:
-		case info.Platform == "" || slices.Contains(p.Image.Platforms, info.Platform):
-			add("Platform", true, "The image is made for %s.", made)
-		default:
-			add("Platform", false, "The image is made for %s, the target is %s. Build it for the target's platform.", made, info.Platform)
-		}
-	}
-	s.checkHealth(p, add)
-	return nil
-}
-
-// checkRoom looks whether the target is large enough for one instance.
-func checkRoom(scale models.Scale, info Info, add func(string, bool, string, ...any)) {
-	switch {
-	case info.CPU > 0 && scale.CPU > info.CPU:
-		add("Room", false, "An instance may take %s processors, and the target has %s. Lower the limit.", processors(scale.CPU), processors(info.CPU))
-	case info.Memory > 0 && scale.Memory > info.Memory:
-		add("Room", false, "An instance may take %s of memory, and the target has %s. Lower the limit.", memory(scale.Memory), memory(info.Memory))
-	case scale.CPU == 0 && scale.Memory == 0:
-		add("Room", true, "%s without limits of CPU and memory.", count(scale.Replicas, "instance", "instances"))
-	default:
-		add("Room", true, "%s; each may take %s of CPU and %s of memory.", count(scale.Replicas, "instance", "instances"), processors(scale.CPU), memory(scale.Memory))
-	}
+	})
+	return err
 }
 
 func count(n int, one, many string) string {
@@ -334,6 +305,14 @@ func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
 	}
 	if p.Current == nil || p.Current.Stopped {
 		add("Downtime", true, "Nothing serves here now.")
+		return
+	}
+	if p.Recreate {
+		add("Downtime", true, "From the end of deployment %s until this one is healthy: the app runs one version at a time. Visitors get a page that says so meanwhile. If this one fails, %s is started again.", p.Current.Title(), p.Current.Title())
+		return
+	}
+	if shared := sharedVolumes(p.Current.Config, p.config); shared != "" {
+		add("Downtime", true, "None: the new version starts beside the old one. Both have %s at once until the switch; an app that can't bear that runs one version at a time.", shared)
 		return
 	}
 	add("Downtime", true, "None: the new version starts beside the old one, which serves until then.")

@@ -137,6 +137,10 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 	if err != nil {
 		return nil, err
 	}
+	runtime, err := runtimeOf(tx, p.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
 	command, err := shlex.Split(p.App.ReleaseCommand)
 	if err != nil {
 		return nil, models.Errorf(models.Conflict, "The command before the switch of %s can't be read: %v. Change it in the app's settings.", p.App.Name, err)
@@ -145,6 +149,7 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 		Command: command,
 		Port:    c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
 		Variables: map[string]string{}, Secrets: map[string]string{},
+		Runtime: runtime,
 	}
 	values := map[string]string{}
 	for _, v := range all {

@@ -74,7 +74,7 @@ func (s *Service) reconcile(ctx context.Context, targetID string) error {
 // serving are the deployments on the target whose instances have to run.
 func (s *Service) serving(ctx context.Context, targetID string) (all []models.Deployment, err error) {
 	on := s.DB.Model(&models.Environment{}).Select("id").Where("target_id = ?", targetID)
-	err = s.DB.WithContext(ctx).Omit("sealed_secrets").Where("active AND NOT stopped AND environment_id IN (?)", on).
+	err = s.DB.WithContext(ctx).Omit("sealed_secrets").Where("active AND NOT stopped AND NOT paused AND environment_id IN (?)", on).
 		Preload("Instances", func(tx *gorm.DB) *gorm.DB { return tx.Omit("last_logs") }).Find(&all).Error
 	return all, err
 }
@@ -136,7 +136,7 @@ func reroute(tx *gorm.DB, deploymentID string, addresses []string, now time.Time
 	if addresses == nil {
 		addresses = []string{}
 	}
-	serves := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Deployment{}).Select("id").Where("id = ? AND active AND NOT stopped", deploymentID)
+	serves := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Deployment{}).Select("id").Where("id = ? AND active AND NOT stopped AND NOT paused", deploymentID)
 	return tx.Model(&models.Route{}).Where("deployment_id = ? AND deployment_id IN (?)", deploymentID, serves).
 		Select("addresses", "updated_at").Updates(&models.Route{Addresses: addresses, UpdatedAt: now}).Error
 }

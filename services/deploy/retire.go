@@ -152,6 +152,9 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 		if err != nil {
 			return err
 		}
+		if len(lines) == 0 {
+			return nil // what was kept before stays
+		}
 		first := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Instance{}).Select("MIN(id)").Where("deployment_id = ?", d.ID) // the words of all, kept once
 		return tx.Model(&models.Instance{}).Where("id IN (?)", first).Select("last_logs").Updates(&gone).Error
 	})

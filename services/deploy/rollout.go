@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
@@ -41,9 +39,11 @@ type rollout struct {
 	seq    int // of the last phase
 }
 
-// Roll carries the deployment to its end: pull the image, start it beside what
-// runs, wait until it is healthy, switch the requests over, let the old one
-// drain, stop it. It may be called again at any point, by any worker.
+// Roll carries the deployment to its end: look whether it can work, pull the
+// image, start it beside what runs, wait until it is healthy, switch the
+// requests over, let the old one drain, stop it. Where an app runs one version
+// at a time the old one stops before the new one starts. Roll may be called
+// again at any point, by any worker.
 func (s *Service) Roll(ctx context.Context, job Rollout) error {
 	d, err := s.claim(ctx, job.DeploymentID)
 	if d == nil || err != nil {
@@ -62,9 +62,12 @@ func (r *rollout) run(ctx context.Context) (err error) {
 	for _, p := range []struct {
 		name string
 		do   func(context.Context, func(string)) error
-	}{{"pull", r.pull}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+	}{{"check", r.check}, {"pull", r.pull}, {"pause", r.pause}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
 		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
 			continue // a worker before this one came further
+		}
+		if p.name == "pause" && !r.d.Config.Recreate {
+			continue
 		}
 		if p.name == "command" && (len(r.d.Config.Command) == 0 || r.d.Action != models.ActionDeploy) {
 			continue // what served before has run it
@@ -142,35 +145,21 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
-	title := "deployment " + r.d.Title() + " of " + r.d.App.Name + " to " + r.d.Environment.Name
-	own := func(ctx context.Context) context.Context { // what it may ends with the deployment
-		return models.WithPrincipal(ctx, models.SystemFor("deployment:"+r.d.ID, title))
-	}
-	from := Source{
-		Credential: func(ctx context.Context) (string, string, error) {
-			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
-			if err != nil {
-				return "", "", err
-			}
-			return at.credential(ctx)
-		},
-		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
-			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
-			if err != nil {
-				return name.Repository{}, nil, err
-			}
-			ref, options, err := at.reference("@" + r.d.ImageDigest)
-			if err != nil {
-				return name.Repository{}, nil, err
-			}
-			return ref.Context(), options, nil
-		},
-	}
-	return r.target.Fetch(ctx, r.image(), from, say)
+	ctx, cancel := context.WithTimeout(ctx, r.pullTime())
+	defer cancel()
+	return r.target.Fetch(ctx, r.image(), r.source(r.own, r.d.TeamID, r.image(), pullTTL), say)
 }
 
-func (r *rollout) image() Image {
-	return Image{Repository: r.d.ImageRepository, Digest: r.d.ImageDigest}
+// own makes ctx act for the deployment: what it may ends with it.
+func (r *rollout) own(ctx context.Context) context.Context {
+	title := "deployment " + r.d.Title() + " of " + r.d.App.Name + " to " + r.d.Environment.Name
+	return models.WithPrincipal(ctx, models.SystemFor("deployment:"+r.d.ID, title))
+}
+
+func (r *rollout) image() Image { return imageOf(r.d) }
+
+func imageOf(d *models.Deployment) Image {
+	return Image{Repository: d.ImageRepository, Digest: d.ImageDigest}
 }
 
 // command runs the app's command before the switch; where it fails, nothing of the new version serves.
@@ -208,21 +197,23 @@ func (r *rollout) start(ctx context.Context, _ func(string)) error {
 }
 
 // release is the deployment as its target sees it, secrets opened.
-func (r *rollout) release() (Release, error) {
-	values, err := r.openValues(r.d)
+func (r *rollout) release() (Release, error) { return r.releaseOf(r.d) }
+
+func (s *Service) releaseOf(d *models.Deployment) (Release, error) {
+	values, err := s.openValues(d)
 	if err != nil {
 		return Release{}, err
 	}
 	env := maps.Clone(values)
-	maps.Copy(env, r.d.Config.Variables)
-	env["PORT"] = strconv.Itoa(r.d.Config.Port)
-	e, app := r.d.Environment, r.d.App
+	maps.Copy(env, d.Config.Variables)
+	env["PORT"] = strconv.Itoa(d.Config.Port)
+	e, app := d.Environment, d.App
 	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
 	return Release{
-		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
-		Team: e.Team.Slug, App: app.Name, AppID: app.ID, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
-		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
-		Runtime: r.d.Config.Runtime,
+		ID: d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + d.ID[len(d.ID)-12:],
+		Team: e.Team.Slug, App: app.Name, AppID: app.ID, Environment: e.Name, EnvironmentID: e.ID, Image: imageOf(d), Env: env,
+		Port: d.Config.Port, Health: d.Config.Health, HealthPath: or(d.Config.HealthPath, "/"), Scale: d.Config.Scale.OrOne(), Command: d.Config.Command,
+		Runtime: d.Config.Runtime,
 	}, nil
 }
 
@@ -345,7 +336,7 @@ func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
 	if previous.ID == "" || err != nil {
 		return nil, err
 	}
-	previous.Active = false
+	previous.Active, previous.Paused = false, false
 	if r.d.Action == models.ActionRollback && previous.State == models.DeploymentSucceeded {
 		previous.State = models.DeploymentRolledBack
 	}
@@ -353,7 +344,7 @@ func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
 		until := r.now().Add(r.drainTime())
 		previous.DrainUntil = &until
 	}
-	return &previous.ID, tx.Model(&previous).Select("active", "state", "drain_until").Updates(&previous).Error
+	return &previous.ID, tx.Model(&previous).Select("active", "paused", "state", "drain_until").Updates(&previous).Error
 }
 
 // route points the place's host name at the new instances.
@@ -422,14 +413,20 @@ func (r *rollout) explain(ctx context.Context, err error) *models.DeploymentErro
 	return &models.DeploymentError{Stage: StageTarget, Message: "The target answered in a way that Slipway does not understand; the server's log says more. What served before goes on serving. Deploy again."}
 }
 
-// abandon takes the new instances away and ends the deployment. What served before is not touched.
+// abandon takes the new instances away and ends the deployment. What served before is not touched, or started again
+// where it had to stop for this one.
 func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
 	var removed error
 	if r.target != nil {
 		removed = r.removeKeepingLogs(ctx, r.d, 0)
+		if left := r.unpause(ctx); left != "" {
+			why.Message += " " + left
+		}
 	}
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
 	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := holdApp(tx, r.d.AppID); err != nil {
 			return err

@@ -102,7 +102,7 @@ func TestADeploymentCanBeCanceledWithinTwoSeconds(t *testing.T) {
 		s.succeeded(s.deploy(deploy.Input{}).ID)
 		s.built(3, "START_DELAY=1m")
 		slow := s.deploy(deploy.Input{})
-		s.until(slow.ID, "waiting for health", func(d *models.Deployment) bool { return len(d.Phases) == 3 })
+		s.until(slow.ID, "waiting for health", func(d *models.Deployment) bool { return len(d.Phases) == 4 })
 		began := time.Now()
 		if _, err := s.service.Cancel(s.ctx, slow.ID); err != nil {
 			t.Fatal(err)
@@ -111,7 +111,7 @@ func TestADeploymentCanBeCanceledWithinTwoSeconds(t *testing.T) {
 		if took := time.Since(began); took > 4*time.Second { // about half a second where the machine has nothing else to do
 			t.Errorf("canceling took %s", took)
 		}
-		if d.State != models.DeploymentCanceled || d.Phases[2].State != models.StepCanceled {
+		if d.State != models.DeploymentCanceled || d.Phases[3].State != models.StepCanceled {
 			t.Errorf("the deployment is %s, phases %+v", d.State, d.Phases)
 		}
 		if s.answer("/version") != "1" || s.live() != 1 {
@@ -165,7 +165,7 @@ func TestARolloutWhoseWorkerIsKilledIsTakenOverAndRunsOnce(t *testing.T) {
 			victim := s.killable(url)
 			s.built(2, "VERSION=1", "START_DELAY=6s")
 			d := s.deploy(deploy.Input{})
-			s.until(d.ID, "waiting for health", func(d *models.Deployment) bool { return len(d.Phases) == 3 && len(d.Instances) == 1 })
+			s.until(d.ID, "waiting for health", func(d *models.Deployment) bool { return len(d.Phases) == 4 && len(d.Instances) == 1 })
 			before := s.get(d.ID).Instances[0].RuntimeID
 			if err := victim.Process.Kill(); err != nil {
 				t.Fatal(err)

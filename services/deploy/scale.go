@@ -59,6 +59,13 @@ func (s *Service) SetScale(ctx context.Context, in ScaleInput) (*models.AppScale
 	if err := in.validate(); err != nil {
 		return nil, err
 	}
+	runtime, err := runtimeOf(s.DB.WithContext(ctx), p.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	if runtime.HostNetwork && in.Replicas > 1 {
+		return nil, models.InvalidField("replicas", "One instance: it uses its host's network, where only one can listen on the port.")
+	}
 	row := &models.AppScale{EnvironmentID: p.Environment.ID, AppID: p.App.ID, Scale: in.Scale, UpdatedAt: s.now()}
 	if who := models.PrincipalFrom(ctx); who != nil {
 		row.UpdatedBy = who.Name

@@ -154,7 +154,7 @@ func TestACommandThatFailsLeavesTheOldVersionServing(t *testing.T) {
 		t.Errorf("the plan says %+v (%v)", plan, err)
 	}
 	good := s.succeeded(s.deploy(deploy.Input{}).ID)
-	if len(good.Phases) < 2 || good.Phases[1].Name != "command" || good.Phases[1].Message != "2" {
+	if len(good.Phases) < 3 || good.Phases[2].Name != "command" || good.Phases[2].Message != "2" {
 		t.Errorf("the phases are %+v", good.Phases)
 	}
 }

@@ -47,6 +47,7 @@ type table struct {
 type route struct {
 	backend *backend // nil where nothing runs
 	stopped bool
+	paused  bool // one version has stopped, and the next one has not started yet
 	known   bool // something was deployed there once
 }
 
@@ -63,6 +64,7 @@ var (
 	NotDeployed  = Problem{http.StatusNotFound, "Not deployed yet", "This address is kept for an app that was not deployed here yet. Come back when it was."}
 	Stopped      = Problem{http.StatusServiceUnavailable, "Stopped", "Somebody of the app's team has stopped it."}
 	NotRunning   = Problem{http.StatusServiceUnavailable, "Not running", "The app does not run at the moment. Its team can see why in Slipway."}
+	Updating     = Problem{http.StatusServiceUnavailable, "One moment", "The app is being brought up to date and answers again soon. Try again in a minute."}
 	NotAnswering = Problem{http.StatusBadGateway, "The app does not answer", "The app runs and gave no answer to this request. Try again; its team can see why in Slipway."}
 	Starting     = Problem{http.StatusServiceUnavailable, "One moment", "Slipway has just started. Try again in a second."}
 )
@@ -110,6 +112,8 @@ func (s *Service) find(host string) (*backend, Problem) {
 		return nil, NotDeployed
 	case to.stopped:
 		return nil, Stopped
+	case to.paused:
+		return nil, Updating
 	}
 	return nil, NotRunning
 }

@@ -62,7 +62,7 @@ func (s *Service) must(ctx context.Context, what string, err error) {
 
 // matters tells whether the event can have changed a route.
 func matters(e models.Event) bool {
-	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.instances"}, e.Kind)
+	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.paused", "deployment.instances"}, e.Kind)
 }
 
 // beat says that this proxy lives. Where its row is gone, because it was silent
@@ -128,11 +128,12 @@ func (s *Service) refresh(ctx context.Context) error {
 type row struct {
 	models.Route
 	Stopped  bool
+	Paused   bool
 	TargetID string
 }
 
 func (s *Service) read(ctx context.Context) (rows []row, err error) {
-	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped, environments.target_id").
+	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped, COALESCE(deployments.paused, FALSE) AS paused, environments.target_id").
 		Joins("JOIN environments ON environments.id = routes.environment_id").
 		Joins("LEFT JOIN deployments ON deployments.id = routes.deployment_id").Find(&rows).Error
 	return rows, err
@@ -193,7 +194,7 @@ func (s *Service) use(ctx context.Context, rows []row) error {
 	next := &table{routes: make(map[string]route, len(rows))}
 	kept := map[*backend]bool{}
 	for _, r := range rows {
-		to := route{stopped: r.Stopped, known: r.DeploymentID != ""}
+		to := route{stopped: r.Stopped, paused: r.Paused, known: r.DeploymentID != ""}
 		if len(r.Addresses) > 0 {
 			to.backend = before[r.Host]
 			if to.backend == nil || to.backend.deployment != r.DeploymentID || !slices.Equal(to.backend.addresses, r.Addresses) {
