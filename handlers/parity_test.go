@@ -62,6 +62,8 @@ var twins = map[string]string{
 	"POST /environments/:id/automatic":                  "PUT /api/v1/environments/:id/automatic/:app_id",
 	"POST /environments/:id/automatic/resume":           "POST /api/v1/environments/:id/automatic/:app_id/resume",
 	"POST /environments/:id/scale":                      "PUT /api/v1/environments/:id/scales/:app_id",
+	"POST /environments/:id/apps/:app/runtime":          "PUT /api/v1/environments/:id/runtimes/:app_id",
+	"POST /environments/:id/volumes/delete":             "DELETE /api/v1/environments/:id/volumes/:name",
 	"POST /environments/:id/variables/:variable/delete": "DELETE /api/v1/environments/:id/variables/:name",
 	"POST /environments/:id/deployments":                "POST /api/v1/environments/:id/deployments",
 

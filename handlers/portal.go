@@ -84,6 +84,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/environments/:id/automatic", environments.SetAuto)
 	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
+	g.GET("/environments/:id/apps/:app/runtime", environments.Runtime)
+	g.POST("/environments/:id/apps/:app/runtime", environments.SetRuntime)
+	g.GET("/environments/:id/volumes", environments.Volumes)
+	g.POST("/environments/:id/volumes/delete", environments.DeleteVolume)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/apps/:id/deploy", deploy.Form)

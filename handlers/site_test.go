@@ -143,7 +143,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	runs.Changed = connections.BuildChanged
 	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
 	deliveries.Register(queue)
-	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
+	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind()}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
 	pictures := &images.Service{DB: db.DB, Registry: store, Registries: others}
@@ -193,16 +193,31 @@ func (stillBuilder) Build(context.Context, builds.Request, func(builds.Event)) (
 }
 
 // stillKind is a kind of target where nothing ever happens.
-var stillKind = deploy.Kind{
-	Name: "docker", Title: "Still", Fields: []deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}},
-	Open: func(deploy.Config) (deploy.Target, error) { return still{}, nil },
+func stillKind() deploy.Kind {
+	kept := &sync.Map{}
+	return deploy.Kind{
+		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true,
+		Open: func(deploy.Config) (deploy.Target, error) { return still{kept}, nil },
+	}
 }
 
-type still struct{}
+// still keeps the volumes of releases that were started, also those that somebody removed.
+type still struct{ kept *sync.Map }
+
+func (s still) Volumes(context.Context) (all []deploy.Volume, err error) {
+	s.kept.Range(func(_, v any) bool { all = append(all, v.(deploy.Volume)); return true })
+	return all, nil
+}
+func (still) RemoveVolume(context.Context, string) error { return nil }
+func (s still) Start(_ context.Context, r deploy.Release) error {
+	for _, v := range r.Volumes {
+		s.kept.Store(r.AppID+v.Name, deploy.Volume{ID: "v-" + v.Name, EnvironmentID: r.EnvironmentID, AppID: r.AppID, Name: v.Name, Size: 4096})
+	}
+	return nil
+}
 
 func (still) Check(context.Context) (deploy.Info, error)                             { return deploy.Info{Version: "Still 1"}, nil }
 func (still) Fetch(context.Context, deploy.Image, deploy.Source, func(string)) error { return nil }
-func (still) Start(context.Context, deploy.Release) error                            { return nil }
 func (still) Run(context.Context, deploy.Release, func(string)) error                { return nil }
 func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Instance, error) {
 	return nil, nil

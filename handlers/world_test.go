@@ -215,6 +215,9 @@ func (f *full) addDeployments() {
 	f.create(&models.AutoDeploy{EnvironmentID: guarded.ID, AppID: f.App.ID, Branch: "main", SeenAt: now, HeldAt: &now, UpdatedAt: now},
 		&models.BadImage{TeamID: f.Team.ID, Digest: badDigest, Reason: "loses orders", MarkedByName: "Mira", CreatedAt: now})
 	f.places["empty environment"] = spare.ID
+	target, err := f.s.Deploy.Kinds[0].Open(deploy.Config{ID: f.Target.ID})
+	f.must(err)
+	f.must(target.Start(f.t.Context(), deploy.Release{EnvironmentID: f.Environment.ID, AppID: f.App.ID, Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}}}}))
 	for i, d := range []struct {
 		place       string
 		environment string

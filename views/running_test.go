@@ -92,6 +92,14 @@ func runningSamples() []sample {
 		{"environment-protection", environments.Protection(testPage("Protection of production"), environments.ProtectionView{
 			Environment: models.Environment{ID: "e9", Name: "production", Protection: models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}}, Others: []models.Environment{stage},
 		})},
+		{"environment-runtime", environments.Runtime(testPage("Settings of checkout-api"), environments.RuntimeView{
+			Environment: stage, App: checkout, KeepsData: true, CanHost: true, Serving: serving.ImageDigest,
+			Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}, {Name: "seed", Path: "/seed", ReadOnly: true}}, HostPaths: []models.HostPath{{Source: "/srv/data/shop", Path: "/shop"}}, Restart: models.RestartOnFailure, RestartMax: 5, Recreate: true},
+			Curl:    testPage("x").Curl("PUT", "/api/v1/environments/e1/runtimes/a1", `{"restart": "never"}`),
+		})},
+		{"environment-volumes", environments.Volumes(testPage("Volumes of staging"), environments.VolumesView{Environment: stage, CanDelete: true, Volumes: []environments.Volume{
+			{ID: "v1", App: checkout.Name, AppID: "a1", Name: "uploads", Size: 48_200_000, Users: []string{"#12", "#13"}, Mounted: true}, {ID: "v2", AppID: "a2", Name: "old-uploads", Size: -1}}})},
+		{"environment-volumes-empty", environments.Volumes(testPage("Volumes of staging"), environments.VolumesView{Environment: stage})},
 		{"environment-new", environments.New(testPage("New environment"), environments.NewView{Teams: []environments.TeamTargets{{Team: *payments, Targets: []models.Target{*stage.Target}}}})},
 		{"deploy", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true})},
 		{"deploy-back", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &back, CanDeploy: true})},

@@ -99,6 +99,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.copies()
 	a.cache()
 	a.environments()
+	a.runtimes()
 	a.deployments()
 	a.plans()
 	a.protections()

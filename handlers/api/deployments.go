@@ -53,6 +53,7 @@ type DeploymentConfig struct {
 	Variables  map[string]string `json:"variables" nullable:"false"`
 	Secrets    map[string]string `json:"secrets" nullable:"false" doc:"The fingerprint of each: it changes with the value."`
 	Hash       string            `json:"hash"`
+	Runtime    Runtime           `json:"runtime"`
 }
 
 // Phase is one line of a deployment's story.
@@ -198,7 +199,7 @@ func deploymentOf(d *models.Deployment) Deployment {
 
 func configOf(d *models.Deployment) DeploymentConfig {
 	scale := d.Config.Scale.OrOne()
-	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
+	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash, runtimeOf(d.Config.Runtime)}
 	if c.Variables == nil {
 		c.Variables = map[string]string{}
 	}

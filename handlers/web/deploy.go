@@ -148,7 +148,7 @@ func planView(p *deploy.Plan) views.Plan {
 		v.Secrets = append(v.Secrets, views.Change(c))
 	}
 	for _, c := range p.Checks {
-		v.Checks = append(v.Checks, views.Check(c))
+		v.Checks = append(v.Checks, views.Check{Name: c.Name, OK: c.OK, Message: c.Message, Gate: c.Gate})
 		v.Frozen = v.Frozen || c.Name == "Freeze" && !c.OK
 	}
 	return v

@@ -113,7 +113,7 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	role := models.PrincipalFrom(ctx).RoleIn(e.TeamID)
 	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
-	v.Environment, v.Apps = *e, b.Apps
+	v.Environment, v.Apps, v.KeepsData = *e, b.Apps, h.Deploy.KeepsVolumes(e)
 	v.CanChange, v.CanDelete = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
 	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable")
 	for _, a := range b.Apps {

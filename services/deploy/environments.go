@@ -142,6 +142,9 @@ func (s *Service) DeleteEnvironment(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.keepsNothing(ctx, e); err != nil {
+		return err
+	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		var busy int64
 		running := tx.Model(&models.Deployment{}).Where("environment_id = ?", id).

@@ -79,7 +79,9 @@ func TestAnAppThatRunsOneVersionAtATimeStopsTheOldOneFirst(t *testing.T) {
 		s.visit(front, "/write?path=/data/note&text=kept")
 		s.built(3, "VERSION=2", "START_DELAY=3s")
 		plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
-		if err != nil || !plan.Recreate || !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool { return c.Name == "Downtime" && strings.Contains(c.Message, "one version at a time") }) {
+		if err != nil || !plan.Recreate || !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool {
+			return c.Name == "Downtime" && strings.Contains(c.Message, "one version at a time")
+		}) {
 			t.Errorf("the plan is %+v, %v", plan, err)
 		}
 		d := s.deploy(deploy.Input{})

@@ -16,6 +16,7 @@ const (
 	touchEvery   = 10 * time.Second // how often an instance that did not change is written
 	unknownAfter = 30 * time.Second // without news of its target
 	orphanAfter  = 30 * time.Second // after its end, so that nobody who still works on it is disturbed
+	evidenceLines = 20 // of an instance that has ended
 	// ReconcileEvery is how often Reconcile is meant to run.
 	ReconcileEvery = time.Second
 )
@@ -58,7 +59,7 @@ func (s *Service) reconcile(ctx context.Context, targetID string) error {
 		return err
 	}
 	for i := range serving {
-		if err := s.sync(ctx, &serving[i], byRelease[serving[i].ID]); err != nil {
+		if err := s.sync(ctx, target, &serving[i], byRelease[serving[i].ID]); err != nil {
 			return err
 		}
 		delete(byRelease, serving[i].ID)
@@ -82,7 +83,7 @@ func (s *Service) serving(ctx context.Context, targetID string) (all []models.De
 const goneMessage = "The container is gone: something other than Slipway removed it. Restart the deployment to run it again."
 
 // sync stores what changed of the deployment's instances and points its route at those that run.
-func (s *Service) sync(ctx context.Context, d *models.Deployment, found []Instance) error {
+func (s *Service) sync(ctx context.Context, target Target, d *models.Deployment, found []Instance) error {
 	now := s.now()
 	var changed []Instance
 	touched := false
@@ -104,12 +105,13 @@ func (s *Service) sync(ctx context.Context, d *models.Deployment, found []Instan
 	if len(changed) == 0 && !touched {
 		return nil
 	}
+	lines := s.evidence(ctx, target, d, changed)
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := tx.Model(&models.Instance{}).Where("deployment_id = ?", d.ID).UpdateColumn("updated_at", now).Error; err != nil || len(changed) == 0 {
 			return err
 		}
 		for _, i := range changed {
-			if err := update(tx, d.ID, i); err != nil {
+			if err := update(tx, d.ID, i, lines); err != nil {
 				return err
 			}
 		}
@@ -125,7 +127,27 @@ func differs(row models.Instance, i Instance) bool {
 		(row.StartedAt == nil) != (i.StartedAt == nil) || (row.StartedAt != nil && !row.StartedAt.Equal(*i.StartedAt))
 }
 
-func update(tx *gorm.DB, deploymentID string, i Instance) error {
+// evidence is what the deployment's instances said last, where one of them has just ended.
+func (s *Service) evidence(ctx context.Context, target Target, d *models.Deployment, changed []Instance) []string {
+	if !slices.ContainsFunc(changed, ended) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, listenTime)
+	defer cancel()
+	lines := s.tail(ctx, target, d, LogOptions{})
+	return lines[max(0, len(lines)-evidenceLines):]
+}
+
+func ended(i Instance) bool { return i.State == models.InstanceFailing && i.ExitCode != nil }
+
+// update stores the instance, and with one that has ended its last lines.
+func update(tx *gorm.DB, deploymentID string, i Instance, lines []string) error {
+	if ended(i) && len(lines) > 0 {
+		said := &models.Instance{LastLogs: lines}
+		if err := tx.Model(&models.Instance{}).Where("deployment_id = ? AND runtime_id = ?", deploymentID, i.ID).Select("last_logs").Updates(said).Error; err != nil {
+			return err
+		}
+	}
 	row := models.Instance{Address: i.Address, State: i.State, Message: i.Message, Restarts: i.Restarts, ExitCode: i.ExitCode, StartedAt: i.StartedAt}
 	return tx.Model(&models.Instance{}).Where("deployment_id = ? AND runtime_id = ?", deploymentID, i.ID).
 		Select("address", "state", "message", "restarts", "exit_code", "started_at").Updates(&row).Error

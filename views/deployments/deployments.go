@@ -93,7 +93,7 @@ func URL(d models.Deployment) string { return "/deployments/" + d.ID }
 
 // phaseNames are the phases as people call them.
 var phaseNames = map[string]string{
-	"pull": "Get the image", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
+	"check": "Look whether it can work", "pull": "Get the image", "pause": "Stop the old version", "resume": "Start the old version again", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
 	"drain": "Let the old version finish its requests", "stop": "Stop the old version",
 }
 

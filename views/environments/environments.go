@@ -50,6 +50,7 @@ type PageView struct {
 	Err         *models.Error   // of anything else that was refused
 	CanChange   bool            // variables, deployments
 	CanDelete   bool            // and everything else about the environment itself
+	KeepsData   bool            // its target keeps volumes
 	Rules       []string        // what has to hold before a deployment
 	Curl        components.CurlExample
 }
