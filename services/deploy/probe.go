@@ -117,6 +117,7 @@ type Transcript struct {
 	began time.Time
 	say   func(string)
 	last  string
+	said  string
 	times int
 }
 
@@ -131,9 +132,12 @@ func (t *Transcript) Add(asked, answered string) {
 		return
 	}
 	t.Flush()
-	t.last = line
+	t.last, t.said = line, answered
 	t.say(fmt.Sprintf("%6.2f s  %s", time.Since(t.began).Seconds(), line))
 }
+
+// Answer is what was answered last; empty: nothing was asked yet.
+func (t *Transcript) Answer() string { return t.said }
 
 // Flush tells how often the last line was repeated.
 func (t *Transcript) Flush() {

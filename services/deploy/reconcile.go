@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	touchEvery   = 10 * time.Second // how often an instance that did not change is written
-	unknownAfter = 30 * time.Second // without news of its target
-	orphanAfter  = 30 * time.Second // after its end, so that nobody who still works on it is disturbed
-	evidenceLines = 20 // of an instance that has ended
+	touchEvery    = 10 * time.Second // how often an instance that did not change is written
+	unknownAfter  = 30 * time.Second // without news of its target
+	orphanAfter   = 30 * time.Second // after its end, so that nobody who still works on it is disturbed
+	evidenceLines = 20               // of an instance that has ended
 	// ReconcileEvery is how often Reconcile is meant to run.
 	ReconcileEvery = time.Second
 )

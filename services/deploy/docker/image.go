@@ -207,7 +207,11 @@ func explainImage(ctx context.Context, img deploy.Image, err error) error {
 		return told
 	}
 	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", img.Ref(), told.Message)
+		what := ""
+		if told.Code == models.NotFound {
+			what = " Build it again, or choose another one."
+		}
+		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s%s", img.Ref(), told.Message, what)
 	}
 	host, _, _ := strings.Cut(img.Repository, "/")
 	if answer := new(transport.Error); errors.As(err, &answer) {

@@ -251,7 +251,7 @@ func (t *target) explainStart(r deploy.Release, err error) error {
 	case strings.Contains(text, "exec format error"):
 		return deploy.Failf(deploy.StageStart, err, "The image is made for another kind of processor than the target has. Build it for the target's platform.")
 	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory") && strings.Contains(text, "exec"):
-		return deploy.Failf(deploy.StageStart, err, "The image's command can't be started: %s Check ENTRYPOINT and CMD in the Dockerfile.", sentence(text))
+		return deploy.Failf(deploy.StageStart, err, "The image's command can't be started: %s Check ENTRYPOINT and CMD in the Dockerfile.", sentence(command(text)))
 	case strings.Contains(text, "unable to find user"):
 		return deploy.Failf(deploy.StageStart, err, "The image runs as a user that it does not have: %s Make the user in the Dockerfile, or name it by its number in USER.", sentence(text))
 	case strings.Contains(text, "read-only file system"):
@@ -270,6 +270,14 @@ func (t *target) explainStart(r deploy.Release, err error) error {
 		return deploy.Failf(deploy.StageTimeout, err, "The Docker Engine did not start the container within %s.", startTime)
 	}
 	return deploy.Failf(deploy.StageStart, err, "The Docker Engine could not start the container: %s", sentence(text))
+}
+
+// command is the part of the engine's words that is about the image's command.
+func command(text string) string {
+	if at := strings.Index(text, "exec: "); at >= 0 {
+		text = text[at:]
+	}
+	return strings.TrimSuffix(text, ": unknown")
 }
 
 func sentence(text string) string {
@@ -294,7 +302,7 @@ func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) (
 		}
 		select {
 		case <-ctx.Done():
-			return nil, t.tooLate(ctx, r)
+			return nil, t.tooLate(ctx, r, story.Answer())
 		case <-time.After(pause(time.Since(began))):
 		}
 	}
@@ -348,7 +356,7 @@ func together(answers []string) string {
 func (t *target) askOne(ctx context.Context, r deploy.Release, i *deploy.Instance) (asked, answer string, healthy bool, err error) {
 	switch {
 	case i.ExitCode != nil:
-		return "", "", false, t.ended(ctx, *i)
+		return "", "", false, t.ended(ctx, r, *i)
 	case i.Address == "" && r.Health != models.HealthImage:
 		return "port", "not published yet", false, nil
 	}
@@ -425,44 +433,49 @@ func (t *target) keepRunning(ctx context.Context, r deploy.Release, instances []
 }
 
 // ended explains a container that ended before it was healthy.
-func (t *target) ended(ctx context.Context, i deploy.Instance) error {
-	f := deploy.Failf(deploy.StageStart, nil, "The container ended with exit code %d before it was healthy.", *i.ExitCode)
+func (t *target) ended(ctx context.Context, r deploy.Release, i deploy.Instance) error {
+	lines := t.lastLines(ctx, i.ID)
+	f := deploy.Failf(deploy.StageStart, nil, "The container ended with exit code %d before it was healthy.%s", *i.ExitCode, hint(r, lines))
 	c, err := t.docker.ContainerInspect(ctx, i.ID)
 	switch {
 	case err == nil && c.State.OOMKilled:
 		f.OOM = true
-		f.Message = "The container used more memory than it may, and the system ended it before it was healthy."
+		f.Message = "The container used more memory than it may, and the system ended it before it was healthy. Give it more memory with its scale, or have it take less."
 	case *i.ExitCode == 0:
 		f.Message = "The container ended by itself, without an error, before it was healthy. A deployed app has to keep running and listen on its port."
 	case *i.ExitCode == 126 || *i.ExitCode == 127:
 		f.Message = fmt.Sprintf("The image's command could not be run (exit code %d). Check ENTRYPOINT and CMD in the Dockerfile.", *i.ExitCode)
 	}
-	f.ExitCode, f.Logs = i.ExitCode, t.lastLines(ctx, i.ID)
+	f.ExitCode, f.Logs = i.ExitCode, lines
 	return f
 }
 
 // tooLate explains a container that was not healthy in time.
-func (t *target) tooLate(ctx context.Context, r deploy.Release) error {
+func (t *target) tooLate(ctx context.Context, r deploy.Release, answer string) error {
 	if ctx.Err() != context.DeadlineExceeded {
 		return context.Cause(ctx)
 	}
-	f := deploy.Failf(deploy.StageHealth, ctx.Err(), "The app did not become healthy in time: %s.", wanted(r))
+	f := deploy.Failf(deploy.StageHealth, ctx.Err(), "The app did not become healthy in time: %s.", wanted(r, answer))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if found, err := t.ofRelease(ctx, r.ID); err == nil && len(found) > 0 {
 		f.Logs = t.lastLines(ctx, found[0].ID)
+		f.Message += t.unhealthy(ctx, r, found[0].ID, answer, f.Logs)
 	}
 	return f
 }
 
-func wanted(r deploy.Release) string {
+func wanted(r deploy.Release, answer string) string {
 	switch r.Health {
 	case models.HealthTCP:
 		return fmt.Sprintf("nothing listens on port %d of the container", r.Port)
 	case models.HealthImage:
 		return "the image's HEALTHCHECK never said healthy"
 	}
-	return fmt.Sprintf("GET %s on port %d never answered with a status from 200 to 399", r.HealthPath, r.Port)
+	if answer != "" {
+		answer = " (" + answer + ")"
+	}
+	return fmt.Sprintf("GET %s on port %d never answered with a status from 200 to 399%s", r.HealthPath, r.Port, answer)
 }
 
 // Remove stops and removes the release's containers, and the environment's network after the last of them.
