@@ -213,8 +213,10 @@ func (r *rollout) check(ctx context.Context, say func(string)) error {
 		say(c.Name + ": " + c.Message)
 	}
 	if at := slices.IndexFunc(checks, func(c Check) bool { return !c.OK }); at >= 0 {
+		say(checks[at].Message)
 		return Failf(checks[at].stage, nil, "%s", checks[at].Message)
 	}
+	say("All " + count(len(checks), "check", "checks") + " passed.")
 	return nil
 }
 

@@ -96,6 +96,52 @@ func TestWrongRuntimesNameTheField(t *testing.T) {
 	}
 }
 
+func TestATargetThatKeepsNoVolumesSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.built(2, "VERSION=1")
+	s.oneAtATime()
+	s.service.Kinds[0].Volumes = false
+	plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
+	if err != nil || !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool {
+		return c.Name == "Volumes" && !c.OK && strings.Contains(c.Message, "keeps no volumes")
+	}) {
+		t.Errorf("the plan is %+v, %v", plan, err)
+	}
+	in := deploy.RuntimeInput{EnvironmentID: s.Environment.ID, AppID: s.App.ID, Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "a", Path: "/a"}}}}
+	if _, err := s.service.SetRuntime(s.ctx, in); !says(err, "volumes", "keeps no volumes") {
+		t.Errorf("setting one gave %v", err)
+	}
+}
+
+func TestAPlanLooksForTheImageAsItsTargetDoes(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.built(2, "VERSION=1", "UNIQUE="+models.NewID())
+	image := func() deploy.Check {
+		t.Helper()
+		plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"Target", "Platform", "Room", "Port", "Health", "Downtime"} {
+			if !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool { return c.Name == name && c.OK }) {
+				t.Errorf("the check %s is missing in %+v", name, plan.Checks)
+			}
+		}
+		n := slices.IndexFunc(plan.Checks, func(c deploy.Check) bool { return c.Name == "Image" })
+		return plan.Checks[n]
+	}
+	if c := image(); !c.OK || !strings.Contains(c.Message, "gives it to the target") {
+		t.Errorf("before it was pulled: %+v", c)
+	}
+	s.worker()
+	s.succeeded(s.deploy(deploy.Input{}).ID)
+	if c := image(); !c.OK || !strings.Contains(c.Message, "has it already") {
+		t.Errorf("once it was pulled: %+v", c)
+	}
+}
+
 func TestAnApprovalIsNotForAnotherRuntime(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
