@@ -12,7 +12,9 @@ CREATE TABLE app_runtimes (
 );
 CREATE INDEX app_runtimes_app ON app_runtimes (app_id);
 ALTER TABLE deployments ADD COLUMN paused BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX deployments_paused ON deployments (environment_id, app_id) WHERE paused;
 
 -- +goose Down
+DROP INDEX deployments_paused;
 ALTER TABLE deployments DROP COLUMN paused;
 DROP TABLE app_runtimes;

@@ -23,6 +23,7 @@ type Deployment struct {
 	WaitingFor    string                  `json:"waiting_for,omitempty" doc:"Why it waits, and what would end it."`
 	Active        bool                    `json:"active" doc:"Whether this is what serves now."`
 	Stopped       bool                    `json:"stopped" doc:"Whether a person stopped it."`
+	Paused        bool                    `json:"paused" doc:"Whether it has stopped while a newer version starts: the app runs one version at a time."`
 	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
 	Digest        string                  `json:"digest"`
 	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen; digest is what it named at that moment."`
@@ -183,7 +184,7 @@ func (a *API) act(do func(*deploy.Service, context.Context, string) (*models.Dep
 func deploymentOf(d *models.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Number: d.Number, AppID: d.AppID, EnvironmentID: d.EnvironmentID, TeamID: d.TeamID, Action: d.Action, State: d.State,
-		Active: d.Active, Stopped: d.Stopped, Image: d.ImageRepository + "@" + d.ImageDigest, Digest: d.ImageDigest, Tag: d.ImageTag,
+		Active: d.Active, Stopped: d.Stopped, Paused: d.Paused, Image: d.ImageRepository + "@" + d.ImageDigest, Digest: d.ImageDigest, Tag: d.ImageTag,
 		BuildID: d.BuildID, URL: d.URL, Config: configOf(d), RollbackOf: d.RollbackOf, PreviousID: d.PreviousID, CreatedBy: d.CreatedByName, Reason: d.Reason, Approvals: sliceOf(d.Approvals, approvalOf),
 		Phases: sliceOf(d.Phases, phaseOf), Instances: sliceOf(d.Instances, instanceOf),
 		Timings: timingsOf(d.CreatedAt, d.StartedAt, d.FinishedAt), Error: d.Error, CreatedAt: d.CreatedAt.UTC(),

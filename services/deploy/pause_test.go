@@ -174,3 +174,30 @@ func TestAWorkerThatIsKilledBetweenTwoVersionsLeavesNoneOfThemTwice(t *testing.T
 		})
 	}
 }
+
+func TestAPauseThatNoRolloutIsAtAnyMoreEnds(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		now := db.NowFunc()
+		d := &models.Deployment{ID: models.NewID(), TeamID: s.Team.ID, AppID: s.App.ID, EnvironmentID: s.Environment.ID, Number: 1, State: models.DeploymentSucceeded, Active: true, Paused: true,
+			Action: models.ActionDeploy, DrainUntil: &now, RetiredAt: &now, CreatedAt: now}
+		newer := &models.Deployment{ID: models.NewID(), TeamID: s.Team.ID, AppID: s.App.ID, EnvironmentID: s.Environment.ID, Number: 2, State: models.DeploymentRunning, Action: models.ActionDeploy, CreatedAt: now}
+		for _, row := range []*models.Deployment{d, newer} {
+			if err := db.Create(row).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, state := range []models.DeploymentState{models.DeploymentRunning, models.DeploymentFailed} {
+			if err := db.Model(newer).Update("state", state).Error; err != nil {
+				t.Fatal(err)
+			}
+			if err := s.service.Reconcile(s.ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.get(d.ID); got.Paused != (state == models.DeploymentRunning) || (got.RetiredAt == nil) == got.Paused {
+				t.Errorf("while the newer one is %s, the pause is %+v", state, got)
+			}
+		}
+	})
+}

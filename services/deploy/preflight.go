@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	findTime = 15 * time.Second // for a target to ask an image's registry
+	findTime = 30 * time.Second // for a target to ask an image's registry
 	leftDisk = 64 << 20         // bytes that have to be free for anything to start
 	// unpacked is how much disk an image takes at most, by experience, for each compressed byte: the byte itself while
 	// it is pulled, and what comes out of it.
@@ -70,8 +70,15 @@ func (s *Service) preflight(ctx context.Context, of subject) ([]Check, error) {
 		return nil, err
 	}
 	info, err := target.Check(ctx)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		info, err = target.Check(ctx) // one that has much to do answers late
+	}
 	if f := new(Failure); errors.As(err, &f) {
 		list.fail(f.Stage, "Target", "%s", f.Message)
+		return *list, nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		list.fail(StageTarget, "Target", "The target %s did not answer in time. Look whether it is overloaded, and try again.", row.Name)
 		return *list, nil
 	}
 	if err != nil {
@@ -127,14 +134,17 @@ func find(ctx context.Context, target Target, of subject, list *checklist) (Foun
 		list.pass("Image", "The target asks the registry when it pulls.")
 		return Found{}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, findTime)
+	limited, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	found, err := finder.Find(ctx, of.image.Image, of.from)
+	found, err := finder.Find(limited, of.image.Image, of.from)
 	if f := new(Failure); errors.As(err, &f) {
 		list.fail(f.Stage, "Image", "%s", f.Message)
 		return Found{}, nil
 	}
 	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		list.fail(StageTimeout, "Image", "The target did not say within %s whether it gets the image. Look whether it or the registry is overloaded, and try again.", findTime)
+		return Found{}, nil
 	case err != nil:
 		return Found{}, err
 	case found.Here:

@@ -31,7 +31,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{s.requeue(ctx)}
+	errs := []error{s.requeue(ctx), s.endPauses(ctx)}
 	for _, id := range targets {
 		errs = append(errs, s.reconcile(ctx, id))
 	}
@@ -223,4 +223,13 @@ func (s *Service) requeue(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// endPauses says of deployments that were stopped for a newer version, and that no rollout is at any more, that they
+// should run: their instances are shown as gone then, and a person can restart them. It is for rollouts that could not
+// reach their target at all when they ended.
+func (s *Service) endPauses(ctx context.Context) error {
+	under := s.DB.Table("deployments AS newer").Select("1").Where("newer.environment_id = deployments.environment_id AND newer.app_id = deployments.app_id AND newer.state = ?", models.DeploymentRunning)
+	return s.DB.WithContext(ctx).Model(&models.Deployment{}).Where("paused AND NOT EXISTS (?)", under).
+		Updates(map[string]any{"paused": false, "drain_until": nil, "retired_at": nil}).Error
 }

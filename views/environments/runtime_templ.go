@@ -299,7 +299,7 @@ func Runtime(p layout.Page, v RuntimeView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = components.Input(v.Form, components.Field{Name: "restart_max", Label: "At most, after a failure", Type: "number", Value: v.restartMax(), Hint: "Times."}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = components.Input(v.Form, components.Field{Name: "restart_max", Label: "At most so many times", Type: "number", Value: v.restartMax(), Hint: "After a failure."}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

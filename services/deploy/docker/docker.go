@@ -173,7 +173,7 @@ func checkHost(host string) error {
 
 // Check reaches the engine.
 func (t *target) Check(ctx context.Context) (deploy.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	v, err := t.docker.ServerVersion(ctx)
 	if err != nil {
