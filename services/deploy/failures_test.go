@@ -55,6 +55,7 @@ type failing struct {
 	valve *registriestest.Valve // before the registry of one app's image
 	front *httptest.Server      // at the valve's address for others
 	taken net.Listener
+	base  v1.Image // of all the apps
 }
 
 func config(change func(*v1.ConfigFile)) func(*testing.T, v1.Image) v1.Image {
@@ -114,7 +115,7 @@ var scenarios = []scenario{
 
 func TestFailuresAreSaidWithEvidenceAndWhatToDo(t *testing.T) {
 	t.Parallel()
-	f := &failing{stage: newStage(t, modelstest.DB(t))}
+	f := &failing{stage: newStage(t, modelstest.DB(t)), base: dockertest.App(t)}
 	f.service.Start = 20 * time.Second
 	var err error
 	if f.taken, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
@@ -192,7 +193,9 @@ func (f *failing) ask(n int, sc scenario) *models.Deployment {
 	if err := f.service.Registries.Grant(admin, r.ID, registries.GrantInput{TeamID: f.Team.ID, Access: models.RegistryPull}); err != nil {
 		f.t.Fatal(err)
 	}
-	img := dockertest.App(f.t, append(sc.env, "VERSION=1", "UNIQUE="+models.NewID())...)
+	img := config(func(c *v1.ConfigFile) {
+		c.Config.Env = append(c.Config.Env, append(sc.env, "VERSION=1", "UNIQUE="+models.NewID())...)
+	})(f.t, f.base)
 	if sc.image != nil {
 		img = sc.image(f.t, img)
 	}

@@ -146,7 +146,7 @@ func assemble(entries []entry, config v1.Config) (v1.Image, error) {
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(archive)), nil
-	})
+	}, tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, err
 	}
