@@ -207,7 +207,8 @@ func (still) Run(context.Context, deploy.Release, func(string)) error           
 func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Instance, error) {
 	return nil, nil
 }
-func (still) List(context.Context) ([]deploy.Instance, error) { return nil, nil }
+func (still) Route(context.Context, deploy.Release) (string, error) { return "", nil }
+func (still) List(context.Context) ([]deploy.Instance, error)       { return nil, nil }
 func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
 	return func(yield func(deploy.LogLine, error) bool) {
 		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)

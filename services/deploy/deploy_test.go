@@ -130,7 +130,7 @@ func addRoles(ctx context.Context, db *models.Database, p *models.Principal) err
 func (s *stage) worker() *jobs.Queue {
 	s.t.Helper()
 	service := newService(s.db, s.service.Box, s.service.Registry)
-	service.Start, service.Drain = s.service.Start, s.service.Drain
+	service.Kinds, service.Start, service.Drain = s.service.Kinds, s.service.Start, s.service.Drain
 	q := newQueue(s.t, service, 10*time.Second)
 	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {
 		s.t.Fatal(err)

@@ -34,8 +34,8 @@ type Plan struct {
 	Port        int
 	Health      models.HealthKind
 	HealthPath  string
-	SizeBefore  int64 // of what runs; 0: not known
-	URL         string
+	SizeBefore  int64  // of what runs; 0: not known
+	URL         string // empty: the target gives the address with the first deployment
 	Checks      []Check
 	To          *models.Deployment // of a rollback: what would run again
 	ConfigHash  string             // give it to Deploy, so that what is deployed is what was looked at
@@ -122,12 +122,12 @@ func (s *Service) PlanRollback(ctx context.Context, id string) (*Plan, error) {
 
 // plan compares what would run with what runs.
 func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config models.DeploymentConfig, hash string) (*Plan, error) {
-	host, err := s.host(s.DB.WithContext(ctx), at)
+	url, err := s.willServeAt(s.DB.WithContext(ctx), at)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
-		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: hash,
+		Environment: at.Environment, App: at.App, Image: choice, URL: url, ConfigHash: hash,
 		Port: config.Port, Health: config.Health, HealthPath: config.HealthPath,
 	}
 	if p.Current, err = s.current(ctx, at); err != nil {

@@ -203,11 +203,9 @@ func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment,
 	if err != nil {
 		return err
 	}
-	host, err := s.reserve(tx, p)
-	if err != nil {
+	if d.URL, err = s.address(tx, p); err != nil {
 		return err
 	}
-	d.URL = s.Apps.URL(host)
 	if err := tx.Create(d).Error; err != nil {
 		return fmt.Errorf("recording the deployment: %w", err)
 	}

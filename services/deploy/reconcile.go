@@ -181,8 +181,21 @@ func (s *Service) removeOrphan(ctx context.Context, target Target, release strin
 	if !d.State.Ended() || (d.Active && !d.Stopped) || ended == nil || s.now().Before(ended.Add(orphanAfter)) {
 		return nil
 	}
+	if switching, err := s.switching(ctx, &d); err != nil || switching {
+		return err
+	}
 	slog.InfoContext(ctx, "removing instances that were left behind", "deployment", d.ID)
 	return s.retire(ctx, &d)
+}
+
+// switching tells whether another deployment to the same place is taking the
+// requests over: until it has, visitors may still come to this one, and the
+// rollout removes it by itself.
+func (s *Service) switching(ctx context.Context, d *models.Deployment) (bool, error) {
+	var n int64
+	err := s.DB.WithContext(ctx).Model(&models.Deployment{}).
+		Where("environment_id = ? AND app_id = ? AND active AND state = ? AND id <> ?", d.EnvironmentID, d.AppID, models.DeploymentRunning, d.ID).Count(&n).Error
+	return n > 0, err
 }
 
 // requeue gives pending deployments a job again that have waited for long with

@@ -240,18 +240,36 @@ func (r *rollout) wait(ctx context.Context, say func(string)) error {
 }
 
 // switchOver makes the new version the one that serves: in one transaction for
-// the records, and then at every proxy, so that a deployment has succeeded only
-// once its own revision answers.
+// the records, and then where visitors come in, so that a deployment has
+// succeeded only once its own revision answers.
 func (r *rollout) switchOver(ctx context.Context, say func(string)) error {
 	if !r.d.Active {
 		if err := r.activate(ctx); err != nil {
 			return err
 		}
 	}
-	if err := r.taken(ctx, say); err != nil {
+	if err := r.send(ctx, say); err != nil {
 		return err
 	}
 	return r.succeed(ctx)
+}
+
+// send waits until visitors reach the new version, through the target itself or the proxies.
+func (r *rollout) send(ctx context.Context, say func(string)) error {
+	release, err := r.release()
+	if err != nil {
+		return err
+	}
+	url, err := r.target.Route(ctx, release)
+	if err != nil {
+		return err
+	}
+	if url == "" {
+		return r.taken(ctx, say)
+	}
+	r.d.URL = url
+	say("The target sends visitors of " + url + " to the new version.")
+	return nil
 }
 
 // activate is the point of no return: from its commit on proxies send new
@@ -319,7 +337,7 @@ func (r *rollout) succeed(ctx context.Context) error {
 		if err := d.Move(models.DeploymentSucceeded); err != nil {
 			return err
 		}
-		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "finished_at").Updates(&d)
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "finished_at", "url").Updates(&d)
 		if held.Error != nil {
 			return held.Error
 		}

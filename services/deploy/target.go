@@ -38,6 +38,9 @@ type Kind struct {
 	Title  string
 	Help   string
 	Fields []Field
+	// Routes says that targets of the kind send visitors to a release themselves
+	// (Target.Route). Slipway then keeps no host name for it, and no proxy serves it.
+	Routes bool
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error
@@ -48,8 +51,8 @@ type Kind struct {
 
 // Target is an open place that runs containers.
 //
-// A rollout calls Fetch, Start and Wait, in this order, then sends requests to
-// the new instances, and calls Remove for the release that served before. Any
+// A rollout calls Fetch, Start and Wait, in this order, then Route, sends requests
+// to the new instances, and calls Remove for the release that served before. Any
 // of the calls may come again for the same release, from another process too,
 // after a worker died in the middle: each finds what is there by the release's
 // id and goes on from it, so that a release never has instances twice.
@@ -78,6 +81,12 @@ type Target interface {
 	// soon as one ends or ctx's deadline passes. Say takes the transcript of
 	// what was asked and answered.
 	Wait(ctx context.Context, r Release, say func(string)) ([]Instance, error)
+	// Route sends visitors to the release, and to no other one of its app in its
+	// environment, where the target itself does so, and returns the address at
+	// which they come. It is called once Wait has returned, and again until it
+	// has succeeded, while the release before still runs. A target whose visitors
+	// come through Slipway's proxy returns "" and does nothing.
+	Route(ctx context.Context, r Release) (url string, err error)
 	// List returns all instances of the target, of whatever release, as they are now.
 	List(ctx context.Context) ([]Instance, error)
 	// Logs yields the lines of the release's instances after the time, oldest

@@ -584,7 +584,7 @@ func running(v PageView, c AppCell) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if c.Serving != nil && !c.Serving.Stopped {
+		if c.Serving != nil && !c.Serving.Stopped && c.Serving.URL != "" {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 45, "<a class=\"btn sm above\" href=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

@@ -22,6 +22,9 @@ type Suite struct {
 	Image deploy.Image                     // the server of services/dockertest, which the target can fetch
 	From  deploy.Source
 	Gone  deploy.Image // an image that the registry does not have
+	// Routed, where the target sends visitors itself, returns what a visitor of
+	// the address gets at /version. Nil: Slipway's proxy does.
+	Routed func(t *testing.T, url string) string
 }
 
 // Run tells the story.
@@ -29,6 +32,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("a release becomes healthy, answers, and goes", s.lives)
 	t.Run("a second start of a release makes nothing twice", s.startsOnce)
 	t.Run("two releases run side by side", s.sideBySide)
+	t.Run("visitors come to the release that they were sent to", s.routes)
 	t.Run("a release of three instances is healthy once all are, and each has its limits", s.scales)
 	t.Run("a command runs once, with the release's variables, and its end counts", s.runs)
 	t.Run("the lines of several instances come together", s.logsOfAll)
@@ -283,6 +287,39 @@ func (s Suite) sideBySide(t *testing.T) {
 	}
 	if get(t, "http://"+b.Address+"/env?name=GREETING") != "two" {
 		t.Error("removing one release touched the other")
+	}
+}
+
+func (s Suite) routes(t *testing.T) {
+	target := s.Open(t)
+	one, two := s.release("VERSION=one"), s.release("VERSION=two")
+	two.EnvironmentID = one.EnvironmentID
+	at := ""
+	for _, r := range []deploy.Release{one, two, one, one} { // there, back, and again after a worker died
+		s.up(t, target, r)
+		url, err := target.Route(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Routed == nil {
+			if url != "" {
+				t.Fatalf("visitors come to %q, and to Slipway's proxy", url)
+			}
+			continue
+		}
+		if got := s.Routed(t, url); got != r.Env["VERSION"] {
+			t.Errorf("a visitor of %s got version %q, want %q", url, got, r.Env["VERSION"])
+		}
+		if at != "" && at != url {
+			t.Errorf("the address went from %s to %s", at, url)
+		}
+		at = url
+	}
+	if err := target.Remove(t.Context(), two.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if s.Routed != nil && s.Routed(t, at) != "one" {
+		t.Error("removing the release before took the visitors' way")
 	}
 }
 

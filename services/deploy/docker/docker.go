@@ -228,6 +228,9 @@ func (t *target) ofRelease(ctx context.Context, release string) ([]deploy.Instan
 	return t.list(ctx, filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelDeployment+"="+release))
 }
 
+// Route leaves visitors to Slipway's proxy.
+func (t *target) Route(context.Context, deploy.Release) (string, error) { return "", nil }
+
 // Dial connects to an address at which an instance answers.
 func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if t.machine != nil {

@@ -1,0 +1,120 @@
+package deploy_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"slipway.dev/models"
+	"slipway.dev/models/modelstest"
+	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/docker"
+)
+
+// balancer is where visitors of a target come in that sends them on by itself.
+type balancer struct {
+	mu    sync.Mutex
+	down  bool
+	asked int
+	to    string // the release that visitors come to
+}
+
+// kind is the Docker Engine's kind behind the balancer.
+func (b *balancer) kind() deploy.Kind {
+	kind := docker.Kind("")
+	open := kind.Open
+	kind.Routes = true
+	kind.Open = func(c deploy.Config) (deploy.Target, error) {
+		engine, err := open(c)
+		return balanced{engine, b}, err
+	}
+	return kind
+}
+
+type balanced struct {
+	deploy.Target
+	at *balancer
+}
+
+func (t balanced) Route(_ context.Context, r deploy.Release) (string, error) {
+	t.at.mu.Lock()
+	defer t.at.mu.Unlock()
+	t.at.asked++
+	if t.at.down {
+		return "", deploy.Failf(deploy.StageTarget, nil, "The balancer does not answer.")
+	}
+	t.at.to = r.ID
+	return "https://checkout.example.com", nil
+}
+
+func (b *balancer) set(down bool) (asked int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.down = down
+	return b.asked
+}
+
+func (b *balancer) now() (to string, asked int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.to, b.asked
+}
+
+func TestATargetThatSendsVisitorsItselfNeedsNoProxyAndNoHostName(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := &balancer{}
+	s.service.Kinds = []deploy.Kind{b.kind()}
+	s.worker()
+	s.built(2, "VERSION=1")
+	living := models.Proxy{ID: models.NewID(), SeenAt: time.Now().Add(time.Hour)} // it would be waited for
+	if err := s.db.Create(&living).Error; err != nil {
+		t.Fatal(err)
+	}
+	asked := s.deploy(deploy.Input{})
+	if asked.URL != "" {
+		t.Errorf("before the target gave an address it is %q", asked.URL)
+	}
+	first := s.succeeded(asked.ID)
+	if to, _ := b.now(); to != first.ID || first.URL != "https://checkout.example.com" {
+		t.Errorf("visitors come to %s at %s", to, first.URL)
+	}
+	var rows int64
+	if err := s.db.Model(&models.Route{}).Count(&rows).Error; err != nil || rows != 0 {
+		t.Errorf("%d host names are kept: %v", rows, err)
+	}
+	plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
+	if err != nil || plan.URL != first.URL {
+		t.Errorf("the plan says %+v: %v", plan, err)
+	}
+}
+
+func TestWhatServedBeforeStaysUntilTheTargetSendsItsVisitorsElsewhere(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := &balancer{}
+	s.service.Kinds, s.service.Drain = []deploy.Kind{b.kind()}, time.Millisecond
+	s.worker()
+	s.built(2, "VERSION=1")
+	first := s.succeeded(s.deploy(deploy.Input{}).ID)
+	before := b.set(true)
+	second := s.deploy(deploy.Input{})
+	s.until(second.ID, "switched", func(d *models.Deployment) bool { _, asked := b.now(); return d.Active && asked > before })
+	long := time.Now().Add(-time.Hour).UTC() // so long ago that a dead worker would have left it
+	if err := s.db.Model(&models.Deployment{}).Where("id = ?", first.ID).Updates(map[string]any{"drain_until": long, "finished_at": long}).Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.service.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.get(first.ID); got.RetiredAt != nil || s.live() != 2 {
+		t.Errorf("what visitors come to was removed: %d containers run", s.live())
+	}
+	b.set(false)
+	s.succeeded(second.ID)
+	s.until(first.ID, "removed", func(d *models.Deployment) bool { return d.RetiredAt != nil })
+	if to, _ := b.now(); to != second.ID || s.live() != 1 {
+		t.Errorf("visitors come to %s, %d containers run", to, s.live())
+	}
+}
