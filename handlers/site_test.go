@@ -209,6 +209,7 @@ func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Insta
 }
 func (still) Route(context.Context, deploy.Release) (string, error) { return "", nil }
 func (still) List(context.Context) ([]deploy.Instance, error)       { return nil, nil }
+func (still) Usage(context.Context) ([]deploy.Usage, error)         { return nil, nil }
 func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
 	return func(yield func(deploy.LogLine, error) bool) {
 		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)

@@ -93,6 +93,10 @@ type Target interface {
 	// first, at most the last tail of them where tail is not 0; with follow it goes on until
 	// ctx or the instances end.
 	Logs(ctx context.Context, release string, o LogOptions) iter.Seq2[LogLine, error]
+	// Usage returns what each running instance takes now, with no more load on
+	// the target than one question for each. A target that can't tell returns an
+	// empty list; an instance of which nothing is known yet is left out.
+	Usage(ctx context.Context) ([]Usage, error)
 	// Dial connects to an address at which an instance answers (Instance.Address),
 	// in the way in which alone it can be reached from here.
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
@@ -159,6 +163,13 @@ type Instance struct {
 	Restarts  int
 	ExitCode  *int
 	StartedAt *time.Time
+}
+
+// Usage is what a running instance takes now.
+type Usage struct {
+	Instance string // its ID in the target
+	CPU      int64  // thousandths of a processor
+	Memory   int64  // bytes, without what the system would give back at once
 }
 
 // LogOptions says which lines of a log are wanted.

@@ -36,6 +36,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("a release of three instances is healthy once all are, and each has its limits", s.scales)
 	t.Run("a command runs once, with the release's variables, and its end counts", s.runs)
 	t.Run("the lines of several instances come together", s.logsOfAll)
+	t.Run("what the running instances take is told for each", s.usage)
 	t.Run("a release that crashes fails early with its exit code and last lines", s.crashes)
 	t.Run("a release that is never healthy fails at the deadline and says what was asked", s.unhealthy)
 	t.Run("a release whose port nobody listens on fails", s.deaf)
@@ -272,6 +273,32 @@ func (s Suite) logsOfAll(t *testing.T) {
 	}
 	if n < 4 {
 		t.Errorf("there are %d lines", n)
+	}
+}
+
+func (s Suite) usage(t *testing.T) {
+	target := s.Open(t)
+	if used, err := target.Usage(t.Context()); err != nil || len(used) != 0 {
+		t.Errorf("where nothing runs %v is used, %v", used, err)
+	}
+	r := s.release()
+	i := s.up(t, target, r)
+	gone := s.release()
+	s.up(t, target, gone)
+	if err := target.Remove(t.Context(), gone.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first time there is no earlier answer to compare with
+		used, err := target.Usage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(used) == 0 {
+			return // a target that can't tell
+		}
+		if len(used) != 1 || used[0].Instance != i.ID || used[0].Memory < 100<<10 || used[0].CPU < 0 {
+			t.Errorf("%s uses %+v", i.ID, used)
+		}
 	}
 }
 

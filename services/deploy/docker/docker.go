@@ -88,8 +88,9 @@ type target struct {
 	address string   // the host's address that ports are published on
 	probe   deploy.Prober
 
-	mu     sync.Mutex
-	agreed bool // the client and the engine have agreed on a version of the API
+	mu      sync.Mutex
+	agreed  bool              // the client and the engine have agreed on a version of the API
+	samples map[string]sample // of the containers that Usage was asked for last
 }
 
 func open(c deploy.Config, defaultHost string) (deploy.Target, error) {
