@@ -40,7 +40,16 @@ type Scale struct {
 	Replicas int   `json:"replicas"`
 	CPU      int64 `json:"cpu,omitempty"`    // thousandths of a processor; 0: no limit
 	Memory   int64 `json:"memory,omitempty"` // bytes; 0: no limit
+	// Max is how many instances there may be where the target adds some by the
+	// load; 0: always as many as Replicas.
+	Max int `gorm:"column:max_replicas" json:"max,omitempty"`
+	// CPUTarget is the part of its CPU, in percent, that an instance takes on
+	// average before the target adds another one.
+	CPUTarget int `json:"cpu_target,omitempty"`
 }
+
+// Autoscales tells whether the number of instances follows the load.
+func (s Scale) Autoscales() bool { return s.Max > s.OrOne().Replicas }
 
 // OrOne is the scale, with one instance where none is said, as in what was deployed before there were scales.
 func (s Scale) OrOne() Scale {

@@ -57,7 +57,16 @@ func (s *Service) reconcile(ctx context.Context, targetID string) error {
 	if err != nil {
 		return err
 	}
+	heals, err := s.heals(ctx, targetID)
+	if err != nil {
+		return err
+	}
 	for i := range serving {
+		if own := byRelease[serving[i].ID]; heals && len(own) > 0 {
+			if err := s.follow(ctx, &serving[i], own); err != nil {
+				return err
+			}
+		}
 		if err := s.sync(ctx, &serving[i], byRelease[serving[i].ID]); err != nil {
 			return err
 		}
@@ -77,6 +86,41 @@ func (s *Service) serving(ctx context.Context, targetID string) (all []models.De
 	err = s.DB.WithContext(ctx).Omit("sealed_secrets").Where("active AND NOT stopped AND environment_id IN (?)", on).
 		Preload("Instances", func(tx *gorm.DB) *gorm.DB { return tx.Omit("last_logs") }).Find(&all).Error
 	return all, err
+}
+
+// heals tells whether the target replaces instances by itself.
+func (s *Service) heals(ctx context.Context, targetID string) (bool, error) {
+	var t models.Target
+	if err := s.DB.WithContext(ctx).Select("kind").First(&t, "id = ?", targetID).Error; err != nil {
+		return false, models.FromDB(err, "target")
+	}
+	kind, err := s.KindOf(t.Kind)
+	return kind.Heals, err
+}
+
+// follow makes the deployment's instances those that its target has now.
+func (s *Service) follow(ctx context.Context, d *models.Deployment, found []Instance) error {
+	has := func(i Instance) bool {
+		return slices.ContainsFunc(d.Instances, func(row models.Instance) bool { return row.RuntimeID == i.ID })
+	}
+	fresh := slices.DeleteFunc(slices.Clone(found), has)
+	if len(fresh) == 0 && len(found) == len(d.Instances) {
+		return nil
+	}
+	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := dropOthers(tx, d.ID, found); err != nil {
+			return err
+		}
+		for _, i := range fresh {
+			if err := save(tx, d.ID, i, s.now()); err != nil {
+				return err
+			}
+		}
+		if err := tx.Omit("last_logs").Where("deployment_id = ?", d.ID).Find(&d.Instances).Error; err != nil {
+			return err
+		}
+		return publish(tx, d, "deployment.instances")
+	})
 }
 
 const goneMessage = "The container is gone: something other than Slipway removed it. Restart the deployment to run it again."

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -142,31 +143,35 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
-	title := "deployment " + r.d.Title() + " of " + r.d.App.Name + " to " + r.d.Environment.Name
-	own := func(ctx context.Context) context.Context { // what it may ends with the deployment
-		return models.WithPrincipal(ctx, models.SystemFor("deployment:"+r.d.ID, title))
+	return r.target.Fetch(ctx, r.image(), r.from(r.d), say)
+}
+
+// from is where the deployment's image comes from, and what it is read with.
+func (s *Service) from(d *models.Deployment) Source {
+	title := "deployment " + d.Title() + " of " + d.App.Name + " to " + d.Environment.Name
+	open := func(ctx context.Context) (source, error) { // what it may ends with the deployment
+		return s.openSource(models.WithPrincipal(ctx, models.SystemFor("deployment:"+d.ID, title)), d.TeamID, d.ImageRepository, pullTTL)
 	}
-	from := Source{
+	return Source{
 		Credential: func(ctx context.Context) (string, string, error) {
-			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
+			at, err := open(ctx)
 			if err != nil {
 				return "", "", err
 			}
 			return at.credential(ctx)
 		},
 		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
-			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
+			at, err := open(ctx)
 			if err != nil {
 				return name.Repository{}, nil, err
 			}
-			ref, options, err := at.reference("@" + r.d.ImageDigest)
+			ref, options, err := at.reference("@" + d.ImageDigest)
 			if err != nil {
 				return name.Repository{}, nil, err
 			}
 			return ref.Context(), options, nil
 		},
 	}
-	return r.target.Fetch(ctx, r.image(), from, say)
 }
 
 func (r *rollout) image() Image {
@@ -216,11 +221,15 @@ func (r *rollout) release() (Release, error) {
 	env := maps.Clone(values)
 	maps.Copy(env, r.d.Config.Variables)
 	env["PORT"] = strconv.Itoa(r.d.Config.Port)
+	plain := slices.Sorted(maps.Keys(r.d.Config.Variables))
+	if !slices.Contains(plain, "PORT") {
+		plain = append(plain, "PORT")
+	}
 	e, app := r.d.Environment, r.d.App
 	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
 	return Release{
 		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
-		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
+		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), From: r.from(r.d), Env: env, Plain: plain,
 		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
 	}, nil
 }

@@ -41,6 +41,9 @@ type Kind struct {
 	// Routes says that targets of the kind send visitors to a release themselves
 	// (Target.Route). Slipway then keeps no host name for it, and no proxy serves it.
 	Routes bool
+	// Heals says that targets of the kind replace instances by themselves, so that
+	// they come and go while a release serves.
+	Heals bool
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error
@@ -113,6 +116,10 @@ type Info struct {
 	Platform string // such as linux/amd64; empty where instances may run anywhere
 	CPU      int64  // thousandths of a processor that one instance can get; 0: not known
 	Memory   int64  // bytes that one instance can get; 0: not known
+	// HealthCheck says that the target runs an image's own HEALTHCHECK.
+	HealthCheck bool
+	// Autoscales says that the target changes the number of instances by their load (Scale.Max).
+	Autoscales bool
 }
 
 // Image is what a release runs, always by digest.
@@ -143,7 +150,9 @@ type Release struct {
 	Environment   string // name
 	EnvironmentID string // instances of one environment reach each other, and nobody else's
 	Image         Image
+	From          Source            // for a target that pulls the image only when an instance starts
 	Env           map[string]string // variables and opened secrets: never to be logged
+	Plain         []string          // names in Env that are no secrets
 	Port          int
 	Health        models.HealthKind
 	HealthPath    string

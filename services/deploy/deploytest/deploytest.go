@@ -25,6 +25,11 @@ type Suite struct {
 	// Routed, where the target sends visitors itself, returns what a visitor of
 	// the address gets at /version. Nil: Slipway's proxy does.
 	Routed func(t *testing.T, url string) string
+	// Mixed says that the target does not tell which lines were meant as errors.
+	Mixed bool
+	// Patience is how long a release that is never healthy is given: long enough
+	// for an instance to start and be asked once. Zero: 4 seconds.
+	Patience time.Duration
 }
 
 // Run tells the story.
@@ -50,13 +55,20 @@ func (s Suite) release(env ...string) deploy.Release {
 	id := models.NewID()
 	r := deploy.Release{
 		ID: id, Name: "payments-checkout-dev-" + id[24:], Team: "payments", App: "checkout", Environment: "dev", EnvironmentID: models.NewID(),
-		Image: s.Image, Env: map[string]string{"PORT": "8080"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", Scale: models.Scale{Replicas: 1},
+		Image: s.Image, From: s.From, Env: map[string]string{"PORT": "8080"}, Plain: []string{"PORT"}, Port: 8080, Health: models.HealthHTTP, HealthPath: "/healthz", Scale: models.Scale{Replicas: 1},
 	}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		r.Env[name] = value
 	}
 	return r
+}
+
+func (s Suite) patience() time.Duration {
+	if s.Patience > 0 {
+		return s.Patience
+	}
+	return 4 * time.Second
 }
 
 func nothing(string) {}
@@ -389,7 +401,7 @@ func (s Suite) crashes(t *testing.T) {
 
 func (s Suite) unhealthy(t *testing.T) {
 	var said []string
-	f := s.fails(t, s.release("BAD=1"), 4*time.Second, func(line string) { said = append(said, line) })
+	f := s.fails(t, s.release("BAD=1"), s.patience(), func(line string) { said = append(said, line) })
 	if f.Stage != deploy.StageHealth {
 		t.Errorf("the failure is %+v", f)
 	}
@@ -402,7 +414,7 @@ func (s Suite) deaf(t *testing.T) {
 	for _, health := range []models.HealthKind{models.HealthHTTP, models.HealthTCP} {
 		r := s.release()
 		r.Port, r.Health = 8081, health
-		if f := s.fails(t, r, 4*time.Second, nothing); f.Stage != deploy.StageHealth {
+		if f := s.fails(t, r, s.patience(), nothing); f.Stage != deploy.StageHealth {
 			t.Errorf("%s: the failure is %+v", health, f)
 		}
 	}
@@ -478,7 +490,7 @@ func (s Suite) logs(t *testing.T) {
 		first = line
 		break
 	}
-	if !strings.Contains(first.Text, "listening on 8080") || !first.Stderr || first.At.IsZero() {
+	if !strings.Contains(first.Text, "listening on 8080") || first.Stderr == s.Mixed || first.At.IsZero() {
 		t.Fatalf("the first line is %+v", first)
 	}
 	written := func() { get(t, "http://"+i.Address+"/version") } // once the log is open, and not missed

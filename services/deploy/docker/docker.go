@@ -171,7 +171,7 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	if err != nil {
 		return deploy.Info{}, t.unreachable(err)
 	}
-	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch, CPU: int64(has.NCPU) * 1000, Memory: has.MemTotal}, nil
+	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch, CPU: int64(has.NCPU) * 1000, Memory: has.MemTotal, HealthCheck: true}, nil
 }
 
 // List returns the containers that carry the target's label.
