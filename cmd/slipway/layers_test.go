@@ -32,7 +32,7 @@ var layers = []layer{
 		"github.com/labstack/", "github.com/a-h/templ", "github.com/danielgtaylor/"}},
 	{folder: "handlers", may: []string{""}, never: []string{
 		module + "services/builds/", module + "services/deploy/", module + "cmd", module + "migrations",
-		"gorm.io/", "github.com/docker/", "github.com/moby/", "github.com/coreos/", "github.com/aws/", "cloud.google.com/", "github.com/Azure/"}},
+		"gorm.io/", "github.com/docker/", "github.com/moby/", "k8s.io/", "github.com/coreos/", "github.com/aws/", "cloud.google.com/", "github.com/Azure/"}},
 }
 
 // siblings says which service may import which other one that is not a leaf.

@@ -271,6 +271,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
+	p.queue.Every(deploy.RenewEvery, "renewing what clusters pull images with", p.deploy.RenewCredentials)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)

@@ -59,6 +59,9 @@ type Scale struct {
 	Replicas int    `json:"replicas" doc:"Instances."`
 	CPU      int64  `json:"cpu" doc:"Thousandths of a processor that each may take; 0: no limit."`
 	Memory   int64  `json:"memory" doc:"Bytes that each may take; 0: no limit."`
+
+	Max       int `json:"max" doc:"Instances that the target may run by the load; 0: always as many as replicas."`
+	CPUTarget int `json:"cpu_target" doc:"Percent of its CPU that an instance takes on average before the target adds another one."`
 }
 
 // SetScale says how much of an app is to run.
@@ -66,6 +69,9 @@ type SetScale struct {
 	Replicas int   `json:"replicas" minimum:"1"`
 	CPU      int64 `json:"cpu,omitempty" doc:"Thousandths of a processor; 0: no limit." example:"500"`
 	Memory   int64 `json:"memory,omitempty" doc:"Bytes; 0: no limit." example:"268435456"`
+
+	Max       int `json:"max,omitempty" minimum:"0" doc:"Instances that a target which can may run by the load; 0: always as many as replicas."`
+	CPUTarget int `json:"cpu_target,omitempty" minimum:"0" maximum:"100" doc:"Percent of its CPU that an instance takes on average before the target adds another one; 80 where not said."`
 }
 
 func (a *API) listScales(ctx context.Context, in *IDIn) (*answer[List[Scale]], error) {
@@ -81,12 +87,15 @@ func (a *API) setScale(ctx context.Context, in *struct {
 	AppID string `path:"app_id" maxLength:"100"`
 	Body  SetScale
 }) (*answer[Scale], error) {
-	set := deploy.ScaleInput{EnvironmentID: in.ID, AppID: in.AppID, Scale: models.Scale{Replicas: in.Body.Replicas, CPU: in.Body.CPU, Memory: in.Body.Memory}}
+	set := deploy.ScaleInput{EnvironmentID: in.ID, AppID: in.AppID, Scale: models.Scale{
+		Replicas: in.Body.Replicas, CPU: in.Body.CPU, Memory: in.Body.Memory, Max: in.Body.Max, CPUTarget: in.Body.CPUTarget}}
 	row, err := a.Deploy.SetScale(ctx, set)
 	return replyWith(row, scaleOf, err)
 }
 
-func scaleOf(s *models.AppScale) Scale { return Scale{s.AppID, s.Replicas, s.CPU, s.Memory} }
+func scaleOf(s *models.AppScale) Scale {
+	return Scale{s.AppID, s.Replicas, s.CPU, s.Memory, s.Max, s.CPUTarget}
+}
 
 func (a *API) environments() {
 	get(a, "/environments", "list-environments", "Environments of your teams", a.listEnvironments)

@@ -285,6 +285,7 @@ func scale(c echo.Context, to *models.Scale) error {
 		return n
 	}
 	to.Replicas, to.CPU, to.Memory = int(number("replicas")), int64(number("cpu")*1000), int64(number("memory")*(1<<20))
+	to.Max, to.CPUTarget = int(number("max")), int(number("cpu_target"))
 	return models.InvalidFields(wrong)
 }
 

@@ -191,12 +191,20 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 		}
 	}
 	add("Instances", strconv.Itoa(before.Scale.OrOne().Replicas), strconv.Itoa(after.Scale.OrOne().Replicas))
+	add("Instances at most", atMost(before.Scale), atMost(after.Scale))
 	add("CPU of each", processors(before.Scale.CPU), processors(after.Scale.CPU))
 	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
 	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
 	add("Health check", healthText(before), healthText(after))
 	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
+}
+
+func atMost(s models.Scale) string {
+	if !s.Autoscales() {
+		return "no more"
+	}
+	return fmt.Sprintf("%d, from %d %% of CPU on", s.Max, s.CPUTarget)
 }
 
 func processors(thousandths int64) string {
@@ -275,6 +283,7 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 	} else {
 		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
 		checkRoom(p.Scale.OrOne(), info, add)
+		checkAbilities(p, info, add)
 		made := strings.Join(p.Image.Platforms, ", ")
 		switch {
 		case !known:
@@ -286,6 +295,19 @@ func (s *Service) check(ctx context.Context, p *Plan) error {
 	}
 	s.checkHealth(p, add)
 	return nil
+}
+
+// checkAbilities looks for what not every target can do.
+func checkAbilities(p *Plan, info Info, add func(string, bool, string, ...any)) {
+	switch {
+	case p.Scale.Autoscales() && info.Autoscales:
+		add("Autoscaler", true, "Up to %d instances, when they take more than %d %% of their CPU.", p.Scale.Max, p.Scale.CPUTarget)
+	case p.Scale.Autoscales():
+		add("Autoscaler", false, "The target does not add instances by their load. Set the scale's maximum to 0.")
+	}
+	if p.Health == models.HealthImage && !info.HealthCheck {
+		add("Health check", false, "The target does not run an image's HEALTHCHECK. Choose an HTTP path or the TCP port in the app's settings.")
+	}
 }
 
 // checkRoom looks whether the target is large enough for one instance.

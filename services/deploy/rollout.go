@@ -143,14 +143,15 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
-	return r.target.Fetch(ctx, r.image(), r.from(r.d), say)
+	return r.target.Fetch(ctx, imageOf(r.d), r.from(r.d, "deployment:"), say)
 }
 
-// from is where the deployment's image comes from, and what it is read with.
-func (s *Service) from(d *models.Deployment) Source {
+// from is where the deployment's image comes from, and what it is read with for
+// as long as what is said of the deployment holds: it is under way ("deployment:"), or serves ("release:").
+func (s *Service) from(d *models.Deployment, subject string) Source {
 	title := "deployment " + d.Title() + " of " + d.App.Name + " to " + d.Environment.Name
-	open := func(ctx context.Context) (source, error) { // what it may ends with the deployment
-		return s.openSource(models.WithPrincipal(ctx, models.SystemFor("deployment:"+d.ID, title)), d.TeamID, d.ImageRepository, pullTTL)
+	open := func(ctx context.Context) (source, error) {
+		return s.openSource(models.WithPrincipal(ctx, models.SystemFor(subject+d.ID, title)), d.TeamID, d.ImageRepository, pullTTL)
 	}
 	return Source{
 		Credential: func(ctx context.Context) (string, string, error) {
@@ -174,13 +175,13 @@ func (s *Service) from(d *models.Deployment) Source {
 	}
 }
 
-func (r *rollout) image() Image {
-	return Image{Repository: r.d.ImageRepository, Digest: r.d.ImageDigest}
+func imageOf(d *models.Deployment) Image {
+	return Image{Repository: d.ImageRepository, Digest: d.ImageDigest}
 }
 
 // command runs the app's command before the switch; where it fails, nothing of the new version serves.
 func (r *rollout) command(ctx context.Context, say func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func (r *rollout) command(ctx context.Context, say func(string)) error {
 }
 
 func (r *rollout) start(ctx context.Context, _ func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}
@@ -213,29 +214,29 @@ func (r *rollout) start(ctx context.Context, _ func(string)) error {
 }
 
 // release is the deployment as its target sees it, secrets opened.
-func (r *rollout) release() (Release, error) {
-	values, err := r.openValues(r.d)
+func (s *Service) release(d *models.Deployment) (Release, error) {
+	values, err := s.openValues(d)
 	if err != nil {
 		return Release{}, err
 	}
 	env := maps.Clone(values)
-	maps.Copy(env, r.d.Config.Variables)
-	env["PORT"] = strconv.Itoa(r.d.Config.Port)
-	plain := slices.Sorted(maps.Keys(r.d.Config.Variables))
+	maps.Copy(env, d.Config.Variables)
+	env["PORT"] = strconv.Itoa(d.Config.Port)
+	plain := slices.Sorted(maps.Keys(d.Config.Variables))
 	if !slices.Contains(plain, "PORT") {
 		plain = append(plain, "PORT")
 	}
-	e, app := r.d.Environment, r.d.App
+	e, app := d.Environment, d.App
 	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
 	return Release{
-		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
-		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), From: r.from(r.d), Env: env, Plain: plain,
-		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
+		ID: d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + d.ID[len(d.ID)-12:],
+		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: imageOf(d), From: s.from(d, "release:"), Env: env, Plain: plain,
+		Port: d.Config.Port, Health: d.Config.Health, HealthPath: or(d.Config.HealthPath, "/"), Scale: d.Config.Scale.OrOne(), Command: d.Config.Command,
 	}, nil
 }
 
 func (r *rollout) wait(ctx context.Context, say func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}
@@ -265,7 +266,7 @@ func (r *rollout) switchOver(ctx context.Context, say func(string)) error {
 
 // send waits until visitors reach the new version, through the target itself or the proxies.
 func (r *rollout) send(ctx context.Context, say func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}

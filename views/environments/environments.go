@@ -83,6 +83,14 @@ func (c AppCell) memory() string {
 	return strconv.FormatInt(c.Scale.Memory>>20, 10)
 }
 
+// positive writes a number, as the form has it; empty: none.
+func positive(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
 // NewView is the form that makes an environment.
 type NewView struct {
 	Form  components.Form
