@@ -93,6 +93,8 @@ var portalRoutes = map[string]entry{
 	"POST /deployments/:id/bad":                         {need: needDeveloper, url: "/deployments/{old deployment}/bad", body: "reason=slow", status: 303},
 	"POST /deployments/:id/good":                        {need: needDeveloper, url: "/deployments/{bad deployment}/good", status: 303},
 	"POST /deployments/:id/rollback":                    {need: needDeveloper, url: "/deployments/{old deployment}/rollback", status: 303},
+	"GET /deployments/:id/drift":                        {need: needViewer, url: "/deployments/{deployment}/drift"},
+	"POST /deployments/:id/apply":                       {need: needDeveloper, url: "/deployments/{deployment}/apply", status: 303},
 	"POST /deployments/:id/restart":                     {need: needDeveloper, url: "/deployments/{deployment}/restart", status: 303},
 	"POST /deployments/:id/stop":                        {need: needDeveloper, url: "/deployments/{deployment}/stop", status: 303},
 	"POST /deployments/:id/start":                       {need: needDeveloper, url: "/deployments/{stopped deployment}/start", status: 303},

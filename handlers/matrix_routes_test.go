@@ -197,6 +197,8 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/deployments/:id/logs":      {need: needViewer, url: "/api/v1/deployments/{deployment}/logs"},
 	"POST /api/v1/deployments/:id/cancel":   {need: needDeveloper, url: "/api/v1/deployments/{pending deployment}/cancel", status: 202},
 	"POST /api/v1/deployments/:id/rollback": {need: needDeveloper, url: "/api/v1/deployments/{old deployment}/rollback", status: 202},
+	"GET /api/v1/deployments/:id/drift":     {need: needViewer, url: "/api/v1/deployments/{deployment}/drift"},
+	"POST /api/v1/deployments/:id/apply":    {need: needDeveloper, url: "/api/v1/deployments/{deployment}/apply", status: 202},
 	"POST /api/v1/deployments/:id/restart":  {need: needDeveloper, url: "/api/v1/deployments/{deployment}/restart", status: 202},
 	"POST /api/v1/deployments/:id/stop":     {need: needDeveloper, url: "/api/v1/deployments/{deployment}/stop", status: 202},
 	"POST /api/v1/deployments/:id/start":    {need: needDeveloper, url: "/api/v1/deployments/{stopped deployment}/start", status: 202},

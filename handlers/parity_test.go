@@ -71,6 +71,7 @@ var twins = map[string]string{
 	"POST /deployments/:id/bad":      "PUT /api/v1/bad-images/:digest",
 	"POST /deployments/:id/good":     "DELETE /api/v1/bad-images/:digest",
 	"POST /deployments/:id/rollback": "POST /api/v1/deployments/:id/rollback",
+	"POST /deployments/:id/apply":    "POST /api/v1/deployments/:id/apply",
 	"POST /deployments/:id/restart":  "POST /api/v1/deployments/:id/restart",
 	"POST /deployments/:id/stop":     "POST /api/v1/deployments/:id/stop",
 	"POST /deployments/:id/start":    "POST /api/v1/deployments/:id/start",

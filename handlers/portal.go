@@ -100,6 +100,8 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/deployments/:id/good", deployments.UnmarkBad)
 	g.POST("/deployments/:id/rollback", deployments.Rollback)
 	g.POST("/deployments/:id/restart", deployments.Restart)
+	g.GET("/deployments/:id/drift", deployments.Drift)
+	g.POST("/deployments/:id/apply", deployments.ApplyAgain)
 	g.POST("/deployments/:id/stop", deployments.Stop)
 	g.POST("/deployments/:id/start", deployments.Start)
 

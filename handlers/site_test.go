@@ -215,6 +215,10 @@ func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.L
 		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)
 	}
 }
+func (still) Drift(context.Context, deploy.Release) ([]deploy.Drift, error) {
+	return []deploy.Drift{{Object: "Deployment checkout", Field: "spec.replicas", Want: "2", Have: "5"}}, nil
+}
+func (still) Restore(context.Context, deploy.Release) error { return nil }
 func (still) Dial(context.Context, string, string) (net.Conn, error) {
 	return nil, syscall.ECONNREFUSED
 }

@@ -42,6 +42,12 @@ func deploymentSample(name string, d models.Deployment, change func(*deployments
 	return sample{name, deployments.Page(p, v)}
 }
 
+func driftSample(name string, d models.Deployment, rows ...deployments.Drift) sample {
+	p := testPage("What runs and what was deployed")
+	v := deployments.DriftView{Deployment: d, Rows: rows, CanApply: true, Curl: p.Curl("GET", "/api/v1/deployments/d/drift", ""), ApplyCurl: p.Curl("POST", "/api/v1/deployments/d/apply", "")}
+	return sample{name, deployments.DriftPage(p, v)}
+}
+
 // runningSamples are the pages about what runs.
 func runningSamples() []sample {
 	serving := aDeployment(models.DeploymentSucceeded)
@@ -106,6 +112,8 @@ func runningSamples() []sample {
 		}),
 		deploymentSample("deployment-waiting", waiting, func(v *deployments.PageView) { v.Reason = "Deployment #30 is under way in the same place." }),
 		{"targets", admin.Targets(testPage("Admin"), admin.TargetsView{Targets: []admin.TargetRow{{Target: *stage.Target, State: "reachable", Message: "Docker Engine 28.5 on linux/amd64"}, {Target: models.Target{ID: "y", Name: "lab", Kind: "docker", AllTeams: true}, State: "unreachable", Message: "The Docker Engine at tcp://lab:2375 does not answer."}}})},
+		driftSample("drift-none", serving),
+		driftSample("drift", serving, deployments.Drift{Object: "Deployment checkout-3fa9c01b22de", Field: "spec.replicas", Want: "2", Have: "5"}, deployments.Drift{Object: "Ingress checkout", Want: "there", Have: "gone"}),
 		{"target-kinds", admin.TargetKinds(testPage("New target"), admin.TargetKindsView{Kinds: []admin.TargetKind{{Name: "docker", Title: "Docker Engine", Help: "Containers on a Docker Engine that this machine reaches."}, {Name: "docker-ssh", Title: "Docker over SSH", Help: "Containers on any machine that has Docker and an SSH server."}}})},
 		{"target-ssh", admin.Target(testPage("vm-1"), admin.TargetView{Target: models.Target{ID: "z", Name: "vm-1", Kind: "docker-ssh", AllTeams: true, Settings: map[string]string{"host": "slipway@203.0.113.7", "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOx8mVg3dFf1o1uQ2Zl1lO0l3Vw4kQ4b2m1xq0Zy7hBz slipway"}}, KindTitle: "Docker over SSH", KindHelp: "Containers on any machine that has Docker and an SSH server.", State: "unreachable", Message: "The machine 203.0.113.7:22 shows the host key SHA256:0VSmf2nM3mYbZ0uZb2gC5nJq8V1sB7f4y5l6k7j8h9g (ssh-ed25519). Compare it with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints there, and write it into the field Host key.", Fields: []admin.TargetField{{Name: "host", Label: "Machine", Help: "user@host or user@host:port.", Example: "slipway@203.0.113.7", Required: true}, {Name: "private_key", Label: "Private key", Help: "In OpenSSH's format, without a passphrase. Empty: Slipway makes a key pair for this target.", Secret: true, Lines: 6}, {Name: "public_key", Label: "Public key", Help: "Append this line to ~/.ssh/authorized_keys of the user.", Made: true}, {Name: "host_key", Label: "Host key", Example: "SHA256:…", Help: "The machine's identity."}}})},
 		{"queue", admin.Queue(testPage("Admin"), queueView(now))},

@@ -268,6 +268,7 @@ func (p *process) registerJobs() {
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
+	jobs.Register(p.queue, p.deploy.Restore)
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)

@@ -111,6 +111,9 @@ func (a *API) deployments() {
 	post(a, "/deployments/{id}/cancel", "cancel-deployment", "Cancel a deployment that has not switched yet", a.act((*deploy.Service).Cancel), started...)
 	post(a, "/deployments/{id}/rollback", "roll-back", "Deploy again what this deployment ran", a.act((*deploy.Service).Rollback), started...)
 	post(a, "/deployments/{id}/restart", "restart-deployment", "Replace the instances by fresh ones, without a gap", a.act((*deploy.Service).Restart), started...)
+	get(a, "/deployments/{id}/drift", "get-deployment-drift", "How what runs differs from what was deployed", a.drift,
+		about("Of a deployment that serves on a target whose objects others can change. What others added is no drift."))
+	post(a, "/deployments/{id}/apply", "apply-deployment-again", "Put back what others changed of what serves", a.act((*deploy.Service).ApplyAgain), started...)
 	post(a, "/deployments/{id}/stop", "stop-deployment", "Stop what serves", a.act((*deploy.Service).Stop), started...)
 	post(a, "/deployments/{id}/start", "start-deployment", "Run again what was stopped", a.act((*deploy.Service).Resume), started...)
 	post(a, "/deployments/{id}/approve", "approve-deployment", "Approve a deployment that waits for it", a.decide((*deploy.Service).Approve), status(http.StatusAccepted))

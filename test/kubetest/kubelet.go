@@ -57,6 +57,9 @@ func startKubelet(ctx context.Context, config *rest.Config) (*kubelet, error) {
 		client: c, mark: fmt.Sprint(time.Now().UnixNano()), pods: map[types.UID]*running{},
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: nodeName}),
 	}
+	if _, err := docker(ctx, "network", "create", "--label", "slipway.kubetest="+k.mark, k.network()); err != nil {
+		return nil, err
+	}
 	port, err := k.serveLogs()
 	if err != nil {
 		return nil, err
@@ -73,6 +76,9 @@ func startKubelet(ctx context.Context, config *rest.Config) (*kubelet, error) {
 	f.Start(ctx.Done())
 	return k, err
 }
+
+// network is the name of the pods' network in the engine.
+func (k *kubelet) network() string { return "kubetest-" + k.mark }
 
 // register makes the node known and ready.
 func (k *kubelet) register(ctx context.Context, logPort int32) error {
@@ -182,13 +188,14 @@ func (k *kubelet) drop(ctx context.Context, p *corev1.Pod) {
 	_ = k.client.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.UID}}) // gone already is gone
 }
 
-// stop removes all containers.
+// stop removes all containers and their network.
 func (k *kubelet) stop() error {
 	k.work.Wait()
-	out, err := docker(context.Background(), "ps", "-aq", "--filter", "label=slipway.kubetest="+k.mark)
-	if err != nil || out == "" {
-		return err
+	ctx := context.Background()
+	out, err := docker(ctx, "ps", "-aq", "--filter", "label=slipway.kubetest="+k.mark)
+	if err == nil && out != "" {
+		_, err = docker(ctx, append([]string{"rm", "-fv"}, lines(out)...)...)
 	}
-	_, err = docker(context.Background(), append([]string{"rm", "-fv"}, lines(out)...)...)
-	return err
+	_, gone := docker(ctx, "network", "rm", k.network())
+	return errors.Join(err, gone)
 }

@@ -6,7 +6,7 @@
 //
 // It writes DIR/kubeconfig, which signs an administrator in, prints "ready" and
 // runs until its standard input ends. Containers carry the label slipway.kubetest.
-// What it is not: a network (pods are on the engine's bridge, Services are only
+// What it is not: a network (pods are on a bridge of the engine, Services are only
 // their EndpointSlices), an ingress controller, a scheduler that compares nodes.
 package main
 

@@ -80,7 +80,7 @@ func (p *pod) attempt(ctx context.Context) bool {
 		}
 		return p.ended(ctx, corev1.ContainerStateTerminated{ExitCode: code, Reason: "StartError", Message: "failed to create containerd task: " + out, FinishedAt: metav1.Now()})
 	}
-	p.ip, _ = docker(ctx, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", name)
+	p.ip, _ = docker(ctx, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
 	return p.watch(ctx, name)
 }
 
@@ -150,7 +150,7 @@ func (p *pod) env(ctx context.Context) (map[string]string, error) {
 
 // arguments are those of docker run.
 func (p *pod) arguments(name string, env map[string]string) []string {
-	args := []string{"run", "-d", "--pull=never", "--name", name, "--label", "slipway.kubetest=" + p.mark}
+	args := []string{"run", "-d", "--pull=never", "--name", name, "--label", "slipway.kubetest=" + p.mark, "--network", p.network()}
 	for _, n := range slices.Sorted(maps.Keys(env)) {
 		args = append(args, "-e", n+"="+env[n])
 	}

@@ -81,6 +81,7 @@ type PageView struct {
 	Reason     string            // why it waits
 	Log        components.LogView
 	CanDeploy  bool
+	CanDrift   bool               // others may change what runs
 	CanDecide  bool               // approve or reject it
 	Bad        *models.BadImage   // its image is marked; nil: not
 	Earlier    *models.Deployment // what a failed one can go back to, or the one before

@@ -45,7 +45,7 @@ func TestWhyAReleaseDoesNotStartIsASentence(t *testing.T) {
 		"a crash loop": {container(waiting("CrashLoopBackOff", "back-off 10s"), terminated(3, "Error", "")), deploy.StageStart, "exit code 3", &three, false},
 		"an end":       {container(terminated(0, "Completed", ""), nil), deploy.StageStart, "by itself", &zero, false},
 		"no memory":    {container(terminated(137, "OOMKilled", ""), nil), deploy.StageStart, "more memory than it may", &killed, true},
-		"no command":   {container(terminated(127, "StartError", "exec: \"x\": executable file not found"), nil), deploy.StageStart, "could not be run", &missing, false},
+		"no command":   {container(terminated(127, "StartError", "exec: \"x\": executable file not found"), nil), deploy.StageStart, "executable file not found", &missing, false},
 		"no image":     {container(waiting("ErrImagePull", "rpc error: manifest unknown"), nil), deploy.StageImage, "not in the registry any more", nil, false},
 		"no login":     {container(waiting("ImagePullBackOff", "Back-off pulling image: 401 Unauthorized"), nil), deploy.StageImage, "refuses the credential", nil, false},
 		"no platform":  {container(waiting("ErrImagePull", "no match for platform in manifest: not found"), nil), deploy.StageImage, "another kind of processor", nil, false},

@@ -256,3 +256,55 @@ func TestUsageComesFromTheMetricsAPIWhereThereIsOne(t *testing.T) {
 		t.Errorf("without it: %+v, %v", used, err)
 	}
 }
+
+func TestWhatOthersChangedIsToldAndPutBack(t *testing.T) {
+	s := newStub(t)
+	opened, id := s.open(nil)
+	target := opened.(deploy.Drifter)
+	r := release()
+	if err := opened.Start(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Restore(t.Context(), r); err != nil { // as if it served: the Service and the Ingress were gone
+		t.Fatal(err)
+	}
+	if found, err := target.Drift(t.Context(), r); err != nil || len(found) != 0 {
+		t.Fatalf("nobody changed anything: %+v, %v", found, err)
+	}
+	own := "checkout-" + r.ID[24:]
+	container := s.get("/deployments/" + own)["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)
+	container["image"] = "registry.example.com/evil"
+	s.get("/secrets/" + own + "-secrets")["data"] = map[string]any{"PASSWORD": encode([]byte("theirs"))}
+	s.forget("/ingresses/checkout")
+	found, err := target.Drift(t.Context(), r)
+	if err != nil || len(found) != 3 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	for _, want := range []deploy.Drift{
+		{Object: "Deployment " + own, Field: "spec.template.spec.containers[0].image", Want: r.Image.Ref()[:maxShown(r.Image.Ref())], Have: "registry.example.com/evil"},
+		{Object: "Secret " + own + "-secrets", Field: "data.PASSWORD", Want: "as deployed", Have: "another value"},
+		{Object: "Ingress checkout", Want: "there", Have: "gone"},
+	} {
+		if !slices.Contains(found, want) {
+			t.Errorf("%+v is not among %+v", want, found)
+		}
+	}
+	if err := target.Restore(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := target.Drift(t.Context(), r); err != nil || len(found) != 0 {
+		t.Errorf("after putting it back: %+v, %v", found, err)
+	}
+	service := s.get("/services/checkout")
+	service["metadata"].(map[string]any)["labels"] = map[string]any{"slipway.target": id, "slipway.environment": r.EnvironmentID, "slipway.deployment": "a newer one"}
+	before := len(s.written)
+	if err := target.Restore(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(s.written[before:], func(c string) bool { return strings.HasSuffix(c, "/services/checkout") }) {
+		t.Error("visitors of a newer release were taken back")
+	}
+}
+
+// maxShown is how much of a value is shown.
+func maxShown(text string) int { return min(len(text), 120) }

@@ -183,6 +183,9 @@ func (w *waiting) crashed(ctx context.Context, p corev1.Pod, end corev1.Containe
 		f.Message = "The image is made for another kind of processor than the node has. Build it for the cluster's platform."
 	case end.Reason == "StartError", end.Reason == "ContainerCannotRun", code == 126, code == 127:
 		f.Message = fmt.Sprintf("The image's command could not be run (exit code %d). Check ENTRYPOINT and CMD in the Dockerfile.", code)
+		if text != "" {
+			f.Message = fmt.Sprintf("The container could not be started (exit code %d): %s Check ENTRYPOINT and CMD in the Dockerfile.", code, sentence(text))
+		}
 	case code == 0:
 		f.Message = "The container ended by itself, without an error, before it was healthy. A deployed app has to keep running and listen on its port."
 	}

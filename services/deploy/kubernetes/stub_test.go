@@ -108,6 +108,17 @@ func (s *stub) get(end string) map[string]any {
 	return nil
 }
 
+// forget drops the object whose path ends so, as somebody who deletes it.
+func (s *stub) forget(end string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for path := range s.objects {
+		if strings.HasSuffix(path, end) {
+			delete(s.objects, path)
+		}
+	}
+}
+
 func (s *stub) refuse(call string, status int, reason, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,6 +155,8 @@ func (s *stub) serve(w http.ResponseWriter, r *http.Request) {
 		s.list(w, r)
 	case r.Method == http.MethodPatch:
 		s.apply(w, r)
+	case r.Method == http.MethodPost:
+		s.create(w, r)
 	case r.Method == http.MethodDelete && s.objects[r.URL.Path] != nil:
 		s.written = append(s.written, "DELETE "+r.URL.Path)
 		delete(s.objects, r.URL.Path)
@@ -199,6 +212,19 @@ func (s *stub) apply(w http.ResponseWriter, r *http.Request) {
 		s.written = append(s.written, "APPLY "+r.URL.Path)
 		s.put(r.URL.Path, o)
 	}
+	json.NewEncoder(w).Encode(o)
+}
+
+func (s *stub) create(w http.ResponseWriter, r *http.Request) {
+	var o map[string]any
+	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
+		answer(w, refusal{400, "BadRequest", err.Error()})
+		return
+	}
+	path := r.URL.Path + "/" + o["metadata"].(map[string]any)["name"].(string)
+	s.written = append(s.written, "CREATE "+path)
+	s.put(path, o)
+	w.WriteHeader(http.StatusCreated)
 	json.NewEncoder(w).Encode(o)
 }
 
