@@ -87,6 +87,7 @@ func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Qu
 	jobs.Register(q, s.Roll)
 	jobs.Register(q, s.RetireStopped)
 	jobs.Register(q, s.RemoveReleases)
+	jobs.Register(q, s.Restore)
 	q.Every(200*time.Millisecond, "reconcile", s.Reconcile)
 	return q
 }

@@ -27,6 +27,7 @@ type balancer struct {
 
 	moved    string // what the ids of instances begin with since they were replaced
 	password string // what machines pull with since it was renewed
+	restored string // the release that was put back
 }
 
 // kind is the Docker Engine's kind behind the balancer.
@@ -73,6 +74,17 @@ func (t balanced) Renew(ctx context.Context, r deploy.Release) error {
 	defer t.at.mu.Unlock()
 	t.at.password = password
 	return err
+}
+
+func (t balanced) Drift(context.Context, deploy.Release) ([]deploy.Drift, error) {
+	return []deploy.Drift{{Object: "Balancer", Field: "password", Want: "hunter2-of-the-test", Have: "theirs"}}, nil
+}
+
+func (t balanced) Restore(_ context.Context, r deploy.Release) error {
+	t.at.mu.Lock()
+	defer t.at.mu.Unlock()
+	t.at.restored = r.ID
+	return nil
 }
 
 func (b *balancer) set(down bool) (asked int) {
@@ -228,5 +240,40 @@ func TestATargetThatDoesNotAutoscaleSaysSoBeforehand(t *testing.T) {
 	in.Max = 2
 	if row, err = s.service.SetScale(s.ctx, in); err != nil || row.Max != 0 || row.CPUTarget != 0 {
 		t.Errorf("a maximum that changes nothing is kept: %+v, %v", row, err)
+	}
+}
+
+func TestWhatOthersChangedIsPutBackWhileItServes(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := &balancer{}
+	s.service.Kinds, s.service.Drain = []deploy.Kind{b.kind()}, time.Millisecond
+	s.worker()
+	s.built(2, "VERSION=1")
+	secret := deploy.VariableInput{EnvironmentID: s.Environment.ID, Name: "PASSWORD", Value: "hunter2-of-the-test", Secret: true}
+	if _, err := s.service.SetVariable(s.ctx, secret); err != nil {
+		t.Fatal(err)
+	}
+	d := s.succeeded(s.deploy(deploy.Input{}).ID)
+	found, err := s.service.Drift(s.ctx, d.ID)
+	if err != nil || len(found) != 1 || strings.Contains(found[0].Want, "hunter2") {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if _, err := s.service.ApplyAgain(modelstest.As(t, s.db, s.Viewer), d.ID); !models.IsCode(err, models.Denied) {
+		t.Errorf("a viewer: %v", err)
+	}
+	if _, err := s.service.ApplyAgain(s.ctx, d.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.until(d.ID, "put back", func(d *models.Deployment) bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.restored == d.ID
+	})
+	if _, err := s.service.Stop(s.ctx, d.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.service.Drift(s.ctx, d.ID); !models.IsCode(err, models.Conflict) {
+		t.Errorf("of what is stopped: %v", err)
 	}
 }
