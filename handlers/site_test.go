@@ -146,6 +146,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
+	jobs.Register(queue, rollouts.Restore)
 	pictures := &images.Service{DB: db.DB, Registry: store, Registries: others}
 	inside := &explorer.Service{DB: db, Jobs: queue, Blobs: bucket, Git: files, Find: explorer.Registries{Images: pictures}.Find, OpenBlob: pictures.OpenBlob, Patience: time.Millisecond}
 	inside.Register(queue)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -17,7 +18,8 @@ func (h *Deployments) Drift(c echo.Context) error {
 		return err
 	}
 	found, err := h.Deploy.Drift(ctx, d.ID)
-	if err != nil {
+	why, ok := errors.AsType[*models.Error](err)
+	if err != nil && (!ok || why.Code != models.Conflict) {
 		return err
 	}
 	frame := deploymentFrame(d)
@@ -26,6 +28,9 @@ func (h *Deployments) Drift(c echo.Context) error {
 	p := h.page(c, frame)
 	v := views.DriftView{Deployment: *d, CanApply: models.PrincipalFrom(ctx).RoleIn(d.TeamID).AtLeast(models.RoleDeveloper),
 		Curl: p.Curl("GET", "/api/v1/deployments/"+d.ID+"/drift", "").For("Read the differences"), ApplyCurl: p.Curl("POST", "/api/v1/deployments/"+d.ID+"/apply", "").For("Apply again")}
+	if why != nil {
+		v.Why = why.Message
+	}
 	for _, one := range found {
 		v.Rows = append(v.Rows, views.Drift(one))
 	}

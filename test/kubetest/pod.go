@@ -91,6 +91,9 @@ func (p *pod) pull(ctx context.Context) bool {
 	}
 	p.events.Eventf(p.Pod, corev1.EventTypeNormal, "Pulling", "Pulling image %q", p.app.Image)
 	out, err := p.pullWith(ctx)
+	if err == nil {
+		p.events.Eventf(p.Pod, corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q", p.app.Image)
+	}
 	if err == nil || ctx.Err() != nil {
 		return err == nil
 	}

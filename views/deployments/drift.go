@@ -9,6 +9,7 @@ import (
 type DriftView struct {
 	Deployment models.Deployment
 	Rows       []Drift
+	Why        string // there is nothing to compare
 	CanApply   bool
 	Curl       components.CurlExample
 	ApplyCurl  components.CurlExample

@@ -94,6 +94,7 @@ func TestWhatKeepsAPodFromStartingIsSaidWhenTimeIsUp(t *testing.T) {
 	}{
 		"no room":   {unschedulable, nil, deploy.StageStart, "3 Insufficient memory", "No node of the cluster"},
 		"no volume": {map[string]any{"phase": "Pending"}, event("FailedMount", "MountVolume.SetUp failed: secret not found"), deploy.StageStart, "can't be mounted", "can't be mounted"},
+		"slow pull": {map[string]any{"phase": "Pending"}, event("Pulling", "Pulling image"), deploy.StageImage, "still pulling", "the node pulls it"},
 		"unhealthy": {map[string]any{"phase": "Running"}, event("Unhealthy", "Startup probe failed: HTTP probe failed with statuscode: 500"), deploy.StageHealth, "GET /healthz on port 8080", "GET :8080/healthz → HTTP 500"},
 		"deaf":      {map[string]any{"phase": "Running"}, event("Unhealthy", "Readiness probe failed: Get \"http://10.0.0.1:8080/healthz\": dial tcp 10.0.0.1:8080: connect: connection refused"), deploy.StageHealth, "never answered", "connection refused"},
 	} {

@@ -45,6 +45,9 @@ func (w *waiting) hear(e corev1.Event) {
 		}
 	case e.Reason == "Pulling":
 		w.story.Add("image", "the node pulls it")
+		w.pulling = true
+	case e.Reason == "Pulled":
+		w.pulling = false
 	case e.Reason == "FailedMount", e.Reason == "FailedAttachVolume":
 		w.worry(deploy.StageStart, "A volume of the pod can't be mounted: %s", sentence(text))
 	case e.Reason == "FailedCreatePodSandBox":

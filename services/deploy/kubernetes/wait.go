@@ -95,6 +95,7 @@ type waiting struct {
 	say   func(string)
 
 	told    map[string]int32 // how often an event had been counted when it was told
+	pulling bool             // a node gets the image
 	trouble *deploy.Failure  // what keeps the pods from starting, and may yet go away
 }
 
@@ -181,7 +182,11 @@ func (w *waiting) late(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	f := w.trouble
-	if f == nil {
+	switch {
+	case f != nil:
+	case w.pulling:
+		f = deploy.Failf(deploy.StageImage, cause, "The cluster's nodes were still pulling the image when the time to start was over. Deploy again, or make the image smaller.")
+	default:
 		f = deploy.Failf(deploy.StageHealth, cause, "The app did not become healthy in time: %s.", wanted(w.r))
 	}
 	if all, err := w.podsOf(ctx, w.r.ID); err == nil && len(all) > 0 {
