@@ -31,6 +31,7 @@ import (
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
+	"slipway.dev/services/observe"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
@@ -55,6 +56,7 @@ type Services struct {
 	Retention   *retention.Service
 	Explorer    *explorer.Service // what is in images
 	Deploy      *deploy.Service
+	Observe     *observe.Service // what runs: usage and kept logs
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service  // exchanges of CI runs' tokens

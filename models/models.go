@@ -29,6 +29,7 @@ func All() []any {
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&RegistryDeletion{}, &RegistryDeletedManifest{}, &RegistryDeletedReference{}, &RegistryDeletedTag{},
 		&RegistryQuota{}, &RegistryUsage{}, &RegistryUsageDay{}, &RetentionPolicy{}, &RetentionRun{}, &RetentionItem{},
+		&TargetReading{}, &UsageBucket{}, &PlaceLog{}, &LogSegment{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
 	}
 }

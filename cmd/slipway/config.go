@@ -73,6 +73,8 @@ type settings struct {
 	BuildCacheAge   time.Duration `default:"336h" help:"What nothing used for so long is pruned from the build cache; 0: nothing is too old."`
 	ImageUndo       time.Duration `default:"168h" help:"How long deleted images can be restored; below 0: not at all."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
+	KeptLogSize     size          `default:"50MB" help:"So much of what an app prints in an environment is kept; the oldest parts go first."`
+	KeptLogAge      time.Duration `default:"168h" help:"How long it is kept."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
 
 	LogFormat string `default:"text" enum:"text,json" help:"Format of the program's own log: text or json."`
@@ -259,6 +261,12 @@ func (s *settings) checkNumbers() error {
 		if d < 0 || d > 0 && d < time.Minute {
 			faults = append(faults, fmt.Errorf("%s: %s is neither 0 nor at least 1m", name, d))
 		}
+	}
+	if s.KeptLogSize < 10_000_000 || s.KeptLogSize > 100_000_000_000 {
+		faults = append(faults, errors.New("kept-log-size: it is not between 10MB and 100GB"))
+	}
+	if s.KeptLogAge < time.Hour || s.KeptLogAge > 10*365*24*time.Hour {
+		faults = append(faults, fmt.Errorf("kept-log-age: %s is not between 1h and 87600h", s.KeptLogAge))
 	}
 	if s.WorkerDeadAfter < time.Second || s.WorkerDeadAfter > time.Hour {
 		faults = append(faults, fmt.Errorf("worker-dead-after: %s is not between 1s and 1h", s.WorkerDeadAfter))

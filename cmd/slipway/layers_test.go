@@ -50,6 +50,8 @@ var siblings = map[string][]string{
 	"services/retention": {"services/registry"},
 	"services/deploy":    {"services/git", "services/images", "services/registry", "services/registries", "services/builds", "services/deploy"},
 	"services/git":       {},
+	// measures and listens to what deployments run, on their targets
+	"services/observe": {"services/deploy"},
 	// images of any registry; commits between two of them
 	"services/explorer": {"services/images", "services/git"},
 	// a run's credential is one of the registry; workflows queue the builds of runs

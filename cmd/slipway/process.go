@@ -36,6 +36,7 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/observe"
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/pullthrough"
@@ -83,6 +84,7 @@ type process struct {
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
 	builds    *builds.Service
 	deploy    *deploy.Service
+	observe   *observe.Service
 	workloads *workload.Service
 	workflows *workflows.Service
 	forges    *forges.Service
@@ -251,6 +253,8 @@ func (p *process) openDeploy() error {
 	}
 	p.closers = append(p.closers, p.deploy.Close)
 	p.catalog.Unload = p.deploy.Unload
+	p.observe = &observe.Service{DB: p.db, Queue: p.queue, Logs: p.logs, Deploy: p.deploy, KeepSize: int64(p.settings.KeptLogSize), KeepAge: p.settings.KeptLogAge}
+	p.deploy.Heard = p.observe.Heard
 	return nil
 }
 
@@ -271,6 +275,10 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
+	p.queue.Every(observe.MeasureEvery, "measuring what runs", p.observe.Measure)
+	p.queue.Every(time.Second, "keeping what instances print", p.observe.KeepLogs)
+	p.queue.Every(time.Minute, "forgetting what instances took", p.observe.PruneUsage)
+	p.queue.Every(time.Minute, "forgetting old logs of instances", p.observe.PruneLogs)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
@@ -290,7 +298,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Observe: p.observe, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy,
 	}

@@ -6,6 +6,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type Service struct {
 	Git        *git.Service
 	Kinds      []Kind
 	Apps       Address // where apps answer
+
+	// Heard, where set, waits for a bounded time until what the deployment's
+	// instances have printed is kept. It is called before they are removed.
+	Heard func(ctx context.Context, d *models.Deployment)
 
 	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
 	Drain time.Duration // how long requests to the old version may last; 30 s where zero

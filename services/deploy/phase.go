@@ -117,6 +117,22 @@ func (s *Service) maskerOf(d *models.Deployment) masker {
 	return masker{m}
 }
 
+// HideSecrets adds the secrets that the deployment's instances were given to those that the masker hides.
+func (s *Service) HideSecrets(ctx context.Context, deploymentID string, m *logs.Masker) error {
+	var d models.Deployment
+	if err := s.DB.WithContext(ctx).Select("id", "sealed_secrets").First(&d, "id = ?", deploymentID).Error; err != nil {
+		return models.FromDB(err, "deployment")
+	}
+	values, err := s.openValues(&d)
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		m.Add(v)
+	}
+	return nil
+}
+
 func (m masker) lines(lines []string) []string {
 	out := make([]string, len(lines))
 	for i, l := range lines {

@@ -142,6 +142,9 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 	if err != nil {
 		return err
 	}
+	if s.Heard != nil {
+		s.Heard(ctx, d)
+	}
 	lines, err := s.removeAndListen(ctx, target, d, grace)
 	if err != nil {
 		return err

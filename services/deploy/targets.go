@@ -298,6 +298,12 @@ func (s *Service) target(ctx context.Context, id string) (Target, error) {
 	return opened, nil
 }
 
+// OpenTarget gives the open target to another service, which has to authorize
+// what it does with it.
+func (s *Service) OpenTarget(ctx context.Context, id string) (Target, error) {
+	return s.target(ctx, id)
+}
+
 // Dial connects to an address at which an instance of the target answers. The
 // target is the one that this process has open; it is looked at anew only where
 // that one gives no connection, so that visitors wait for no database.
