@@ -192,6 +192,9 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/environments/:id/deployments":        {need: needViewer, url: "/api/v1/environments/{environment}/deployments"},
 	"POST /api/v1/environments/:id/deployments":       {need: needDeveloper, url: "/api/v1/environments/{environment}/deployments", body: `{"app_id":"{app}","image":"{digest}"}`, status: 202},
 
+	"GET /api/v1/environments/:id/apps/:app_id/usage": {need: needViewer, url: "/api/v1/environments/{environment}/apps/{app}/usage"},
+	"GET /api/v1/environments/:id/apps/:app_id/logs":  {need: needViewer, url: "/api/v1/environments/{environment}/apps/{app}/logs?q=x&limit=5"},
+
 	"GET /api/v1/deployments":               {need: needPrincipal},
 	"GET /api/v1/deployments/:id":           {need: needViewer, url: "/api/v1/deployments/{deployment}"},
 	"GET /api/v1/deployments/:id/logs":      {need: needViewer, url: "/api/v1/deployments/{deployment}/logs"},

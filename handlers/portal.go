@@ -85,6 +85,13 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
 
+	places := &web.Places{Base: base, Observe: s.Observe, Streams: streams}
+	g.GET("/environments/:id/apps/:app", places.Usage)
+	g.GET("/environments/:id/apps/:app/log", places.Log)
+	g.GET("/environments/:id/apps/:app/log/lines", places.LogLines)
+	g.GET("/environments/:id/apps/:app/log/stream", places.LogStream)
+	g.GET("/environments/:id/apps/:app/log.txt", places.LogText)
+
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/apps/:id/deploy", deploy.Form)
 	g.POST("/environments/:id/deployments", deploy.Create)

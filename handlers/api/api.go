@@ -22,6 +22,7 @@ import (
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
+	"slipway.dev/services/observe"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
@@ -52,6 +53,7 @@ type Services struct {
 	Retention   *retention.Service
 	Explorer    *explorer.Service
 	Deploy      *deploy.Service
+	Observe     *observe.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service

@@ -116,7 +116,7 @@ func nounOf(path, id string) string {
 	case slices.Contains([]string{"deleted-images", "image-usage", "image-quota"}, noun), strings.HasPrefix(noun, "retention-"),
 		strings.HasSuffix(path, "}/retention-policy"), strings.HasSuffix(path, "}/image-usage"), strings.HasSuffix(path, "}/image-quota"):
 		return "retention"
-	case id == "plan-deployment":
+	case id == "plan-deployment", strings.Contains(path, "/apps/{app_id}/"):
 		return "deployments"
 	}
 	return noun

@@ -106,6 +106,7 @@ func (a *API) deployments() {
 	post(a, "/environments/{id}/deployments", "deploy", "Deploy an image", a.deploy, started...)
 	get(a, "/deployments/{id}", "get-deployment", "A deployment with its phases and instances", a.getDeployment)
 	get(a, "/deployments/{id}/logs", "get-deployment-logs", "What a deployment's instances print", a.deploymentLogs, logAnswer)
+	a.places()
 	post(a, "/deployments/{id}/cancel", "cancel-deployment", "Cancel a deployment that has not switched yet", a.act((*deploy.Service).Cancel), started...)
 	post(a, "/deployments/{id}/rollback", "roll-back", "Deploy again what this deployment ran", a.act((*deploy.Service).Rollback), started...)
 	post(a, "/deployments/{id}/restart", "restart-deployment", "Replace the instances by fresh ones, without a gap", a.act((*deploy.Service).Restart), started...)

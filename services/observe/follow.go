@@ -12,7 +12,7 @@ const (
 )
 
 // Follow yields the lines of the place's log after the one of the query's After
-// as they are kept, those that match, until ctx ends. Each page says after which
+// as they are kept, those that match, until ctx ends or the query's Until has passed. Each page says after which
 // line a later call goes on; one without lines only moves that on.
 func (s *Service) Follow(ctx context.Context, q Query) (iter.Seq2[Page, error], error) {
 	if err := q.check(); err != nil {
@@ -38,7 +38,10 @@ func (s *Service) Follow(ctx context.Context, q Query) (iter.Seq2[Page, error], 
 					return
 				}
 			}
-			if !page.Later && pause(ctx, followEvery) != nil {
+			if page.Later {
+				continue
+			}
+			if over := !q.Until.IsZero() && s.now().After(q.Until.Add(lastWords)); over || pause(ctx, followEvery) != nil {
 				return
 			}
 		}

@@ -126,3 +126,19 @@ func (s *Service) fill(ctx context.Context, u *Usage) error {
 	}
 	return nil
 }
+
+// Place returns the place's environment and app, and the deployments of which
+// there may be something kept, newest first.
+func (s *Service) Place(ctx context.Context, p Place) (*models.Environment, *models.App, []models.Deployment, error) {
+	e, app, err := s.find(ctx, p)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var all []models.Deployment
+	err = s.DB.WithContext(ctx).Omit("sealed_secrets").Where("environment_id = ? AND app_id = ? AND started_at IS NOT NULL", p.EnvironmentID, p.AppID).
+		Preload("Build").Order("id DESC").Limit(maxDeployments).Find(&all).Error
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("looking for the deployments of a place: %w", err)
+	}
+	return e, app, all, nil
+}
