@@ -44,10 +44,10 @@ CREATE UNIQUE INDEX log_segments_first ON log_segments (place_log_id, first);
 CREATE INDEX log_segments_last ON log_segments (last_at);
 
 CREATE INDEX log_streams_deployment ON log_streams (created_at) WHERE kind = 'deployment';
-CREATE INDEX deployments_draining ON deployments (environment_id, app_id) WHERE drain_until IS NOT NULL AND retired_at IS NULL;
+CREATE INDEX deployments_unretired ON deployments (environment_id, app_id) WHERE retired_at IS NULL AND started_at IS NOT NULL;
 
 -- +goose Down
-DROP INDEX deployments_draining;
+DROP INDEX deployments_unretired;
 DROP INDEX log_streams_deployment;
 DROP TABLE log_segments;
 DROP TABLE place_logs;

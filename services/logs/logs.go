@@ -25,7 +25,7 @@ import (
 // The kinds of streams.
 const (
 	KindBuild      = "build"
-	KindDeployment = "deployment"
+	KindDeployment = "deployment" // a part of what the deployments of a place print
 )
 
 // Source says who printed a line.

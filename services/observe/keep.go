@@ -112,7 +112,7 @@ func (c *collector) running(ctx context.Context) (map[Place][]release, error) {
 		Select("deployments.id, deployments.number, deployments.team_id, deployments.app_id, deployments.environment_id, environments.target_id, "+
 			"(SELECT COUNT(*) FROM instances WHERE instances.deployment_id = deployments.id) AS instances").
 		Joins("JOIN environments ON environments.id = deployments.environment_id").
-		Where("deployments.retired_at IS NULL AND ((deployments.active AND NOT deployments.stopped) OR deployments.state = ? OR deployments.drain_until IS NOT NULL)", models.DeploymentRunning).
+		Where("deployments.retired_at IS NULL AND deployments.started_at IS NOT NULL AND ((deployments.active AND NOT deployments.stopped) OR deployments.state = ? OR deployments.drain_until IS NOT NULL)", models.DeploymentRunning).
 		Scan(&all).Error
 	if err != nil {
 		return nil, fmt.Errorf("looking for what runs: %w", err)

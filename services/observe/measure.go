@@ -29,7 +29,7 @@ const (
 // stores it. Every worker may run it: a target is measured by one of them at a time.
 func (s *Service) Measure(ctx context.Context) error {
 	var targets []string
-	used := s.DB.Model(&models.Deployment{}).Select("environment_id").Where("(active AND NOT stopped) OR state = ?", models.DeploymentRunning)
+	used := s.DB.Model(&models.Deployment{}).Select("environment_id").Where("retired_at IS NULL AND started_at IS NOT NULL AND ((active AND NOT stopped) OR state = ?)", models.DeploymentRunning)
 	err := s.DB.WithContext(ctx).Model(&models.Environment{}).Where("id IN (?)", used).Distinct().Order("target_id").Pluck("target_id", &targets).Error
 	if err != nil {
 		return fmt.Errorf("looking for targets to measure: %w", err)

@@ -53,6 +53,7 @@ func TestAPersonGoesFromTheSetUpPageToTheRunningApp(t *testing.T) {
 	b.openApp(portal, "Shop two")
 	b.rollBack()
 	b.openApp(portal, "Shop one")
+	b.lookAtPlace()
 	b.makeToken()
 	b.lookAround()
 }
@@ -273,6 +274,24 @@ func (b *tab) rollBack() {
 	}
 	b.see("a roll back")
 	b.see("Succeeded")
+}
+
+// lookAtPlace goes from the deployment to what its instances take and have printed, and searches that.
+func (b *tab) lookAtPlace() {
+	b.t.Helper()
+	b.press(`//main//a[contains(@href, "/log?deployment=")]`)
+	b.see("Log of all instances")
+	b.press(`//main//a[normalize-space() = "Everything"]`)
+	b.await("the log is there", `document.querySelectorAll(".log .l").length > 3`)
+	b.inspect("place-log")
+	b.fill("q", "RESPONSE:200")
+	b.clickIn("main form", "Search")
+	b.await("the hits are marked", `document.querySelectorAll(".log .l mark").length > 0`)
+	b.inspect("place-log-search")
+	b.press(`//main//nav//a[normalize-space() = "Instances"]`)
+	b.see("Load of the last hour")
+	b.await("what the instances take is drawn", `!!document.querySelector("svg.stackbar path[d^=M]")`)
+	b.inspect("place")
 }
 
 func (b *tab) makeToken() {
