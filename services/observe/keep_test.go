@@ -195,7 +195,7 @@ func TestAFloodIsCutWithARemarkAndALongLineToo(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
 	s.worker(func(o *observe.Service) { o.Segment = 256 << 10 }) // so that segments turn meanwhile
-	s.runs("head -c 40000 /dev/zero | tr '\\0' x; echo; printf 'gone\\rleft\\033]0;title\\007\\001\\n'; i=0; while [ $i -lt 30 ]; do i=$((i+1)); seq 1 1000; done; while :; do sleep 1; done", 1, "")
+	s.runs("head -c 40000 /dev/zero | tr '\\0' x; echo; printf 'gone\\rleft\\033]0;title\\007\\001\\n'; seq 1 30000; while :; do sleep 1; done", 1, "")
 	var dropped int
 	lines := s.until("the remark", observe.Filter{}, func(all []observe.Line) bool {
 		last := all[max(len(all)-1, 0):]

@@ -35,7 +35,7 @@ func TestWhatInstancesTakeIsMeasuredOnceHoweverManyWorkersDo(t *testing.T) {
 			t.Fatalf("it says %+v", u)
 		}
 		for _, i := range u.Instances {
-			if len(i.Samples) != 1 || i.Samples[0].Memory < 100<<10 || i.Samples[0].CPU < 50 || i.Samples[0].CPU > 1500 || i.Limits().CPU != 500 || i.Gone {
+			if len(i.Samples) != 1 || i.Samples[0].Memory < 100<<10 || i.Samples[0].CPU < 0 || i.Limits().CPU != 500 || i.Gone {
 				t.Errorf("an instance is %s with %+v", i.Name, i.Samples)
 			}
 		}

@@ -279,6 +279,9 @@ func (b *tab) rollBack() {
 // lookAtPlace goes from the deployment to what its instances take and have printed, and searches that.
 func (b *tab) lookAtPlace() {
 	b.t.Helper()
+	b.press(`//main//header//nav//a[contains(@href, "/deployments")]`)
+	b.see("Deployments")
+	b.press(`(//main//a[starts-with(@href, "/deployments/")])[1]`)
 	b.press(`//main//a[contains(@href, "/log?deployment=")]`)
 	b.see("Log of all instances")
 	b.press(`//main//a[normalize-space() = "Everything"]`)
