@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"slipway.dev/models"
-	"slipway.dev/views/ansi"
 	"slipway.dev/views/apps"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
@@ -151,20 +150,14 @@ func (v LogView) empty() string {
 
 // Draw turns the lines into those of a page, the text that is looked for marked.
 func Draw(lines []Line, wanted string) []components.Line {
-	colours := map[string]*ansi.Converter{}
+	var liner components.Liner // each instance keeps its own colours
 	out := make([]components.Line, 0, len(lines))
 	for _, l := range lines {
 		who := strconv.FormatInt(l.Deployment, 10) + "·" + strconv.Itoa(l.Replica)
-		if colours[who] == nil {
-			colours[who] = &ansi.Converter{}
-		}
-		text := mark(colours[who].Line(l.Text), wanted)
-		drawn := components.Line{Number: l.N, HTML: `<span class="dim">` + l.At.UTC().Format("02 Jan 15:04:05.000") + " #" + who + "</span> " + text}
-		switch l.Stream {
-		case "slipway":
+		drawn := liner.Line(l.N, who, l.Text, false)
+		drawn.HTML = `<span class="dim">` + l.At.UTC().Format("02 Jan 15:04:05.000") + " #" + who + "</span> " + mark(drawn.HTML, wanted)
+		if l.Stream == "slipway" {
 			drawn.Class = "fin"
-		case "stderr":
-			drawn.Class = "err"
 		}
 		out = append(out, drawn)
 	}

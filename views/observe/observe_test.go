@@ -25,8 +25,8 @@ func TestWhatIsLookedForIsMarkedInTextAndNowhereElse(t *testing.T) {
 
 func TestALineSaysWhenAndWhoAndIsEscaped(t *testing.T) {
 	t.Parallel()
-	lines := Draw([]Line{{N: 7, At: time.Date(2026, 3, 4, 5, 6, 7, 8e6, time.UTC), Deployment: 12, Replica: 2, Stream: "stderr", Text: "<script>\x1b]0;x\x07"}}, "script")
-	if want := `<span class="dim">04 Mar 05:06:07.008 #12·2</span> &lt;<mark>script</mark>&gt;`; len(lines) != 1 || lines[0].HTML != want || lines[0].Class != "err" || lines[0].Number != 7 {
+	lines := Draw([]Line{{N: 7, At: time.Date(2026, 3, 4, 5, 6, 7, 8e6, time.UTC), Deployment: 12, Replica: 2, Stream: "stderr", Text: "<script>\x1b]0;x\x07 error: x"}}, "script")
+	if want := `<span class="dim">04 Mar 05:06:07.008 #12·2</span> &lt;<mark>script</mark>&gt; error: x`; len(lines) != 1 || lines[0].HTML != want || lines[0].Class != "err" || lines[0].Number != 7 {
 		t.Errorf("got %+v", lines)
 	}
 }
