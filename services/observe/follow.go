@@ -9,6 +9,7 @@ import (
 const (
 	followEvery = 700 * time.Millisecond
 	followLines = 500
+	followLate  = 5 * time.Second // after the end of a time, for lines of it that are stored a little later
 )
 
 // Follow yields the lines of the place's log after the one of the query's After
@@ -41,7 +42,7 @@ func (s *Service) Follow(ctx context.Context, q Query) (iter.Seq2[Page, error], 
 			if page.Later {
 				continue
 			}
-			if over := !q.Until.IsZero() && s.now().After(q.Until.Add(lastWords)); over || pause(ctx, followEvery) != nil {
+			if over := !q.Until.IsZero() && s.now().After(q.Until.Add(followLate)); over || pause(ctx, followEvery) != nil {
 				return
 			}
 		}

@@ -13,7 +13,7 @@ import (
 const (
 	againAfter = time.Second      // between two attempts to listen
 	awayAfter  = 15 * time.Second // the longest pause while the target is away
-	lastWords  = 5 * time.Second  // for what instances said at their end, once they are gone
+	lastWords  = 30 * time.Second // at most, for what instances said at their end, once they are gone; their log ends by itself
 	heardTime  = 5 * time.Second  // how long the removal of instances waits for their last lines
 	heardEvery = 100 * time.Millisecond
 )
