@@ -27,6 +27,7 @@ type Environment struct {
 	TeamID     string
 	TargetID   string
 	Name       string
+	Kind       EnvironmentKind
 	Position   int        // left to right on the board
 	Protection Protection `gorm:"serializer:json"`
 	CreatedAt  time.Time

@@ -19,6 +19,7 @@ func All() []any {
 		&Build{}, &BuildStep{}, &BuildDockerfile{}, &BuildSecret{}, &BuildEngine{}, &Schedule{}, &ForgeReport{},
 		&Delivery{}, &DeliveryOutcome{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &AppScale{}, &Approval{}, &BadImage{}, &AutoDeploy{},
+		&PreviewSettings{}, &Preview{}, &ForgeComment{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{}, &RegistryPart{}, &RegistryCollection{}, &RegistryPulls{},

@@ -37,10 +37,18 @@ func (s *Service) reserve(tx *gorm.DB, p *place) (string, error) {
 // team, or another pair of names with a hyphen in it, may have that one.
 func labels(p *place) []string {
 	short := p.App.Name + "-" + p.Environment.Name
-	sum := sha256.Sum256([]byte(p.App.ID + "/" + p.Environment.ID))
-	mark := "-" + hex.EncodeToString(sum[:4])
+	if p.Environment.Kind == models.EnvironmentPreview {
+		short = p.Environment.Name // which has the app's name in it: pr-12-checkout
+	}
+	mark := markOf(p.App.ID + "/" + p.Environment.ID)
 	all := []string{fit(short, mark), fit(short+"-"+p.Team.Slug, mark)}
 	return append(all, short[:min(len(short), maxLabel-len(mark))]+mark)
+}
+
+// markOf makes a label its place's own where the wanted one is taken.
+func markOf(place string) string {
+	sum := sha256.Sum256([]byte(place))
+	return "-" + hex.EncodeToString(sum[:4])
 }
 
 // fit cuts a name that is too long for a label and marks it.

@@ -25,7 +25,7 @@ const (
 
 // Protect sets what has to hold before something new is deployed to the environment.
 func (s *Service) Protect(ctx context.Context, environmentID string, rules models.Protection) (*models.Environment, error) {
-	e, err := s.environment(ctx, environmentID, models.RoleMaintainer)
+	e, err := s.stage(ctx, environmentID, models.RoleMaintainer)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ type Input struct {
 	Tag           string `json:"tag" form:"tag"`
 	ConfigHash    string `json:"config_hash" form:"config_hash"` // of the plan that was looked at; empty: any
 	Reason        string `json:"reason" form:"reason"`           // why it is asked for; a maintainer's is needed during a freeze
+
+	preview bool // of a pull request, by Slipway itself
 }
 
 // place is where a deployment goes: an app in an environment of the same team.
@@ -68,6 +70,9 @@ func (s *Service) deploy(ctx context.Context, in Input, also func(*gorm.DB, *mod
 	}
 	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleDeveloper)
 	if err != nil {
+		return nil, err
+	}
+	if err := ofPeople(p.Environment); err != nil && !in.preview {
 		return nil, err
 	}
 	c, err := s.choose(ctx, p, in)
@@ -129,11 +134,15 @@ func (s *Service) freeze(tx *gorm.DB, d *models.Deployment, p *place, c *Choice)
 
 // configure fills in the deployment's configuration and returns its opened secrets.
 func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choice) (map[string]string, error) {
-	all, err := merged(tx, p.Environment.ID, p.App.ID)
+	from, err := s.origin(tx, p, c)
 	if err != nil {
 		return nil, err
 	}
-	scale, err := scaleOf(tx, p.Environment.ID, p.App.ID)
+	all, err := merged(tx, from.EnvironmentID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	scale, err := scaleOf(tx, from.EnvironmentID, p.App.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +160,9 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 		if !v.Secret {
 			d.Config.Variables[v.Name] = v.Value
 			continue
+		}
+		if !from.Secrets {
+			continue // a preview of code that may not have them
 		}
 		plain, err := s.Box.Open("variables/"+v.ID, v.Sealed)
 		if err != nil {

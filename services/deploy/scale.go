@@ -56,6 +56,9 @@ func (s *Service) SetScale(ctx context.Context, in ScaleInput) (*models.AppScale
 	if err != nil {
 		return nil, err
 	}
+	if err := ofPeople(p.Environment); err != nil {
+		return nil, err
+	}
 	if err := in.validate(); err != nil {
 		return nil, err
 	}

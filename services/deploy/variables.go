@@ -58,7 +58,7 @@ func (s *Service) Variables(ctx context.Context, environmentID string) ([]models
 
 // SetVariable sets a variable or a secret. What runs keeps its values until the next deployment.
 func (s *Service) SetVariable(ctx context.Context, in VariableInput) (*models.Variable, error) {
-	e, err := s.environment(ctx, in.EnvironmentID, models.RoleDeveloper)
+	e, err := s.stage(ctx, in.EnvironmentID, models.RoleDeveloper)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *Service) put(ctx context.Context, v *models.Variable, in VariableInput)
 
 // DeleteVariable removes a variable or a secret. What runs keeps it until the next deployment.
 func (s *Service) DeleteVariable(ctx context.Context, environmentID, id string) error {
-	e, err := s.environment(ctx, environmentID, models.RoleDeveloper)
+	e, err := s.stage(ctx, environmentID, models.RoleDeveloper)
 	if err != nil {
 		return err
 	}
