@@ -147,10 +147,10 @@ func (p *Preview) running() string {
 // PreviewUsage is how many previews of a team there are, and how many there may be.
 type PreviewUsage struct {
 	Team   Team
-	Limit  int // that holds
+	Limit  int // that holds; 0: any number
 	Live   int // with those that are being removed
 	Queued int // that wait for a place
 }
 
 // Full tells whether there is no place for another one.
-func (u PreviewUsage) Full() bool { return u.Live >= u.Limit }
+func (u PreviewUsage) Full() bool { return u.Limit > 0 && u.Live >= u.Limit }

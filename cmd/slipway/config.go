@@ -66,6 +66,7 @@ type settings struct {
 
 	Builds          int           `default:"2" help:"Builds that a worker runs at once, until an admin says otherwise."`
 	TeamBuilds      int           `default:"0" help:"Builds that a team runs at once, unless an admin sets a limit of its own; 0: any number."`
+	TeamPreviews    int           `default:"10" help:"Previews of pull requests that a team has at once, unless an admin sets a limit of its own; 0: any number."`
 	QueueTimeout    time.Duration `default:"24h" help:"How long a build may wait for a worker before it fails; 0: as long as it takes."`
 	WorkerLabels    []string      `help:"Labels of this worker. An app that asks for labels is built only by workers that have them all."`
 	DiskFloor       size          `default:"1GB" help:"No build begins with less free disk space; 0: they begin anyway."`
@@ -254,6 +255,9 @@ func (s *settings) checkNumbers() error {
 	}
 	if s.TeamBuilds < 0 {
 		faults = append(faults, fmt.Errorf("team-builds: %d is less than 0", s.TeamBuilds))
+	}
+	if s.TeamPreviews < 0 {
+		faults = append(faults, fmt.Errorf("team-previews: %d is less than 0", s.TeamPreviews))
 	}
 	for name, d := range map[string]time.Duration{"queue-timeout": s.QueueTimeout, "build-cache-age": s.BuildCacheAge} {
 		if d < 0 || d > 0 && d < time.Minute {

@@ -58,6 +58,9 @@ var siblings = map[string][]string{
 
 	"services/schedules": {"services/builds", "services/git"},
 
+	// what previews make of builds and pull requests, which tell them of it by functions that cmd sets
+	"services/previews": {"services/deploy"},
+
 	"services/copies":      {"services/registries"},
 	"services/pullthrough": {"services/registries", "services/registry"},
 }

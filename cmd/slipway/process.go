@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -37,6 +38,7 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/previews"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
@@ -83,6 +85,7 @@ type process struct {
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
 	builds    *builds.Service
 	deploy    *deploy.Service
+	previews  *previews.Service
 	workloads *workload.Service
 	workflows *workflows.Service
 	forges    *forges.Service
@@ -215,7 +218,6 @@ func (p *process) openBuilds() error {
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
-		Changed:   p.forges.BuildChanged,
 
 		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
 		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
@@ -250,8 +252,22 @@ func (p *process) openDeploy() error {
 		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
 	}
 	p.closers = append(p.closers, p.deploy.Close)
-	p.catalog.Unload = p.deploy.Unload
+	p.openPreviews()
 	return nil
+}
+
+// openPreviews has the previews of pull requests follow what happens to builds, pull requests and apps.
+func (p *process) openPreviews() {
+	p.previews = &previews.Service{DB: p.db, Deploy: p.deploy, ExternalURL: p.external, TeamLimit: p.settings.TeamPreviews, Comment: p.forges.NoteComment}
+	p.forges.CommentText = p.previews.CommentText
+	p.hooks.PullClosed = p.previews.PullClosed
+	p.catalog.Unload = p.previews.Unload
+	p.builds.Changed = func(tx *gorm.DB, b *models.Build) error {
+		if err := p.forges.BuildChanged(tx, b); err != nil {
+			return err
+		}
+		return p.previews.BuildChanged(tx, b)
+	}
 }
 
 // registerJobs names the work that this process can do, and what it does regularly while it takes jobs.
@@ -264,6 +280,7 @@ func (p *process) registerJobs() {
 	p.forges.Register(p.queue)
 	p.copies.Register(p.queue)
 	p.hooks.Register(p.queue)
+	p.previews.Register(p.queue)
 	p.explorer.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)

@@ -23,6 +23,7 @@ const dialTime = 10 * time.Second
 // no idle connection outlives it when another instance gets its port.
 type backend struct {
 	deployment string
+	preview    bool // of a pull request: no search engine is to list it
 	addresses  []string
 	proxy      *httputil.ReverseProxy
 	transport  *http.Transport
@@ -172,6 +173,9 @@ func (b *backend) serve(w http.ResponseWriter, r *http.Request) (refused bool) {
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), attemptKey{}, a))
 	defer cancel()
 	defer context.AfterFunc(b.life, cancel)()
+	if b.preview {
+		w.Header().Set("X-Robots-Tag", "noindex, nofollow") // https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag
+	}
 	b.proxy.ServeHTTP(w, r.WithContext(ctx))
 	return a.refused
 }

@@ -129,10 +129,11 @@ type row struct {
 	models.Route
 	Stopped  bool
 	TargetID string
+	Kind     models.EnvironmentKind
 }
 
 func (s *Service) read(ctx context.Context) (rows []row, err error) {
-	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped, environments.target_id").
+	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped, environments.target_id, environments.kind").
 		Joins("JOIN environments ON environments.id = routes.environment_id").
 		Joins("LEFT JOIN deployments ON deployments.id = routes.deployment_id").Find(&rows).Error
 	return rows, err
@@ -198,6 +199,7 @@ func (s *Service) use(ctx context.Context, rows []row) error {
 			to.backend = before[r.Host]
 			if to.backend == nil || to.backend.deployment != r.DeploymentID || !slices.Equal(to.backend.addresses, r.Addresses) {
 				to.backend = s.newBackend(r.DeploymentID, r.TargetID, r.Addresses)
+				to.backend.preview = r.Kind == models.EnvironmentPreview
 				s.open[to.backend] = true
 			}
 			kept[to.backend] = true
