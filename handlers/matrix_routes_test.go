@@ -212,6 +212,16 @@ var apiRoutes = map[string]entry{
 	"PUT /api/v1/bad-images/:digest":                         {need: needDeveloper, url: "/api/v1/bad-images/{digest}", body: `{"team":"payments","reason":"slow"}`},
 	"DELETE /api/v1/bad-images/:digest":                      {need: needDeveloper, url: "/api/v1/bad-images/sha256:bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0?team=payments", status: 204},
 
+	"GET /api/v1/previews":                  {need: needPrincipal},
+	"GET /api/v1/previews/:id":              {need: needViewer, url: "/api/v1/previews/{preview}"},
+	"POST /api/v1/previews/:id/redeploy":    {need: needDeveloper, url: "/api/v1/previews/{preview}/redeploy", status: 202},
+	"POST /api/v1/previews/:id/extend":      {need: needDeveloper, url: "/api/v1/previews/{preview}/extend"},
+	"DELETE /api/v1/previews/:id":           {need: needDeveloper, url: "/api/v1/previews/{preview}", status: 204},
+	"GET /api/v1/apps/:id/preview-settings": {need: needViewer, url: "/api/v1/apps/{app}/preview-settings"},
+	"PUT /api/v1/apps/:id/preview-settings": {need: needMaintainer, url: "/api/v1/apps/{app}/preview-settings", body: `{"enabled":true,"target_id":"{target}","template_id":"{environment}","secrets":true}`},
+	"GET /api/v1/preview-usage":             {need: needPrincipal},
+	"PUT /api/v1/preview-limits/:team":      {need: needAdmin, url: "/api/v1/preview-limits/{team}", body: `{"previews":3}`},
+
 	"GET /api/v1/tokens":        {need: needPrincipal},
 	"POST /api/v1/tokens":       {need: needPrincipal, body: `{"name":"x","scopes":["read"]}`, status: 201, want: map[who]int{robot: 403}},
 	"DELETE /api/v1/tokens/:id": {need: needMaintainer, url: "/api/v1/tokens/{team token}", status: 204},

@@ -65,6 +65,12 @@ var twins = map[string]string{
 	"POST /environments/:id/variables/:variable/delete": "DELETE /api/v1/environments/:id/variables/:name",
 	"POST /environments/:id/deployments":                "POST /api/v1/environments/:id/deployments",
 
+	"POST /previews/:id/redeploy": "POST /api/v1/previews/:id/redeploy",
+	"POST /previews/:id/extend":   "POST /api/v1/previews/:id/extend",
+	"POST /previews/:id/remove":   "DELETE /api/v1/previews/:id",
+	"POST /apps/:id/previews":     "PUT /api/v1/apps/:id/preview-settings",
+	"POST /admin/previews/:team":  "PUT /api/v1/preview-limits/:team",
+
 	"POST /deployments/:id/cancel":   "POST /api/v1/deployments/:id/cancel",
 	"POST /deployments/:id/approve":  "POST /api/v1/deployments/:id/approve",
 	"POST /deployments/:id/reject":   "POST /api/v1/deployments/:id/reject",

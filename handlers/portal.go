@@ -69,7 +69,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/builds/:id/approve", builds.Approve)
 	g.POST("/builds/:id/retry", builds.Retry)
 
-	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy, Previews: s.Previews}
 	g.GET("/environments", environments.Board)
 	g.GET("/environments/new", environments.New)
 	g.POST("/environments", environments.Create)
@@ -103,6 +103,15 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/deployments/:id/stop", deployments.Stop)
 	g.POST("/deployments/:id/start", deployments.Start)
 
+	previews := &web.Previews{Apps: apps, Previews: s.Previews, Forges: s.Forges}
+	g.GET("/previews", previews.List)
+	g.GET("/previews/:id", previews.Page)
+	g.POST("/previews/:id/redeploy", previews.Redeploy)
+	g.POST("/previews/:id/extend", previews.Extend)
+	g.POST("/previews/:id/remove", previews.Remove)
+	g.GET("/apps/:id/previews", previews.App)
+	g.POST("/apps/:id/previews", previews.SetSettings)
+
 	copying := &web.Copies{Base: base, Catalog: s.Catalog, Copies: s.Copies}
 	g.GET("/copies", copying.List)
 	g.GET("/copies/new", copying.New)
@@ -112,6 +121,8 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/copies/:id/retry", copying.Retry)
 
 	admin := r.group(accessAdmin)
+	admin.GET("/admin/previews", previews.Limits)
+	admin.POST("/admin/previews/:team", previews.SetLimit)
 	cache := &web.Cache{Base: base, Cache: s.Cache, Registries: s.Registries}
 	admin.GET("/admin/cache", cache.Page)
 	admin.POST("/admin/cache", cache.Update)

@@ -31,6 +31,7 @@ import (
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
+	"slipway.dev/services/previews"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
@@ -55,6 +56,7 @@ type Services struct {
 	Retention   *retention.Service
 	Explorer    *explorer.Service // what is in images
 	Deploy      *deploy.Service
+	Previews    *previews.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service  // exchanges of CI runs' tokens
@@ -230,7 +232,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries, Copies: s.Copies, Cache: s.Cache,
-		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
+		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Previews: s.Previews, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

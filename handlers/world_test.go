@@ -59,6 +59,7 @@ func newFull(t testing.TB) *full {
 	f.addBuilding()
 	f.addPeople()
 	f.addCopies()
+	f.addPreview()
 	return f
 }
 

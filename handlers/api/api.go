@@ -22,6 +22,7 @@ import (
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
+	"slipway.dev/services/previews"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
@@ -52,6 +53,7 @@ type Services struct {
 	Retention   *retention.Service
 	Explorer    *explorer.Service
 	Deploy      *deploy.Service
+	Previews    *previews.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service
@@ -102,6 +104,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.deployments()
 	a.plans()
 	a.protections()
+	a.previews()
 	a.tokens()
 	a.users()
 	a.audit()

@@ -13,9 +13,11 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/previews"
 	"slipway.dev/views/components"
 	"slipway.dev/views/environments"
 	"slipway.dev/views/layout"
+	views "slipway.dev/views/previews"
 )
 
 // Environments is the pages about environments.
@@ -23,6 +25,8 @@ type Environments struct {
 	*Base
 	Catalog *catalog.Service
 	Deploy  *deploy.Service
+
+	Previews *previews.Service
 }
 
 // Board shows what runs where.
@@ -105,6 +109,13 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	e, err := h.Deploy.Environment(ctx, c.Param("id"))
 	if err != nil {
 		return err
+	}
+	if e.Kind == models.EnvironmentPreview {
+		preview, err := h.Previews.OfEnvironment(ctx, e.ID)
+		if err != nil {
+			return err
+		}
+		return c.Redirect(http.StatusSeeOther, views.URL(*preview))
 	}
 	b, err := h.Deploy.Board(ctx, e.TeamID, "")
 	if err != nil {

@@ -58,8 +58,29 @@ func (s *Service) Limits(ctx context.Context) ([]models.PreviewUsage, error) {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
+	return s.usages(s.DB.WithContext(ctx))
+}
+
+// Usages lists how many previews each of the principal's teams has and may have, by slug; at most a hundred teams.
+func (s *Service) Usages(ctx context.Context) ([]models.PreviewUsage, error) {
+	p := models.PrincipalFrom(ctx)
+	switch {
+	case p == nil:
+		return nil, models.Errorf(models.Unauthorized, "Sign in first.")
+	case !p.HasScope(models.ScopeRead):
+		return nil, models.Errorf(models.Denied, "This token lacks the scope %q. Make a token that has it.", models.ScopeRead)
+	}
+	q := s.DB.WithContext(ctx).Limit(models.MaxLimit)
+	if ids, all := p.TeamIDs(); !all {
+		q = q.Where("id IN ?", append(ids, ""))
+	}
+	return s.usages(q)
+}
+
+// usages reckons the usage of the teams of the query.
+func (s *Service) usages(q *gorm.DB) ([]models.PreviewUsage, error) {
 	var teams []models.Team
-	if err := s.DB.WithContext(ctx).Order("slug").Find(&teams).Error; err != nil {
+	if err := q.Order("slug").Find(&teams).Error; err != nil {
 		return nil, err
 	}
 	var rows []struct {
@@ -67,7 +88,8 @@ func (s *Service) Limits(ctx context.Context) ([]models.PreviewUsage, error) {
 		State  models.PreviewState
 		N      int
 	}
-	err := s.DB.WithContext(ctx).Model(&models.Preview{}).Select("team_id, state, COUNT(*) AS n").Where("state IN ?", append([]models.PreviewState{models.PreviewQueued}, taking...)).Group("team_id, state").Scan(&rows).Error
+	err := q.Session(&gorm.Session{NewDB: true}).Model(&models.Preview{}).Select("team_id, state, COUNT(*) AS n").
+		Where("state IN ?", append([]models.PreviewState{models.PreviewQueued}, taking...)).Group("team_id, state").Scan(&rows).Error
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func Tabs(current string) []layout.Tab {
 	return []layout.Tab{
 		{Label: "People", Href: "/admin/users", Current: current == "users"},
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
+		{Label: "Previews", Href: "/admin/previews", Current: current == "previews"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
 		{Label: "Images", Href: "/admin/images", Current: current == "images"},
