@@ -73,10 +73,15 @@ func (h *Deploy) place(ctx context.Context, v *views.NewView, id string) error {
 		}
 		v.Environments = append(v.Environments, components.FilterLink{Label: e.Name, Href: "/apps/" + v.App.ID + "/deploy?environment=" + e.ID, Current: current})
 	}
-	if id != "" && v.Environment == nil {
-		return models.Errorf(models.NotFound, "No such environment.")
+	if id == "" || v.Environment != nil {
+		return nil
 	}
-	return nil
+	e, err := h.Deploy.Environment(ctx, id) // a preview: what served there can be rolled back to
+	if err == nil && e.TeamID != v.App.TeamID {
+		err = models.Errorf(models.NotFound, "No such environment.")
+	}
+	v.Environment = e
+	return err
 }
 
 // fill adds the plan, or why there is none, and the builds to choose from.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -52,6 +53,18 @@ func (s *Service) Comment(ctx context.Context, teamID, repositoryID string, numb
 	}
 	err = s.DB.WithContext(ctx).Where("repository_id = ? AND number = ? AND team_id = ?", repositoryID, number, teamID).Limit(1).Find(&c).Error
 	return c, c.ID != "", err
+}
+
+// keepComments is how long it is known which comment at a forge is Slipway's.
+const keepComments = 365 * 24 * time.Hour
+
+// PruneComments forgets comments that were last changed long ago. They stay at their forges.
+func (s *Service) PruneComments(ctx context.Context) error {
+	err := s.DB.WithContext(ctx).Where("next_at IS NULL AND updated_at < ?", s.now().Add(-keepComments)).Delete(&models.ForgeComment{}).Error
+	if err != nil {
+		return fmt.Errorf("forgetting old comments: %w", err)
+	}
+	return nil
 }
 
 // SendComments writes every comment that is due. Every worker runs it regularly. What goes wrong is written down and

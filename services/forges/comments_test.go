@@ -171,6 +171,22 @@ func TestTwoWorkersWriteOneComment(t *testing.T) {
 	})
 }
 
+func TestOldCommentsAreForgottenAndThoseThatAreDueAreNot(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, modelstest.DB(t)), forgetest.NewGitea(t, "acme/shop")
+	w.host(t, g.URL, w.token(t, models.ForgeGitea, g.URL, g.Token))
+	clock := newClock(w)
+	w.says("Ready.")
+	w.note(t)
+	w.must(t, w.forges.NoteComment(w.db.DB, w.Repository.ID, 8))
+	clock.pass(400 * 24 * time.Hour)
+	w.must(t, w.forges.PruneComments(t.Context()))
+	var left []models.ForgeComment
+	if w.must(t, w.db.Find(&left).Error); len(left) != 1 || left[0].Number != 8 {
+		t.Errorf("left are %+v", left)
+	}
+}
+
 func TestWithoutACredentialNothingIsCommented(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modelstest.DB(t))

@@ -36,6 +36,7 @@ var errLate = errors.New("what the forge is to be told has changed")
 func (s *Service) Register(q *jobs.Queue) {
 	q.Every(sendEvery, "telling forges about builds", s.SendDue)
 	q.Every(sendEvery, "writing comments on pull requests", s.SendComments)
+	q.Every(time.Hour, "forgetting old comments", s.PruneComments)
 }
 
 // SendDue sends every report that is due. Every worker runs it regularly. What goes wrong is written down with the
