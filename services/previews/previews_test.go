@@ -106,7 +106,9 @@ func TestAPreviewWhoseDeploymentIsUnderWayEndsToo(t *testing.T) {
 	w.App.HealthPath = "/never"
 	w.must(w.db.Model(w.App).Update("health_path", "/never").Error)
 	w.built(3, "one")
-	w.until(3, "deploying", func(p *models.Preview) bool { return p.Deployment != nil && p.Deployment.State == models.DeploymentRunning })
+	w.until(3, "deploying", func(p *models.Preview) bool {
+		return p.Deployment != nil && p.Deployment.State == models.DeploymentRunning
+	})
 	w.closes(3)
 	w.until(3, "ended", func(p *models.Preview) bool { return p.State == models.PreviewEnded })
 	w.nothingIsLeft()
