@@ -10,8 +10,8 @@ import (
 
 // origin is where what an app gets in an environment comes from.
 type origin struct {
-	EnvironmentID string // whose variables and scale; empty: nobody's
-	Secrets       bool   // and its secrets
+	Environment *models.Environment // whose variables and scale; without an id where it is none's
+	Secrets     bool                // and its secrets
 }
 
 // origin of a stage is the stage itself. A preview takes what the environment
@@ -19,7 +19,7 @@ type origin struct {
 // said so, and never for code that comes from a fork.
 func (s *Service) origin(tx *gorm.DB, p *place, c *Choice) (origin, error) {
 	if p.Environment.Kind != models.EnvironmentPreview {
-		return origin{EnvironmentID: p.Environment.ID, Secrets: true}, nil
+		return origin{Environment: p.Environment, Secrets: true}, nil
 	}
 	var preview models.Preview
 	if err := tx.Take(&preview, "environment_id = ?", p.Environment.ID).Error; err != nil {
@@ -30,10 +30,10 @@ func (s *Service) origin(tx *gorm.DB, p *place, c *Choice) (origin, error) {
 		return origin{}, models.FromDB(err, "app with previews")
 	}
 	if settings.TemplateID == "" {
-		return origin{}, nil
+		return origin{Environment: &models.Environment{TeamID: p.App.TeamID}}, nil
 	}
 	var template models.Environment
-	err := tx.Select("id").Limit(1).Find(&template, "id = ? AND team_id = ? AND kind = ?", settings.TemplateID, p.App.TeamID, models.EnvironmentStage).Error
+	err := tx.Limit(1).Find(&template, "id = ? AND team_id = ? AND kind = ?", settings.TemplateID, p.App.TeamID, models.EnvironmentStage).Error
 	if err != nil {
 		return origin{}, err
 	}
@@ -41,7 +41,7 @@ func (s *Service) origin(tx *gorm.DB, p *place, c *Choice) (origin, error) {
 		return origin{}, models.Errorf(models.Conflict, "The environment that previews of %s take their variables from was deleted. Choose another one in the app's settings for previews.", p.App.Name)
 	}
 	own := !preview.Fork && c.Build != nil && !c.Build.Untrusted
-	return origin{EnvironmentID: template.ID, Secrets: settings.Secrets && own}, nil
+	return origin{Environment: &template, Secrets: settings.Secrets && own}, nil
 }
 
 // ofPeople refuses what people may change of stages and not of previews.

@@ -138,11 +138,11 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 	if err != nil {
 		return nil, err
 	}
-	all, err := merged(tx, from.EnvironmentID, p.App.ID)
+	all, err := merged(tx, from.Environment.ID, p.App.ID)
 	if err != nil {
 		return nil, err
 	}
-	scale, err := scaleOf(tx, from.EnvironmentID, p.App.ID)
+	scale, err := scaleOf(tx, from.Environment.ID, p.App.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -179,5 +179,5 @@ func (v AppView) atMost() string {
 
 // unbuilt tells whether no pull request is built, so that there is nothing to preview.
 func (v AppView) unbuilt() bool {
-	return v.App.Triggers.PullRequests != models.PullRequestsSame && v.App.Triggers.PullRequests != models.PullRequestsForks
+	return v.App.Builder == models.BuilderActions || v.App.Triggers.PullRequests != models.PullRequestsSame && v.App.Triggers.PullRequests != models.PullRequestsForks
 }
