@@ -126,7 +126,7 @@ func TestAPullRequestGetsAPreviewUntilItIsClosed(t *testing.T) {
 	pullRequest(t, c, repo, "3", "closed", second)
 	slipwaytest.Await(t, p.Client, "/api/v1/previews/"+one.ID, "the preview ended", func(x preview) bool { return x.State == "ended" })
 	says("Removed")
-	for end := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; <-time.After(50 * time.Millisecond) {
 		status, _ := slipwaytest.Open(t, one.URL)
 		if status == http.StatusNotFound {
 			break

@@ -374,7 +374,7 @@ func TestWhatRunsOfADeletedAppsPreviewsIsRemoved(t *testing.T) {
 	target, err := docker.Kind("").Open(deploy.Config{ID: w.Target.ID})
 	w.must(err)
 	defer target.Close()
-	for end := time.Now().Add(90 * time.Second); ; <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); ; <-time.After(50 * time.Millisecond) {
 		left, err := target.List(t.Context())
 		w.must(err)
 		if len(left) == 0 {

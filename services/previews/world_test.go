@@ -58,13 +58,14 @@ type world struct {
 	previews *previews.Service
 	clock    *clock
 	as       map[string]context.Context
-	comments []int64 // the pull requests whose comments were to be changed
-	number   int64   // of the last build
+	comments []int64           // the pull requests whose comments were to be changed
+	number   int64             // of the last build
+	images   map[string]string // digests, by version
 }
 
 func newWorld(t *testing.T, db *models.Database) *world {
 	t.Helper()
-	w := &world{World: modelstest.Seed(t, db), t: t, db: db, clock: &clock{}, number: 1}
+	w := &world{World: modelstest.Seed(t, db), t: t, db: db, clock: &clock{}, number: 1, images: map[string]string{}}
 	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	w.must(err)
 	w.box, w.registry = box, serveRegistry(t, db, box)
@@ -88,7 +89,7 @@ func (w *world) must(err error) {
 func (w *world) services() (*deploy.Service, *previews.Service) {
 	w.t.Helper()
 	d := &deploy.Service{DB: w.db, Box: w.box, Registry: w.registry, Kinds: []deploy.Kind{docker.Kind("")}, Git: &git.Service{Dir: w.t.TempDir()},
-		Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"}, Start: time.Minute, Drain: time.Second}
+		Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"}, Start: 3 * time.Minute, Drain: time.Second}
 	q, err := jobs.New(w.db, jobs.Config{Deployments: 2, Others: 1, DeadAfter: time.Minute})
 	w.must(err)
 	d.Queue = q
@@ -107,8 +108,8 @@ func (w *world) works() {
 	dockertest.Sweep(w.t, "slipway.target", w.Target.ID)
 	d, p := w.services()
 	p.Comment = nil
-	d.Queue.Every(200*time.Millisecond, "reconcile", d.Reconcile)
-	d.Queue.Every(100*time.Millisecond, "tend", p.Tend)
+	d.Queue.Every(time.Second, "reconcile", d.Reconcile)
+	d.Queue.Every(300*time.Millisecond, "tend", p.Tend)
 	w.must(d.Queue.Start(context.WithoutCancel(w.t.Context())))
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -150,15 +151,19 @@ func (w *world) set(in previews.SettingsInput) {
 // pushed puts an image of the test server into the app's repository and returns its digest.
 func (w *world) pushed(version string) (repository, digest string) {
 	w.t.Helper()
+	repository = w.registry.Host() + "/payments/checkout"
+	if digest = w.images[version]; digest != "" {
+		return repository, digest
+	}
 	img := dockertest.App(w.t, "VERSION="+version)
 	d, err := img.Digest()
 	w.must(err)
-	repository = w.registry.Host() + "/payments/checkout"
 	user, password, err := w.registry.Credential(w.as["system"], repository, []string{"pull", "push"}, time.Minute)
 	w.must(err)
 	ref, err := name.NewTag(repository + ":" + version)
 	w.must(err)
 	w.must(remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: user, Password: password})))
+	w.images[version] = d.String()
 	engine := dockertest.Engine(w.t)
 	w.t.Cleanup(func() {
 		_, _ = engine.ImageRemove(context.Background(), repository+"@"+d.String(), image.RemoveOptions{Force: true})
@@ -226,7 +231,7 @@ func (w *world) of(number int64) *models.Preview {
 // until waits for the preview to be as wanted.
 func (w *world) until(number int64, what string, ok func(*models.Preview) bool) *models.Preview {
 	w.t.Helper()
-	for end := time.Now().Add(90 * time.Second); ; <-time.After(20 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); ; <-time.After(20 * time.Millisecond) {
 		p := w.of(number)
 		if ok(p) {
 			return p
