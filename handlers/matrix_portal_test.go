@@ -78,7 +78,7 @@ var portalRoutes = map[string]entry{
 	"GET /environments/:id/protection":                  {need: needMaintainer, url: "/environments/{environment}/protection"},
 	"POST /environments/:id/protection":                 {need: needMaintainer, url: "/environments/{environment}/protection", body: "approvals=1&branches=main", status: 303},
 	"POST /environments/:id/freezes":                    {need: needMaintainer, url: "/environments/{environment}/freezes", body: "name=Weekend&from_day=5&from_time=16:00&to_day=1&to_time=08:00&zone=UTC", status: 303},
-	"POST /environments/:id/freezes/:n/delete":          {need: needMaintainer, url: "/environments/{guarded environment}/freezes/0/delete", status: 303},
+	"POST /environments/:id/freezes/:freeze/delete":     {need: needMaintainer, url: "/environments/{guarded environment}/freezes/{freeze}/delete", status: 303},
 	"POST /environments/:id/automatic":                  {need: needDeveloper, url: "/environments/{environment}/automatic", body: "app_id={app}&branch=main", status: 303},
 	"POST /environments/:id/automatic/resume":           {need: needDeveloper, url: "/environments/{guarded environment}/automatic/resume", body: "app_id={app}", status: 303},
 	"POST /environments/:id/delete":                     {need: needMaintainer, url: "/environments/{empty environment}/delete", body: "confirm=spare", status: 303},

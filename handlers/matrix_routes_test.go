@@ -204,6 +204,8 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/deployments/:id/reject":   {need: needMaintainer, url: "/api/v1/deployments/{waiting deployment}/reject", body: `{"comment":"no"}`, status: 202},
 
 	"PUT /api/v1/environments/:id/protection":                {need: needMaintainer, url: "/api/v1/environments/{environment}/protection", body: `{"approvals":1,"branches":["main"],"after":"","freezes":[]}`},
+	"POST /api/v1/environments/:id/freezes":                  {need: needMaintainer, url: "/api/v1/environments/{environment}/freezes", body: `{"name":"Weekend","from_day":5,"from_time":"16:00","to_day":1,"to_time":"08:00","zone":"UTC"}`},
+	"DELETE /api/v1/environments/:id/freezes/:freeze":        {need: needMaintainer, url: "/api/v1/environments/{guarded environment}/freezes/{freeze}", status: 204},
 	"GET /api/v1/environments/:id/automatic":                 {need: needViewer, url: "/api/v1/environments/{environment}/automatic"},
 	"PUT /api/v1/environments/:id/automatic/:app_id":         {need: needDeveloper, url: "/api/v1/environments/{environment}/automatic/{app}", body: `{"branch":"main"}`},
 	"DELETE /api/v1/environments/:id/automatic/:app_id":      {need: needDeveloper, url: "/api/v1/environments/{guarded environment}/automatic/{app}", status: 204},

@@ -80,7 +80,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/environments/:id/protection", environments.Protection)
 	g.POST("/environments/:id/protection", environments.Protect)
 	g.POST("/environments/:id/freezes", environments.AddFreeze)
-	g.POST("/environments/:id/freezes/:n/delete", environments.DeleteFreeze)
+	g.POST("/environments/:id/freezes/:freeze/delete", environments.DeleteFreeze)
 	g.POST("/environments/:id/automatic", environments.SetAuto)
 	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)

@@ -211,7 +211,7 @@ func (f *full) addDeployments() {
 	guarded := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "guarded", Position: 3, CreatedAt: now, UpdatedAt: now,
 		Protection: models.Protection{Freezes: []models.Freeze{{Name: "Once", Start: &time.Time{}, End: &time.Time{}}}}}
 	f.create(stage, spare, guarded)
-	f.places["guarded environment"] = guarded.ID
+	f.places["guarded environment"], f.places["freeze"] = guarded.ID, guarded.Protection.Freezes[0].Key()
 	f.create(&models.AutoDeploy{EnvironmentID: guarded.ID, AppID: f.App.ID, Branch: "main", SeenAt: now, HeldAt: &now, UpdatedAt: now},
 		&models.BadImage{TeamID: f.Team.ID, Digest: badDigest, Reason: "loses orders", MarkedByName: "Mira", CreatedAt: now})
 	f.places["empty environment"] = spare.ID

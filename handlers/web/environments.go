@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -325,62 +324,59 @@ func (h *Environments) Protect(c echo.Context) error {
 
 // AddFreeze adds a time in which nothing is deployed.
 func (h *Environments) AddFreeze(c echo.Context) error {
-	return h.protect(c, func(p *models.Protection) error {
-		f := models.Freeze{Name: strings.TrimSpace(c.FormValue("name"))}
-		if c.FormValue("start") == "" && c.FormValue("end") == "" {
-			from, err1 := strconv.Atoi(c.FormValue("from_day"))
-			to, err2 := strconv.Atoi(c.FormValue("to_day"))
-			if err1 != nil || err2 != nil {
-				return models.InvalidField("from_day", "Choose a day.")
-			}
-			f.Zone, f.FromDay, f.ToDay = strings.TrimSpace(c.FormValue("zone")), time.Weekday(from), time.Weekday(to)
-			f.FromTime, f.ToTime = c.FormValue("from_time"), c.FormValue("to_time")
-		} else {
-			for field, to := range map[string]**time.Time{"start": &f.Start, "end": &f.End} {
-				at, err := time.Parse("2006-01-02T15:04", c.FormValue(field))
-				if err != nil {
-					return models.InvalidField(field, "This is not a date and time.")
-				}
-				*to = &at
-			}
+	f, err := freeze(c)
+	if err == nil {
+		_, err = h.Deploy.AddFreeze(c.Request().Context(), c.Param("id"), f)
+	}
+	return h.protected(c, err)
+}
+
+// freeze reads what the form says: a time of every week, or one that comes once.
+func freeze(c echo.Context) (models.Freeze, error) {
+	f := models.Freeze{Name: strings.TrimSpace(c.FormValue("name"))}
+	if c.FormValue("start") == "" && c.FormValue("end") == "" {
+		from, err1 := strconv.Atoi(c.FormValue("from_day"))
+		to, err2 := strconv.Atoi(c.FormValue("to_day"))
+		if err1 != nil || err2 != nil {
+			return f, models.InvalidField("from_day", "Choose a day.")
 		}
-		p.Freezes = append(p.Freezes, f)
-		return nil
-	})
+		f.Zone, f.FromDay, f.ToDay = strings.TrimSpace(c.FormValue("zone")), time.Weekday(from), time.Weekday(to)
+		f.FromTime, f.ToTime = c.FormValue("from_time"), c.FormValue("to_time")
+		return f, nil
+	}
+	for field, to := range map[string]**time.Time{"start": &f.Start, "end": &f.End} {
+		at, err := time.Parse("2006-01-02T15:04", c.FormValue(field))
+		if err != nil {
+			return f, models.InvalidField(field, "This is not a date and time.")
+		}
+		*to = &at
+	}
+	return f, nil
 }
 
 // DeleteFreeze takes a freeze away.
 func (h *Environments) DeleteFreeze(c echo.Context) error {
-	return h.protect(c, func(p *models.Protection) error {
-		n, err := strconv.Atoi(c.Param("n"))
-		if err != nil || n < 0 || n >= len(p.Freezes) {
-			return models.Errorf(models.NotFound, "No such freeze.")
-		}
-		p.Freezes = slices.Delete(p.Freezes, n, n+1)
-		return nil
-	})
+	_, err := h.Deploy.DeleteFreeze(c.Request().Context(), c.Param("id"), c.Param("freeze"))
+	return h.protected(c, err)
 }
 
 // protect changes the protection, and shows the form again where that is refused.
 func (h *Environments) protect(c echo.Context, change func(*models.Protection) error) error {
-	ctx := c.Request().Context()
-	e, err := h.Deploy.Environment(ctx, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	rules := e.Protection
-	if err = change(&rules); err == nil {
-		_, err = h.Deploy.Protect(ctx, e.ID, rules)
-	}
+	_, err := h.Deploy.ChangeProtection(c.Request().Context(), c.Param("id"), change)
+	return h.protected(c, err)
+}
+
+// protected goes back to the form, or shows it again with what is wrong.
+func (h *Environments) protected(c echo.Context, err error) error {
 	if err != nil {
 		form, fault := again(c, err)
 		if fault != nil {
 			return fault
 		}
-		return h.protection(c, problem.Of(ctx, err).Status, form)
+		return h.protection(c, problem.Of(c.Request().Context(), err).Status, form)
 	}
 	notify(c, "Saved")
-	return c.Redirect(http.StatusSeeOther, environments.URL(*e)+"/protection")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"/protection")
 }
 
 // SetAuto has good builds of a branch deployed by themselves, or none.

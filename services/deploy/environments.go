@@ -161,3 +161,8 @@ func (s *Service) DeleteEnvironment(ctx context.Context, id string) error {
 		return s.environmentChanged(ctx, tx, e, "environment.delete")
 	})
 }
+
+// holdEnvironment holds the environment's row without changing it: of two who change something of it one waits for the other.
+func holdEnvironment(tx *gorm.DB, id string) error {
+	return tx.Model(&models.Environment{}).Where("id = ?", id).UpdateColumn("position", gorm.Expr("position")).Error
+}
