@@ -74,8 +74,6 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/environments/new", environments.New)
 	g.POST("/environments", environments.Create)
 	g.GET("/environments/:id", environments.Page)
-	g.POST("/environments/:id/variables", environments.SetVariable)
-	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
 	g.POST("/environments/:id/scale", environments.SetScale)
 	g.GET("/environments/:id/protection", environments.Protection)
 	g.POST("/environments/:id/protection", environments.Protect)
@@ -84,6 +82,20 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/environments/:id/automatic", environments.SetAuto)
 	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
+
+	variables := &web.Variables{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	for _, at := range []string{"/environments/:id/variables", "/teams/:team/variables"} {
+		g.GET(at, variables.Page)
+		g.POST(at, variables.Set)
+		g.POST(at+"/:variable/delete", variables.Delete)
+		g.GET(at+"/text", variables.Text)
+		g.POST(at+"/preview", variables.Preview)
+		g.POST(at+"/import", variables.Import)
+		g.GET(at+"/export", variables.Export)
+		g.GET(at+"/history", variables.History)
+		g.POST(at+"/forget", variables.Forget)
+	}
+	g.POST("/variable-changes/:id/undo", variables.Undo)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/apps/:id/deploy", deploy.Form)

@@ -244,9 +244,7 @@ func (f *full) addDeployments() {
 func (f *full) addSecrets() {
 	f.t.Helper()
 	maintainer, admin := modelstest.As(f.t, f.db, f.Maintainer), modelstest.As(f.t, f.db, f.Admin)
-	v, err := f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, Name: "KEY", Value: canary, Secret: true})
-	f.must(err)
-	f.places["variable"] = v.ID
+	f.addVariables(maintainer)
 	r, err := f.s.Catalog.RegisterRepository(maintainer, catalog.NewRepository{Team: "payments", Name: "private", CloneURL: "https://git.example.test/private.git",
 		Credential: catalog.Credential{User: "bot", Token: canary}})
 	f.must(err)
@@ -260,6 +258,26 @@ func (f *full) addSecrets() {
 	f.must(err)
 	f.places["unused target"] = t.ID
 	f.addRegistries(admin)
+}
+
+// addVariables makes a secret of the environment and one of the team, each with one that it was before, and one that is gone.
+func (f *full) addVariables(maintainer context.Context) {
+	f.t.Helper()
+	for place, in := range map[string]deploy.VariableInput{"variable": {EnvironmentID: f.Environment.ID, Name: "KEY"}, "team variable": {TeamID: f.Team.ID, Name: "KEY"}} {
+		in.Secret, in.Value = true, canary+" of before"
+		_, err := f.s.Deploy.SetVariable(maintainer, in)
+		f.must(err)
+		in.Value = canary
+		v, err := f.s.Deploy.SetVariable(maintainer, in)
+		f.must(err)
+		f.places[place], f.places["variable change"] = v.ID, v.Revision
+	}
+	gone, err := f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, AppID: f.App.ID, Name: "GONE", Value: canary, Secret: true})
+	f.must(err)
+	_, err = f.s.Deploy.DeleteVariable(maintainer, deploy.Scope{EnvironmentID: f.Environment.ID}, gone.ID, nil)
+	f.must(err)
+	_, err = f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, Name: "GREETING", Value: hostile})
+	f.must(err)
 }
 
 // addRegistries makes one that the team may push to and one that nobody uses; the tests reach neither.

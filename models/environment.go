@@ -56,20 +56,3 @@ type AppScale struct {
 	UpdatedBy     string
 	UpdatedAt     time.Time
 }
-
-// Variable is a value that instances get as an environment variable: for every
-// app of the environment, or for one app where AppID is set. A secret's value is
-// encrypted and never shown again.
-type Variable struct {
-	ID            string `gorm:"primaryKey"`
-	EnvironmentID string
-	AppID         string // empty: every app
-	Name          string
-	Value         string // plain values
-	Secret        bool
-	Sealed        []byte // encrypted value of a secret
-	Fingerprint   string // changes whenever the secret's value changes
-	UpdatedBy     string
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
-}

@@ -8,6 +8,7 @@ import (
 	"slipway.dev/views/components"
 	"slipway.dev/views/deployments"
 	"slipway.dev/views/environments"
+	"slipway.dev/views/variables"
 )
 
 // aDeployment is one of a build in staging, with what it has in the state.
@@ -63,7 +64,7 @@ func runningSamples() []sample {
 	plan := &deployments.Plan{
 		Image: "#142", Digest: serving.ImageDigest, Build: serving.Build, Current: &serving, Size: 48_200_000, Before: 47_000_000, URL: serving.URL, Ready: false, ConfigHash: "x",
 		Commits:   []deployments.Commit{{ID: serving.Build.Commit, Subject: "Round totals half up", Author: "Mira Kovač", At: now}},
-		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added"}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
+		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added", Origin: models.LevelTeam}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
 		Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}},
 		Checks:   []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
 	}
@@ -81,11 +82,11 @@ func runningSamples() []sample {
 		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
 		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
 		{"environment", environments.Page(page, environments.PageView{
-			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
-			Variables: []models.Variable{{ID: "v1", Name: "LOG_LEVEL", Value: "info", UpdatedBy: "Mira", UpdatedAt: now}, {ID: "v2", Name: "API_KEY", Secret: true, Fingerprint: "1f2e3d", AppID: "a1", UpdatedAt: now}},
+			Environment: stage, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
+			Variables: environments.VariablesView{Variables: 4, Secrets: 2, Inherited: 3, Late: []variables.Late{lateApp()}},
 		})},
 		{"environment-protected", environments.Page(page, environments.PageView{
-			Environment: stage, Apps: []models.App{checkout}, CanChange: true, CanDelete: true,
+			Environment: stage, CanChange: true, CanDelete: true,
 			Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 1}, Auto: &models.AutoDeploy{Branch: "main", HeldAt: &now, HeldByName: "Mira Kovač", HeldWhy: "Deployment #31 went back to #29."}}},
 			Rules: environments.Rules(models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, After: "x", Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}, "dev"),
 		})},

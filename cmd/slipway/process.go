@@ -280,6 +280,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "evicting base images that nobody pulls", p.cache.Sweep)
 	p.queue.Every(time.Hour, "forgetting what was read of registries", p.images.Trim)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
+	p.queue.Every(time.Hour, "forgetting former variables", p.deploy.PruneVariableChanges)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
 		p.queue.Every(time.Hour, "replacing old signing keys", p.accounts.RotateOld)

@@ -102,6 +102,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.deployments()
 	a.plans()
 	a.protections()
+	a.variables()
 	a.tokens()
 	a.users()
 	a.audit()

@@ -112,9 +112,8 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	role := models.PrincipalFrom(ctx).RoleIn(e.TeamID)
 	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
-	v.Environment, v.Apps = *e, b.Apps
+	v.Environment = *e
 	v.CanChange, v.CanDelete = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
-	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable")
 	for _, a := range b.Apps {
 		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a), Scale: models.Scale{}.OrOne()})
 	}
@@ -124,7 +123,7 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err := h.rules(ctx, b, &v); err != nil {
 		return err
 	}
-	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
+	if v.Variables, err = h.variables(ctx, e.ID); err != nil {
 		return err
 	}
 	list, err := h.Deploy.List(ctx, deploy.Filter{EnvironmentID: e.ID, Page: models.Page{Cursor: c.QueryParam("cursor"), Limit: 20}})
@@ -147,6 +146,20 @@ func (h *Environments) scales(ctx context.Context, v *environments.PageView) err
 		}
 	}
 	return err
+}
+
+// variables sums up what apps get, and what they don't run with yet.
+func (h *Environments) variables(ctx context.Context, environmentID string) (environments.VariablesView, error) {
+	n, err := h.Deploy.CountSettings(ctx, environmentID)
+	if err != nil {
+		return environments.VariablesView{}, err
+	}
+	v := environments.VariablesView{Variables: n.Variables, Secrets: n.Secrets, Inherited: n.Inherited}
+	late, err := h.Deploy.NotRolledOut(ctx, deploy.Scope{EnvironmentID: environmentID})
+	for i := range late {
+		v.Late = append(v.Late, lateOf(&late[i]))
+	}
+	return v, err
 }
 
 // rules fills in what has to hold, and what comes by itself.
@@ -211,24 +224,6 @@ func (h *Environments) Create(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, environments.URL(*e))
 }
 
-// SetVariable sets a variable or a secret.
-func (h *Environments) SetVariable(c echo.Context) error {
-	in := deploy.VariableInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Name: c.FormValue("name"), Value: c.FormValue("value"), Secret: c.FormValue("secret") != ""}
-	v, err := h.Deploy.SetVariable(c.Request().Context(), in)
-	if err != nil {
-		form, fault := again(c, err)
-		if fault != nil {
-			return fault
-		}
-		if in.Secret {
-			form.Values.Del("value") // a secret is never sent back
-		}
-		return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Form: form})
-	}
-	notify(c, v.Name+" set")
-	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#variables")
-}
-
 // refused shows the environment again, with what is wrong.
 func (h *Environments) refused(c echo.Context, err error) error {
 	form, fault := again(c, err)
@@ -236,15 +231,6 @@ func (h *Environments) refused(c echo.Context, err error) error {
 		return fault
 	}
 	return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Err: form.Err})
-}
-
-// DeleteVariable removes a variable or a secret.
-func (h *Environments) DeleteVariable(c echo.Context) error {
-	if err := h.Deploy.DeleteVariable(c.Request().Context(), c.Param("id"), c.Param("variable")); err != nil {
-		return err
-	}
-	notify(c, "Deleted")
-	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#variables")
 }
 
 // SetScale says how much of an app runs in the environment, and rolls it out at once where asked.

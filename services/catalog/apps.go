@@ -375,8 +375,10 @@ func (s *Service) deleteApp(ctx context.Context, tx *gorm.DB, app *models.App) e
 			return err
 		}
 	}
-	if err := tx.Where("app_id = ?", app.ID).Delete(&models.Variable{}).Error; err != nil {
-		return err
+	for _, owned := range []any{&models.Variable{}, &models.VariableChange{}} {
+		if err := tx.Where("app_id = ?", app.ID).Delete(owned).Error; err != nil {
+			return err
+		}
 	}
 	if err := tx.Delete(&models.App{}, "id = ?", app.ID).Error; err != nil {
 		return err

@@ -43,8 +43,9 @@ type Plan struct {
 
 // Change is a variable or a secret that differs from what runs. Values are not shown.
 type Change struct {
-	Name string
-	Kind string // added, removed, changed
+	Name   string
+	Kind   string               // added, removed, changed
+	Origin models.VariableLevel // where the new value is set; empty where it is removed, and in what repeats a deployment
 }
 
 // Difference is a setting that differs from what runs.
@@ -87,6 +88,9 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 	}
 	p, err := s.plan(ctx, at, choice, next.Config, next.ConfigHash)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.addOrigins(ctx, p); err != nil {
 		return nil, err
 	}
 	gates, err := s.gates(ctx, s.DB.WithContext(ctx), at, choice, in.Reason)
@@ -173,11 +177,11 @@ func compare(before, after map[string]string) (out []Change) {
 		is, has := after[n]
 		switch {
 		case !had:
-			out = append(out, Change{n, "added"})
+			out = append(out, Change{Name: n, Kind: "added"})
 		case !has:
-			out = append(out, Change{n, "removed"})
+			out = append(out, Change{Name: n, Kind: "removed"})
 		case was != is:
-			out = append(out, Change{n, "changed"})
+			out = append(out, Change{Name: n, Kind: "changed"})
 		}
 	}
 	return out

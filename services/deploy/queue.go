@@ -129,7 +129,7 @@ func (s *Service) freeze(tx *gorm.DB, d *models.Deployment, p *place, c *Choice)
 
 // configure fills in the deployment's configuration and returns its opened secrets.
 func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choice) (map[string]string, error) {
-	all, err := merged(tx, p.Environment.ID, p.App.ID)
+	all, err := s.settings(tx, p.Environment, p.App.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -152,11 +152,10 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 			d.Config.Variables[v.Name] = v.Value
 			continue
 		}
-		plain, err := s.Box.Open("variables/"+v.ID, v.Sealed)
-		if err != nil {
+		if values[v.Name], err = s.valueOf(&v.Variable); err != nil {
 			return nil, err
 		}
-		d.Config.Secrets[v.Name], values[v.Name] = v.Fingerprint, string(plain)
+		d.Config.Secrets[v.Name] = v.Fingerprint
 	}
 	d.ConfigHash, err = hashOf(c.Digest, d.Config)
 	return values, err

@@ -251,13 +251,18 @@ func TestSecretsReachTheAppAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := s.service.SetVariable(s.ctx, deploy.VariableInput{TeamID: s.Team.ID, Name: "OF_THE_TEAM", Value: canary, Secret: true}); err != nil {
+		t.Fatal(err)
+	}
 	set(deploy.VariableInput{Name: "API_KEY", Value: "for every app", Secret: true})
 	set(deploy.VariableInput{Name: "API_KEY", Value: canary, Secret: true, AppID: s.App.ID})
 	set(deploy.VariableInput{Name: "VERSION", Value: "/" + canary}) // the app prints it
 	s.built(2)
 	d := s.succeeded(s.deploy(deploy.Input{}).ID)
-	if got := s.answer("/env?name=API_KEY"); got != canary {
-		t.Fatalf("the app got %q", got)
+	for _, name := range []string{"API_KEY", "OF_THE_TEAM"} {
+		if got := s.answer("/env?name=" + name); got != canary {
+			t.Fatalf("of %s the app got %q", name, got)
+		}
 	}
 	lines, err := s.service.Logs(s.ctx, d.ID, "", false)
 	if err != nil {
@@ -272,7 +277,7 @@ func TestSecretsReachTheAppAndNothingElse(t *testing.T) {
 	if n == 0 {
 		t.Error("the log is empty")
 	}
-	vars, err := s.service.Variables(s.ctx, s.Environment.ID)
+	vars, err := s.service.Variables(s.ctx, deploy.VariableFilter{Scope: deploy.Scope{EnvironmentID: s.Environment.ID}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +291,7 @@ func TestSecretsReachTheAppAndNothingElse(t *testing.T) {
 	}
 	shown := s.get(d.ID)
 	delete(shown.Config.Variables, "VERSION")
-	for _, v := range vars {
+	for _, v := range vars.Items {
 		if v.Secret && strings.Contains(fmt.Sprintf("%+v", v), canary) {
 			t.Errorf("a variable shows the secret: %+v", v)
 		}
@@ -301,6 +306,13 @@ func TestStrangersSeeNothingAndViewersChangeNothing(t *testing.T) {
 	s := newStage(t, modelstest.DB(t))
 	s.built(2, "VERSION=1")
 	d := s.deploy(deploy.Input{})
+	if _, err := s.service.SetVariable(s.ctx, deploy.VariableInput{EnvironmentID: s.Environment.ID, Name: "KEY", Value: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := s.service.VariableChanges(s.ctx, deploy.ChangeFilter{Scope: deploy.Scope{EnvironmentID: s.Environment.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	try := func(ctx context.Context) map[string]error {
 		in := deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID}
 		out := map[string]error{}
@@ -308,15 +320,26 @@ func TestStrangersSeeNothingAndViewersChangeNothing(t *testing.T) {
 		_, out["get"] = s.service.Get(ctx, d.ID)
 		_, out["logs"] = s.service.Logs(ctx, d.ID, "", false)
 		_, out["environment"] = s.service.Environment(ctx, s.Environment.ID)
-		_, out["variables"] = s.service.Variables(ctx, s.Environment.ID)
+		for level, at := range map[string]deploy.Scope{"environment": {EnvironmentID: s.Environment.ID}, "team": {TeamID: s.Team.ID}} {
+			_, out["variables of the "+level] = s.service.Variables(ctx, deploy.VariableFilter{Scope: at})
+			_, out["settings of the "+level] = s.service.Settings(ctx, deploy.SettingFilter{Scope: at})
+			_, out["changes in the "+level] = s.service.VariableChanges(ctx, deploy.ChangeFilter{Scope: at})
+			_, out["not rolled out in the "+level] = s.service.NotRolledOut(ctx, at)
+			_, out["lines of the "+level] = s.service.Dotenv(ctx, at, true)
+			_, out["Set in the "+level] = s.service.SetVariable(ctx, deploy.VariableInput{TeamID: at.TeamID, EnvironmentID: at.EnvironmentID, Name: "A"})
+			_, out["Delete in the "+level] = s.service.DeleteVariable(ctx, at, "x", nil)
+			_, out["Preview in the "+level] = s.service.PreviewImport(ctx, deploy.ImportInput{Scope: at})
+			_, out["Import in the "+level] = s.service.ImportVariables(ctx, deploy.ImportInput{Scope: at})
+			_, out["Apply in the "+level] = s.service.ApplyImport(ctx, at, "x")
+			_, out["Forget in the "+level] = s.service.ForgetVariables(ctx, at, "")
+		}
+		_, out["Undo"] = s.service.UndoVariableChange(ctx, changed.Items[0].ID, nil)
 		_, out["Deploy"] = s.service.Deploy(ctx, in)
 		_, out["Cancel"] = s.service.Cancel(ctx, d.ID)
 		_, out["Stop"] = s.service.Stop(ctx, d.ID)
 		_, out["Restart"] = s.service.Restart(ctx, d.ID)
 		_, out["Resume"] = s.service.Resume(ctx, d.ID)
 		_, out["Rollback"] = s.service.Rollback(ctx, d.ID)
-		_, out["SetVariable"] = s.service.SetVariable(ctx, deploy.VariableInput{EnvironmentID: s.Environment.ID, Name: "A"})
-		out["DeleteVariable"] = s.service.DeleteVariable(ctx, s.Environment.ID, "x")
 		out["DeleteEnvironment"] = s.service.DeleteEnvironment(ctx, s.Environment.ID)
 		return out
 	}

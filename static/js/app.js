@@ -616,6 +616,14 @@ document.addEventListener("change", (event) => {
   if (event.target.closest("form[data-auto]")) event.target.form.requestSubmit();
 });
 
+// A list is narrowed while one types; Enter asks the server for all of it.
+document.addEventListener("input", (event) => {
+  const rows = event.target.dataset?.filter && document.getElementById(event.target.dataset.filter);
+  if (!rows) return;
+  const wanted = event.target.value.trim().toLowerCase();
+  for (const row of $$("[data-name]", rows)) row.hidden = !row.dataset.name.toLowerCase().includes(wanted);
+});
+
 // Browsers before 2025 do not know command and commandfor.
 if (!("commandForElement" in HTMLButtonElement.prototype)) {
   document.addEventListener("click", (event) => {

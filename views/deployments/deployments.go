@@ -62,7 +62,18 @@ type Commit struct {
 }
 
 // Change is a variable or a secret that differs: added, removed or changed.
-type Change struct{ Name, Kind string }
+type Change struct {
+	Name, Kind string
+	Origin     models.VariableLevel // where the new value is set; empty where that is not said
+}
+
+// said is the change in words.
+func (c Change) said() string {
+	if c.Origin == "" {
+		return c.Kind
+	}
+	return c.Kind + ", from the " + string(c.Origin)
+}
 
 // Difference is a setting that differs from what runs.
 type Difference struct{ Name, Before, After string }

@@ -42,16 +42,13 @@ type Cell struct {
 type PageView struct {
 	Environment models.Environment // with Team and Target
 	Cells       []AppCell
-	Variables   []models.Variable
-	Apps        []models.App // of the team, for variables of one app
+	Variables   VariablesView
 	History     []models.Deployment
 	First, Next string
-	Form        components.Form // of a variable
-	Err         *models.Error   // of anything else that was refused
-	CanChange   bool            // variables, deployments
-	CanDelete   bool            // and everything else about the environment itself
-	Rules       []string        // what has to hold before a deployment
-	Curl        components.CurlExample
+	Err         *models.Error // of what was refused
+	CanChange   bool          // variables, deployments
+	CanDelete   bool          // and everything else about the environment itself
+	Rules       []string      // what has to hold before a deployment
 }
 
 // AppCell is what one app runs in the environment.
@@ -138,24 +135,6 @@ func kindTitle(kind string) string {
 		return "Containers on a machine that is reached over SSH, behind Slipway's own proxy"
 	}
 	return kind
-}
-
-// appOptions are the apps that a variable can be for.
-func (v PageView) appOptions() []components.Option {
-	list := []components.Option{{Value: "", Label: "Every app"}}
-	for _, a := range v.Apps {
-		list = append(list, components.Option{Value: a.ID, Label: a.Name})
-	}
-	return list
-}
-
-func (v PageView) appName(id string) string {
-	for _, a := range v.Apps {
-		if a.ID == id {
-			return a.Name
-		}
-	}
-	return ""
 }
 
 // canRollBack tells whether the deployment can run again.

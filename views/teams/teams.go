@@ -87,7 +87,7 @@ func URL(t models.Team) string { return "/teams/" + t.Slug }
 // tabs are the team's pages; maintainers see more of them.
 func (h Header) tabs(current string) []layout.Tab {
 	at := URL(h.Team)
-	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
+	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Variables", Href: at + "/variables", Current: current == "variables"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
 		{Label: "Registries", Href: at + "/registries", Current: current == "registries"}, {Label: "Images", Href: at + "/images", Current: current == "images"}}
 	if h.CanEdit {
 		list = append(list,
