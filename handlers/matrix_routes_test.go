@@ -192,6 +192,13 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/environments/:id/deployments":        {need: needViewer, url: "/api/v1/environments/{environment}/deployments"},
 	"POST /api/v1/environments/:id/deployments":       {need: needDeveloper, url: "/api/v1/environments/{environment}/deployments", body: `{"app_id":"{app}","image":"{digest}"}`, status: 202},
 
+	"GET /api/v1/board":                         {need: needPrincipal, url: "/api/v1/board?differs=true&unhealthy=true"},
+	"GET /api/v1/deployments/compare":           {need: needViewer, url: "/api/v1/deployments/compare?a={old deployment}&b={deployment}"},
+	"GET /api/v1/environments/:id/promotions":   {need: needViewer, url: "/api/v1/environments/{guarded environment}/promotions?from_id={environment}"},
+	"POST /api/v1/environments/:id/promotions":  {need: needDeveloper, url: "/api/v1/environments/{guarded environment}/promotions", body: `{"from_id":"{environment}","apps":[{"app_id":"{app}"}]}`, status: 202},
+	"GET /api/v1/environments/:id/changes":      {need: needViewer, url: "/api/v1/environments/{environment}/changes"},
+	"GET /api/v1/environments/:id/changes.atom": {need: needViewer, url: "/api/v1/environments/{environment}/changes.atom"},
+
 	"GET /api/v1/deployments":               {need: needPrincipal},
 	"GET /api/v1/deployments/:id":           {need: needViewer, url: "/api/v1/deployments/{deployment}"},
 	"GET /api/v1/deployments/:id/logs":      {need: needViewer, url: "/api/v1/deployments/{deployment}/logs"},

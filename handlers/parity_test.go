@@ -54,6 +54,8 @@ var twins = map[string]string{
 	"POST /builds/:id/retry":   "POST /api/v1/builds/:id/retry",
 
 	"POST /environments":                                "POST /api/v1/environments",
+	"POST /environments/:id/move":                       "PATCH /api/v1/environments/:id",
+	"POST /environments/:id/promote":                    "POST /api/v1/environments/:id/promotions",
 	"POST /environments/:id/delete":                     "DELETE /api/v1/environments/:id",
 	"POST /environments/:id/variables":                  "PUT /api/v1/environments/:id/variables/:name",
 	"POST /environments/:id/protection":                 "PUT /api/v1/environments/:id/protection",

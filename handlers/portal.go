@@ -74,6 +74,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/environments/new", environments.New)
 	g.POST("/environments", environments.Create)
 	g.GET("/environments/:id", environments.Page)
+	g.POST("/environments/:id/move", environments.Move)
+	g.GET("/environments/:id/promote", environments.Promote)
+	g.POST("/environments/:id/promote", environments.PromoteChosen)
+	g.GET("/environments/:id/changes", environments.News)
 	g.POST("/environments/:id/variables", environments.SetVariable)
 	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
 	g.POST("/environments/:id/scale", environments.SetScale)
@@ -87,6 +91,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/apps/:id/deploy", deploy.Form)
+	g.GET("/apps/:id/compare", deploy.Compare)
 	g.POST("/environments/:id/deployments", deploy.Create)
 
 	deployments := &web.Deployments{Base: base, Deploy: s.Deploy, Streams: streams}

@@ -18,7 +18,7 @@ func All() []any {
 		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
 		&Build{}, &BuildStep{}, &BuildDockerfile{}, &BuildSecret{}, &BuildEngine{}, &Schedule{}, &ForgeReport{},
 		&Delivery{}, &DeliveryOutcome{},
-		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &AppScale{}, &Approval{}, &BadImage{}, &AutoDeploy{},
+		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &AppScale{}, &Approval{}, &BadImage{}, &AutoDeploy{}, &CommitRange{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{}, &RegistryPart{}, &RegistryCollection{}, &RegistryPulls{},

@@ -52,17 +52,23 @@ func runningSamples() []sample {
 	failed.Phases[2].State = models.StepFailed
 	waiting := aDeployment(models.DeploymentPending)
 	waiting.Phases, waiting.Instances = nil, nil
-	cells := []environments.Cell{{Environment: dev}, {Environment: staging, Serving: &serving, Latest: &failed, State: "healthy"}, {Environment: prod, Latest: &waiting, State: "deploying"}}
-	board := environments.TeamBoard{Team: *payments, Environments: []models.Environment{dev, staging, prod}, CanDeploy: true, Rows: []environments.Row{{App: checkout, Cells: cells}}}
+	approval := aDeployment(models.DeploymentWaiting)
+	cells := []environments.Cell{{Environment: dev}, {Environment: staging, Serving: &serving, Latest: &failed, State: "healthy", Ready: 1, Wanted: 1}, {Environment: prod, Latest: &waiting, State: "deploying", Phase: "pull"}}
+	behind := []environments.Cell{{Environment: dev, Serving: &serving, State: "failing", Ready: 1, Wanted: 3, Reason: "The container ended with exit code 3: no database.", Held: "Deployment #31 went back to #29."},
+		{Environment: staging, Serving: &serving, State: "healthy", Latest: &approval, Ready: 2, Wanted: 2, Step: &environments.Step{From: "development", Words: "3 commits behind development, 1 ahead", Compare: "/x", Config: []string{"Port", "LOG_LEVEL"}, Promote: "/y"}},
+		{Environment: prod, Step: &environments.Step{From: "staging", Promote: "/z"}}}
+	second := checkout
+	second.ID, second.Name = "a2", "mail"
+	columns := []environments.Column{{Environment: dev}, {Environment: staging, Index: 1, From: "development"}, {Environment: prod, Index: 2, Last: true, From: "staging", Frozen: "Weekend: nothing is deployed until Mon 8 Jan 08:00 UTC"}}
+	board := environments.TeamBoard{Team: *payments, Columns: columns, CanDeploy: true, CanMove: true, Rows: []environments.Row{{App: checkout, Cells: cells}, {App: second, Cells: behind}}}
 	stage := staging
 	stage.Team, stage.Target = payments, &models.Target{ID: "x", Name: "local", Kind: "docker"}
 	page := testPage("staging")
 	page.Meta = environments.Meta(stage)
-	approval := aDeployment(models.DeploymentWaiting)
 	approval.Approvals = []models.Approval{{UserName: "Ada", Comment: "Looks good", CreatedAt: now}}
 	plan := &deployments.Plan{
 		Image: "#142", Digest: serving.ImageDigest, Build: serving.Build, Current: &serving, Size: 48_200_000, Before: 47_000_000, URL: serving.URL, Ready: false, ConfigHash: "x",
-		Commits:   []deployments.Commit{{ID: serving.Build.Commit, Subject: "Round totals half up", Author: "Mira Kovač", At: now}},
+		Commits: []models.ChangeCommit{{ID: serving.Build.Commit, Subject: "Round totals half up (#12)", Author: "Mira Kovač", Time: now}}, Repository: checkout.Repository,
 		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added"}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
 		Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}},
 		Checks:   []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
@@ -79,6 +85,17 @@ func runningSamples() []sample {
 	back.RollbackTo, back.Back = &serving, true
 	return []sample{
 		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
+		{"environments-none", environments.Board(testPage("Environments"), environments.BoardView{Filter: environments.Filter{Text: "xyz", Differs: true}})},
+		{"environment-promote", environments.Promote(testPage("Promote to production"), promoteSample(serving, failed))},
+		{"environment-promote-none", environments.Promote(testPage("Promote to production"), environments.PromoteView{From: staging, Environment: prod})},
+		{"environment-promoted", environments.Promoted(testPage("Promotion to production"), environments.PromotedView{Results: []environments.PromotedApp{{App: checkout, Deployment: &waiting}, {App: second, Refused: "Weekend: nothing is deployed to production."}}})},
+		{"environment-changes", environments.News(testPage("What's new in staging"), environments.NewsView{Environment: stage, Apps: []models.App{checkout, second}, Items: []environments.NewsItem{
+			{Deployment: serving, Words: "2 commits", Commits: plan.Commits, More: true, Compare: "/x"}, {Deployment: aDeployment(models.DeploymentRolledBack), Words: "The first one here."}}})},
+		{"environment-changes-none", environments.News(testPage("What's new in staging"), environments.NewsView{Environment: stage})},
+		{"deployments-compare", deployments.Compare(testPage("Compare deployments"), compareSample(failed, serving))},
+		{"deployments-compare-none", deployments.Compare(testPage("Compare deployments"), deployments.CompareView{App: checkout})},
+		{"deploy-promote", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true,
+			Origin: &deployments.Origin{Deployment: serving, Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}}, OnlyThere: []string{"FEATURE_X"}, OnlyHere: []string{"PAGER_KEY"}, Compare: "/x"}})},
 		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
 		{"environment", environments.Page(page, environments.PageView{
 			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
@@ -113,4 +130,23 @@ func runningSamples() []sample {
 		{"worker", admin.Worker(testPage("builder-1"), admin.WorkerView{Worker: queueView(now).Workers[0]})},
 		{"target", admin.Target(testPage("local"), admin.TargetView{Target: *stage.Target, KindTitle: "Docker Engine", KindHelp: "Containers.", Teams: []models.Team{*payments}, State: "reachable", Message: "Docker Engine 28.5", Fields: []admin.TargetField{{Name: "host", Label: "Engine address", Help: "Where the engine listens.", Example: "unix:///var/run/docker.sock"}}})},
 	}
+}
+
+func promoteSample(serving, failed models.Deployment) environments.PromoteView {
+	other := checkout
+	other.ID, other.Name = "a2", "mail"
+	return environments.PromoteView{From: staging, Environment: prod, Total: 2, CanDeploy: true, CanOverride: true, Items: []environments.PromoteItem{
+		{App: checkout, Now: &failed, Source: serving, Details: "/x", Words: []string{"3 commits", "Instances 1 → 3", "LOG_LEVEL added"}, Ready: true, Hash: "x", Warnings: []string{"Platform: The image is made for linux/arm64, the target is linux/amd64."}},
+		{App: other, Source: serving, Details: "/y", Words: []string{"The first deployment here: there is nothing to compare with."}, Refused: "Weekend: nothing is deployed to production until Mon 8 Jan 08:00 CET.", Frozen: true},
+	}}
+}
+
+func compareSample(a, b models.Deployment) deployments.CompareView {
+	b.Config.Scale.Replicas = 3
+	b.ImageDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	return deployments.CompareView{App: checkout, Choices: []models.Deployment{b, a}, A: a.ID, B: b.ID, Comparison: &deployments.Comparison{
+		A: a, B: b, Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}}, Variables: []deployments.Change{{Name: "NEW", Kind: "added"}, {Name: "OLD", Kind: "removed"}},
+		Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
+		Range:   models.CommitRange{Ahead: 3, Behind: 1, Commits: []models.ChangeCommit{{ID: b.Build.Commit, Subject: "Merge pull request #12 from acme/round", Author: "Mira Kovač", Time: now}}},
+	}}
 }

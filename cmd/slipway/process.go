@@ -247,7 +247,7 @@ func (p *process) openDeploy() error {
 	}
 	p.deploy = &deploy.Service{
 		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Registries: p.others, Git: p.git, Kinds: targets(p.settings),
-		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
+		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()}, Refresh: p.catalog.Refresh,
 	}
 	p.closers = append(p.closers, p.deploy.Close)
 	p.catalog.Unload = p.deploy.Unload
@@ -270,6 +270,8 @@ func (p *process) registerJobs() {
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
+	p.queue.Every(deploy.CountEvery, "counting commits", p.deploy.CountCommits)
+	p.queue.Every(deploy.CountOldEvery, "counting commits of earlier deployments", p.deploy.CountOldCommits)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)

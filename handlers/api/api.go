@@ -101,6 +101,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.environments()
 	a.deployments()
 	a.plans()
+	a.board()
 	a.protections()
 	a.tokens()
 	a.users()

@@ -116,6 +116,8 @@ func nounOf(path, id string) string {
 	case slices.Contains([]string{"deleted-images", "image-usage", "image-quota"}, noun), strings.HasPrefix(noun, "retention-"),
 		strings.HasSuffix(path, "}/retention-policy"), strings.HasSuffix(path, "}/image-usage"), strings.HasSuffix(path, "}/image-quota"):
 		return "retention"
+	case id == "compare-deployments", strings.HasSuffix(path, "}/promotions"), strings.Contains(path, "}/changes") && noun == "environments":
+		return "board"
 	case id == "plan-deployment":
 		return "deployments"
 	}

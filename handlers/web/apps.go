@@ -105,7 +105,7 @@ func (h *Apps) Overview(c echo.Context) error {
 		return err
 	}
 	v := apps.OverviewView{Header: header}
-	board, err := h.Deploy.Board(ctx, header.App.TeamID, header.App.ID)
+	board, err := h.Deploy.Board(ctx, deploy.BoardFilter{TeamID: header.App.TeamID, AppIDs: []string{header.App.ID}})
 	if err != nil {
 		return err
 	}

@@ -25,30 +25,6 @@ type Environments struct {
 	Deploy  *deploy.Service
 }
 
-// Board shows what runs where.
-func (h *Environments) Board(c echo.Context) error {
-	ctx := c.Request().Context()
-	b, err := h.Deploy.Board(ctx, "", "")
-	if err != nil {
-		return err
-	}
-	teams, err := h.teams(ctx)
-	if err != nil {
-		return err
-	}
-	p := h.page(c, layout.Page{Title: "Environments", Nav: "environments", Live: []string{"environments"}})
-	v := environments.BoardView{Curl: p.Curl("POST", "/api/v1/environments", `{"team": "payments", "name": "staging"}`)}
-	who := models.PrincipalFrom(ctx)
-	for _, t := range teams {
-		v.CanMake = v.CanMake || who.RoleIn(t.ID).AtLeast(models.RoleMaintainer)
-		if team := teamBoard(b, t); len(team.Environments) > 0 {
-			team.CanDeploy = who.RoleIn(t.ID).AtLeast(models.RoleDeveloper)
-			v.Teams = append(v.Teams, team)
-		}
-	}
-	return Render(c, http.StatusOK, environments.Board(p, v))
-}
-
 // teams are all teams of the reader.
 func (h *Environments) teams(ctx context.Context) (all []models.Team, err error) {
 	for f := (catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}}); ; {
@@ -59,40 +35,6 @@ func (h *Environments) teams(ctx context.Context) (all []models.Team, err error)
 		}
 		f.Cursor = list.Next
 	}
-}
-
-// teamBoard is the part of the board that is the team's.
-func teamBoard(b *deploy.Board, t models.Team) environments.TeamBoard {
-	board := environments.TeamBoard{Team: t}
-	for _, e := range b.Environments {
-		if e.TeamID == t.ID {
-			board.Environments = append(board.Environments, e)
-		}
-	}
-	for _, a := range b.Apps {
-		if a.TeamID != t.ID {
-			continue
-		}
-		row := environments.Row{App: a}
-		for _, e := range board.Environments {
-			row.Cells = append(row.Cells, cellOf(b, e, a))
-		}
-		board.Rows = append(board.Rows, row)
-	}
-	return board
-}
-
-// cellOf is an app in an environment; attempts that are history are left out.
-func cellOf(b *deploy.Board, e models.Environment, a models.App) environments.Cell {
-	cell := b.Cell(e.ID, a.ID)
-	out := environments.Cell{Environment: e, Serving: cell.Active, Latest: cell.Latest, State: stageState(cell)}
-	if cell.Active != nil {
-		out.State = stageState(deploy.Cell{Active: cell.Active})
-		if cell.Latest != nil && cell.Latest.State.Ended() && cell.Latest.State != models.DeploymentFailed {
-			out.Latest = nil
-		}
-	}
-	return out
 }
 
 // Page shows one environment.
@@ -106,7 +48,7 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err != nil {
 		return err
 	}
-	b, err := h.Deploy.Board(ctx, e.TeamID, "")
+	b, err := h.Deploy.Board(ctx, deploy.BoardFilter{TeamID: e.TeamID, Whole: true})
 	if err != nil {
 		return err
 	}
@@ -114,6 +56,9 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
 	v.Environment, v.Apps = *e, b.Apps
+	if left, ok := b.Left(e.ID); ok {
+		v.From = left.Name
+	}
 	v.CanChange, v.CanDelete = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
 	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable")
 	for _, a := range b.Apps {

@@ -6,6 +6,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type Service struct {
 	Git        *git.Service
 	Kinds      []Kind
 	Apps       Address // where apps answer
+	// Refresh reads a repository on this machine, so that its commits can be counted; nil: what is there has to do.
+	Refresh func(ctx context.Context, repositoryID string) error
 
 	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
 	Drain time.Duration // how long requests to the old version may last; 30 s where zero

@@ -37,8 +37,9 @@ type Plan struct {
 	SizeBefore  int64 // of what runs; 0: not known
 	URL         string
 	Checks      []Check
-	To          *models.Deployment // of a rollback: what would run again
-	ConfigHash  string             // give it to Deploy, so that what is deployed is what was looked at
+	To          *models.Deployment      // of a rollback: what would run again
+	Config      models.DeploymentConfig // that would be frozen
+	ConfigHash  string                  // give it to Deploy, so that what is deployed is what was looked at
 }
 
 // Change is a variable or a secret that differs from what runs. Values are not shown.
@@ -127,7 +128,7 @@ func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config mo
 		return nil, err
 	}
 	p := &Plan{
-		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: hash,
+		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), Config: config, ConfigHash: hash,
 		Port: config.Port, Health: config.Health, HealthPath: config.HealthPath,
 	}
 	if p.Current, err = s.current(ctx, at); err != nil {

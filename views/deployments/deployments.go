@@ -5,7 +5,6 @@ package deployments
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"slipway.dev/models"
 	"slipway.dev/views/components"
@@ -17,7 +16,8 @@ type NewView struct {
 	Environments []components.FilterLink
 	Environment  *models.Environment // nil: the team has none
 	Choices      []Choice
-	Plan         *Plan // nil where Form.Err says why there is none
+	Plan         *Plan   // nil where Form.Err says why there is none
+	Origin       *Origin // where the image is promoted from; nil: it is not
 	Form         components.Form
 	CanDeploy    bool
 	CanOverride  bool // deploy during a freeze
@@ -39,7 +39,8 @@ type Plan struct {
 	Build         *models.Build
 	Current       *models.Deployment
 	RollbackTo    *models.Deployment
-	Commits       []Commit
+	Repository    *models.Repository // of the commits
+	Commits       []models.ChangeCommit
 	More, Back    bool
 	CommitsNote   string
 	Settings      []Difference
@@ -53,12 +54,6 @@ type Plan struct {
 	Frozen        bool // and a freeze is among those that do
 	NeedsApproval bool
 	ConfigHash    string
-}
-
-// Commit is one commit that comes or goes.
-type Commit struct {
-	ID, Subject, Author string
-	At                  time.Time
 }
 
 // Change is a variable or a secret that differs: added, removed or changed.

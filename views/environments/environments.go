@@ -9,35 +9,6 @@ import (
 	"slipway.dev/views/components"
 )
 
-// BoardView is what runs where, team by team.
-type BoardView struct {
-	Teams   []TeamBoard
-	CanMake bool // the reader is a maintainer of a team
-	Curl    components.CurlExample
-}
-
-// TeamBoard is the board of one team.
-type TeamBoard struct {
-	Team         models.Team
-	Environments []models.Environment
-	Rows         []Row
-	CanDeploy    bool
-}
-
-// Row is one app, with a cell for each environment.
-type Row struct {
-	App   models.App
-	Cells []Cell
-}
-
-// Cell is an app in an environment.
-type Cell struct {
-	Environment models.Environment
-	Serving     *models.Deployment
-	Latest      *models.Deployment // an attempt that does not serve and that matters now
-	State       string             // empty: nothing runs or ran
-}
-
 // PageView is one environment.
 type PageView struct {
 	Environment models.Environment // with Team and Target
@@ -51,6 +22,7 @@ type PageView struct {
 	CanChange   bool            // variables, deployments
 	CanDelete   bool            // and everything else about the environment itself
 	Rules       []string        // what has to hold before a deployment
+	From        string          // the name of the environment to its left; empty: there is none
 	Curl        components.CurlExample
 }
 
