@@ -57,6 +57,8 @@ func runningSamples() []sample {
 	behind := []environments.Cell{{Environment: dev, Serving: &serving, State: "failing", Ready: 1, Wanted: 3, Reason: "The container ended with exit code 3: no database.", Held: "Deployment #31 went back to #29."},
 		{Environment: staging, Serving: &serving, State: "healthy", Latest: &approval, Ready: 2, Wanted: 2, Step: &environments.Step{From: "development", Words: "3 commits behind development, 1 ahead", Compare: "/x", Config: []string{"Port", "LOG_LEVEL"}, Promote: "/y"}},
 		{Environment: prod, Step: &environments.Step{From: "staging", Promote: "/z"}}}
+	first := aDeployment(models.DeploymentRolledBack)
+	first.Number = 30
 	second := checkout
 	second.ID, second.Name = "a2", "mail"
 	columns := []environments.Column{{Environment: dev}, {Environment: staging, Index: 1, From: "development"}, {Environment: prod, Index: 2, Last: true, From: "staging", Frozen: "Weekend: nothing is deployed until Mon 8 Jan 08:00 UTC"}}
@@ -90,7 +92,7 @@ func runningSamples() []sample {
 		{"environment-promote-none", environments.Promote(testPage("Promote to production"), environments.PromoteView{From: staging, Environment: prod})},
 		{"environment-promoted", environments.Promoted(testPage("Promotion to production"), environments.PromotedView{Results: []environments.PromotedApp{{App: checkout, Deployment: &waiting}, {App: second, Refused: "Weekend: nothing is deployed to production."}}})},
 		{"environment-changes", environments.News(testPage("What's new in staging"), environments.NewsView{Environment: stage, Apps: []models.App{checkout, second}, Items: []environments.NewsItem{
-			{Deployment: serving, Words: "2 commits", Commits: plan.Commits, More: true, Compare: "/x"}, {Deployment: aDeployment(models.DeploymentRolledBack), Words: "The first one here."}}})},
+			{Deployment: serving, Words: "2 commits", Commits: plan.Commits, More: true, Compare: "/x"}, {Deployment: first, Words: "The first one here."}}})},
 		{"environment-changes-none", environments.News(testPage("What's new in staging"), environments.NewsView{Environment: stage})},
 		{"deployments-compare", deployments.Compare(testPage("Compare deployments"), compareSample(failed, serving))},
 		{"deployments-compare-none", deployments.Compare(testPage("Compare deployments"), deployments.CompareView{App: checkout})},

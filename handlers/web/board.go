@@ -18,8 +18,9 @@ import (
 	"slipway.dev/views/layout"
 )
 
-// boardApps is how many apps a page of the board has.
-const boardApps = 50
+// boardApps is how many apps a page of the board has: with three or four environments, what a person reads and what a
+// page may weigh.
+const boardApps = 25
 
 // Board shows what runs where.
 func (h *Environments) Board(c echo.Context) error {

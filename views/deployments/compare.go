@@ -105,12 +105,12 @@ func choiceName(d models.Deployment) string {
 }
 
 // rangeWords says how many commits come and go.
-func rangeWords(r models.CommitRange, from string) string {
+func rangeWords(r models.CommitRange) string {
 	switch {
 	case r.Back():
 		return components.Count(r.Behind, "commit is", "commits are") + " taken back"
 	case r.Behind > 0:
-		return components.Count(r.Ahead, "commit comes", "commits come") + ", and " + components.Count(r.Behind, "commit", "commits") + " of " + from + " are not in it"
+		return components.Count(r.Ahead, "commit comes", "commits come") + ", " + components.Count(r.Behind, "commit goes", "commits go")
 	}
 	return components.Count(r.Ahead, "commit comes", "commits come")
 }
