@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/models"
 )
@@ -142,5 +143,29 @@ func TestWhatCameToAnEnvironmentCanBeFollowedByAFeedReader(t *testing.T) {
 	f.page(f.Stranger, 404, ask{path: "/api/v1/environments/{environment}/changes.atom"})
 	if w := f.send(ask{method: "GET", path: f.fill("/api/v1/environments/{environment}/changes.atom")}); w.Code != 401 {
 		t.Errorf("without a token the feed is answered %d", w.Code)
+	}
+}
+
+func TestAFreezeKeepsPromotionsOutUntilAMaintainerSaysWhy(t *testing.T) {
+	t.Parallel()
+	f := newFull(t)
+	now := f.db.NowFunc()
+	start, end := now.Add(-time.Hour), now.Add(time.Hour)
+	frozen := models.Environment{Protection: models.Protection{Freezes: []models.Freeze{{Name: "Sale", Start: &start, End: &end}}}}
+	f.must(f.db.Model(&models.Environment{}).Where("id = ?", f.places["empty environment"]).Select("protection").Updates(&frozen).Error)
+	at := "/environments/{empty environment}/promote"
+	body := "from={environment}&app={app}&image-{app}={digest}"
+	f.page(f.Viewer, 200, ask{path: "/environments"}, "frozen", "Sale: nothing is deployed until")
+	if w := f.page(f.Developer, 200, ask{path: at + "?from={environment}"}, "Sale: nothing is deployed to spare", "disabled"); strings.Contains(w.Body.String(), `name="reason"`) {
+		t.Error("a developer is asked for a reason that would not count")
+	}
+	f.page(f.Developer, 200, ask{method: "POST", path: at, body: body + "&reason=please"}, "Refused", "Sale: nothing is deployed to spare")
+	f.page(f.Maintainer, 200, ask{path: at + "?from={environment}"}, `name="reason"`)
+	f.page(f.Maintainer, 200, ask{method: "POST", path: at, body: body}, "Refused")
+	f.page(f.Maintainer, 200, ask{method: "POST", path: at, body: body + "&reason=it+burns"}, "/deployments/")
+	var made models.Deployment
+	f.must(f.db.First(&made, "environment_id = ?", f.places["empty environment"]).Error)
+	if made.Reason != "it burns" || made.ImageDigest != f.places["digest"] {
+		t.Errorf("it is %+v", made)
 	}
 }
