@@ -226,6 +226,12 @@ func TestTheBoardTellsHowEachPlaceDiffersFromTheOneToItsLeft(t *testing.T) {
 		if s := p.board(deploy.BoardFilter{}).Cell(staging.ID, p.App.ID).Step; s.Counted || s.Counting() || s.Note == "" || refreshed != 1 {
 			t.Errorf("of a commit that is not there staging is %+v, fetched %d times", s, refreshed)
 		}
+		if err := db.Model(&models.CommitRange{}).Where("note <> ''").Update("counted_at", now.Add(-2*time.Hour)).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := p.service.CountCommits(t.Context()); err != nil || refreshed != 2 {
+			t.Errorf("hours later it was fetched %d times (%v)", refreshed, err)
+		}
 		if _, err := p.service.Board(modelstest.As(t, db, p.Stranger), deploy.BoardFilter{TeamID: p.Team.ID}); !models.IsCode(err, models.NotFound) {
 			t.Errorf("a stranger is told %v", err)
 		}

@@ -41,16 +41,16 @@ func spanOf(repositoryID string, base, head *models.Deployment) (span, bool) {
 // ranges reads the ranges that have been counted, with their lists of commits where wanted.
 func ranges(db *gorm.DB, wanted map[span]bool, lists bool) (map[span]models.CommitRange, error) {
 	known := map[span]models.CommitRange{}
-	repositories, heads := map[string]bool{}, map[string]bool{}
+	repositories, bases, heads := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for r := range wanted {
-		repositories[r.RepositoryID], heads[r.Head] = true, true
+		repositories[r.RepositoryID], bases[r.Base], heads[r.Head] = true, true, true
 	}
 	if !lists {
 		db = db.Omit("commits")
 	}
 	for chunk := range slices.Chunk(keys(repositories), idChunk) {
 		var rows []models.CommitRange
-		if err := db.Session(&gorm.Session{}).Where("repository_id IN ? AND head IN ?", chunk, keys(heads)).Find(&rows).Error; err != nil {
+		if err := db.Session(&gorm.Session{}).Where("repository_id IN ? AND base IN ? AND head IN ?", chunk, keys(bases), keys(heads)).Find(&rows).Error; err != nil {
 			return nil, err
 		}
 		for _, r := range rows {
@@ -159,14 +159,16 @@ func (s *Service) countOne(ctx context.Context, r span, fetched map[string]bool)
 		return ctx.Err()
 	}
 	row := models.CommitRange{RepositoryID: r.RepositoryID, Base: r.Base, Head: r.Head, CountedAt: s.now()}
-	if told := new(models.Error); err != nil && !errors.As(err, &told) {
-		return err
-	} else if err != nil {
+	if err != nil {
 		row.Note = "The commits can't be counted: the repository does not have both any more, or can't be read."
 	} else {
 		row.Ahead, row.Behind, row.Commits = between.Ahead, between.Behind, changesOf(between.Commits)
 	}
-	return s.DB.WithContext(ctx).Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+	if told := new(models.Error); errors.As(err, &told) {
+		err = nil // the note is all that there is to say
+	}
+	onlyNotes := clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "commit_ranges.note <> ''"}}} // what was counted stays
+	return errors.Join(err, s.DB.WithContext(ctx).Clauses(clause.OnConflict{UpdateAll: true, Where: onlyNotes}).Create(&row).Error)
 }
 
 func changesOf(list []git.Commit) []models.ChangeCommit {

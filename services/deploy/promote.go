@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"slipway.dev/models"
@@ -14,6 +15,8 @@ const (
 	plansOnPage = 20  // of a promotion: each asks the registry and the target
 	plansAtOnce = 4   // of those
 	maxPromoted = 100 // in one call
+
+	plansTime = 20 * time.Second // for all plans of a page
 )
 
 // PromotionFilter says from where to where.
@@ -106,32 +109,42 @@ func (b *Board) promotable(p *Promotion, a models.App) (PromotionItem, bool) {
 	return PromotionItem{App: a, Source: left.Active, Step: *step}, step.Promote
 }
 
-// planAll makes the plans, a few at a time.
+// planAll makes the plans, a few at a time. What a slow registry or target leaves no time for says so.
 func (s *Service) planAll(ctx context.Context, p *Promotion) error {
-	group, ctx := errgroup.WithContext(ctx)
+	limited, cancel := context.WithTimeout(ctx, plansTime)
+	defer cancel()
+	group, limited := errgroup.WithContext(limited)
 	group.SetLimit(plansAtOnce)
 	for i := range p.Items {
 		item := &p.Items[i]
 		group.Go(func() error {
-			plan, err := s.Plan(ctx, inputOf(p.To.ID, item.Source))
+			plan, err := s.Plan(limited, inputOf(p.To.ID, item.Source))
 			if told := new(models.Error); errors.As(err, &told) {
 				item.Refused = told.Message
 				return nil
 			}
-			if err != nil {
-				return err
+			if errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+				item.Refused = "The registry or the target is too slow to look at all apps now. Open this one alone, or try again."
+				return nil
 			}
-			item.Plan = plan
-			for _, c := range plan.Checks {
-				if c.Gate && !c.OK {
-					item.Refused = c.Message
-					break
-				}
+			if err == nil {
+				item.take(plan)
 			}
-			return nil
+			return err
 		})
 	}
 	return group.Wait()
+}
+
+// take adds the plan, and which rule is against it.
+func (i *PromotionItem) take(plan *Plan) {
+	i.Plan = plan
+	for _, c := range plan.Checks {
+		if c.Gate && !c.OK {
+			i.Refused = c.Message
+			return
+		}
+	}
 }
 
 // inputOf asks for the very image of a deployment.
