@@ -44,7 +44,8 @@ type DeploymentConfig struct {
 	Health     HealthKind        `json:"health"`
 	HealthPath string            `json:"health_path"`
 	Scale      Scale             `json:"scale"`
-	Command    []string          `json:"command,omitempty"` // runs once before the switch
+	Command    []string          `json:"command,omitempty"`  // runs once before the switch
+	Protocol   Protocol          `json:"protocol,omitempty"` // what it speaks on its port
 	Variables  map[string]string `json:"variables"`
 	Secrets    map[string]string `json:"secrets"` // name → fingerprint
 }
@@ -171,6 +172,7 @@ type Route struct {
 	EnvironmentID string
 	DeploymentID  string
 	Addresses     []string `gorm:"serializer:json"` // empty: stopped, or never deployed where DeploymentID is empty
+	Protocol      Protocol // that the instances speak
 	UpdatedAt     time.Time
 }
 

@@ -20,6 +20,7 @@ func All() []any {
 		&Delivery{}, &DeliveryOutcome{},
 		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &AppScale{}, &Approval{}, &BadImage{}, &AutoDeploy{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
+		&Domain{}, &Address{}, &PlaceLimits{}, &Maintenance{}, &Certificate{}, &CertificateAccount{}, &CertificateOrder{}, &CertificateChallenge{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{}, &RegistryPart{}, &RegistryCollection{}, &RegistryPulls{},
 		&RegistryDocument{}, &RegistryName{},
