@@ -43,6 +43,10 @@ func TestRequestsFindTheirPartOfSlipwayByHostAndPath(t *testing.T) {
 	}{
 		{"checkout-dev.example.com", "/", "the app at checkout-dev.example.com", 200},
 		{"CHECKOUT-dev.Example.COM.:8080", "/api/v1/me", "the app at", 200},
+		{"Shop.example.org:80", "/healthz", "the app at", 200},
+		{"shop.example.org", "/.well-known/acme-challenge/known-token", "known-token.answer", 200},
+		{"slip.example.com", "/.well-known/acme-challenge/known-token", "known-token.answer", 200},
+		{"shop.example.org", "/.well-known/acme-challenge/other", "the app at", 200},
 		{"slip.example.com", "/healthz", `"ok"`, 200},
 		{"example.com", "/healthz", `"ok"`, 200},
 		{"10.0.0.1:8080", "/healthz", `"ok"`, 200},

@@ -158,8 +158,25 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
 		Accounts: accounts, Registry: store, Registries: others, Copies: moves, Cache: bases,
-		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
+		Proxy: visits{},
 	}
+}
+
+// visits are answered by an app that says where it is.
+type visits struct{}
+
+func (visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	io.WriteString(w, "the app at "+r.Host)
+}
+
+func (visits) Serves(host string) bool { return host == "shop.example.org" }
+
+func (visits) Challenge(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/known-token") {
+		return false
+	}
+	io.WriteString(w, "known-token.answer")
+	return true
 }
 
 // noWhere is a way out that leads nowhere: the tests reach no forge.

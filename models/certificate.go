@@ -48,13 +48,21 @@ func (c *Certificate) Covers(host string) (covers, exact bool) {
 	return false, false
 }
 
-// Better tells whether c rather than other is what a host should show: one that counts before one that does not, one
-// that names the host before a wildcard, one that ends later.
-func (c *Certificate) Better(other *Certificate, host string, now time.Time) bool {
-	if other == nil {
-		return true
+// MayShow tells whether the host, a domain of the team where team is not empty, may show the certificate.
+func (c *Certificate) MayShow(host, team string) bool {
+	if c.OrderedFor != "" {
+		return c.OrderedFor == host
 	}
+	return c.TeamID == "" || c.TeamID == team
+}
+
+// Better tells whether the host should rather show c than other: one that counts before one that does not, one that was
+// given before one that was ordered, one that names the host before a wildcard, one that ends later.
+func (c *Certificate) Better(other *Certificate, host string, now time.Time) bool {
 	if a, b := c.Valid(now), other.Valid(now); a != b {
+		return a
+	}
+	if a, b := c.OrderedFor == "", other.OrderedFor == ""; a != b {
 		return a
 	}
 	_, a := c.Covers(host)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +36,8 @@ type settings struct {
 	Blobs       string `help:"Where images' layers and packed logs are: a folder, or the URL of a bucket, such as s3://NAME?region=REGION, gs://NAME or azblob://CONTAINER, whose credentials come from the cloud's own variables, files or roles. Default: the data folder."`
 	DatabaseURL string `name:"database-url" secret:"" help:"sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Default: sqlite in the data folder."`
 	KeyFile     string `help:"File with the master keys that seal secrets; all processes on one database share it. Default: keys/master in the data folder." type:"path"`
+	TLSListen   string `name:"tls-listen" help:"Address and port for visitors who come by TLS, such as :443. Empty: nobody does, or TLS ends at a proxy in front."`
+	TLSPort     string `name:"tls-port" help:"Port at which visitors reach tls-listen, where another one leads there. Default: its own."`
 	AppsDomain  string `default:"localhost" help:"Domain below which apps answer: http://APP-ENVIRONMENT.DOMAIN."`
 
 	BootstrapTokenFile string `help:"Write a token of an admin to this file on the first start, for automation." type:"path"`
@@ -41,6 +45,13 @@ type settings struct {
 	OutboundAllow     []netip.Prefix `help:"Address ranges, beyond the public ones, that the server may reach for a user: git, registries, issuers. Such as 10.0.0.0/8."`
 	TrustedProxies    []netip.Prefix `help:"Addresses of reverse proxies whose X-Forwarded-For is believed."`
 	LocalRepositories []string       `help:"Folders whose git repositories an admin may register by path." type:"path"`
+
+	ACMEDirectory string `name:"acme-directory" help:"URL of an authority that certificates are ordered from by ACME, for domains that have none, such as https://acme-v02.api.letsencrypt.org/directory. Setting it accepts the authority's terms. Empty: none are ordered."`
+	ACMEEmail     string `name:"acme-email" help:"Address that the authority may write to."`
+	ACMEKeyID     string `name:"acme-key-id" help:"Key id of an external account, where the authority asks for one."`
+	ACMEKey       string `name:"acme-key" secret:"" help:"HMAC key of that account, in base64url as the authority shows it."`
+	ACMECA        string `name:"acme-ca" help:"PEM file of the authority that signed the directory's own certificate, where no system knows it." type:"path"`
+	ACMEApps      bool   `name:"acme-apps" help:"Order certificates for the host names below apps-domain too, one for each. A wildcard certificate that is given to the portal needs no orders."`
 
 	IDP              bool     `name:"idp" default:"true" negatable:"" help:"Offer the embedded OIDC provider for sign-in."`
 	OIDCName         string   `name:"oidc-name" help:"Name of the external OIDC issuer, as the sign-in button says it."`
@@ -137,12 +148,37 @@ func (s *settings) resolve() error {
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkBlobs(), s.checkIssuers(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkBlobs(), s.checkIssuers(), s.checkTLS(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
 }
 
 func (s *settings) checkListen() error {
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("listen: %q is not an address and a port, such as 127.0.0.1:8080", s.Listen)
+	}
+	return nil
+}
+
+func (s *settings) checkTLS() error {
+	if s.TLSListen != "" {
+		_, port, err := net.SplitHostPort(s.TLSListen)
+		if err != nil {
+			return fmt.Errorf("tls-listen: %q is not an address and a port, such as :443", s.TLSListen)
+		}
+		if s.TLSPort == "" && port != "0" {
+			s.TLSPort = port
+		}
+	}
+	if n, err := strconv.Atoi(s.TLSPort); s.TLSPort != "" && (err != nil || n < 1 || n > 65535) {
+		return fmt.Errorf("tls-port: %q is not a port", s.TLSPort)
+	}
+	if s.ACMEDirectory == "" {
+		return nil
+	}
+	if u, err := url.Parse(s.ACMEDirectory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fmt.Errorf("acme-directory: %q is not a URL such as https://acme-v02.api.letsencrypt.org/directory", s.ACMEDirectory)
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(s.ACMEKey, "=")); err != nil || (s.ACMEKey == "") != (s.ACMEKeyID == "") {
+		return errors.New("acme-key: set it together with acme-key-id, in base64url as the authority shows it")
 	}
 	return nil
 }

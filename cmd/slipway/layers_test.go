@@ -56,6 +56,8 @@ var siblings = map[string][]string{
 	"services/workload":  {"services/registry"},
 	"services/workflows": {"services/builds", "services/registry", "services/workload"},
 
+	"services/proxy": {"services/certificates"},
+
 	"services/schedules": {"services/builds", "services/git"},
 
 	"services/copies":      {"services/registries"},

@@ -23,6 +23,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/builds/buildkit"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -44,6 +45,7 @@ import (
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 )
@@ -88,7 +90,10 @@ type process struct {
 	forges    *forges.Service
 	hooks     *hooks.Service
 	proxy     *proxy.Service // nil in a process that only works
+	visitors  *visitors.Service
 	keys      *idempotency.Service
+
+	certificates *certificates.Service
 
 	schedules *schedules.Service
 
@@ -188,7 +193,7 @@ func (p *process) openServices(ctx context.Context) error {
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry, Registries: p.others}
 	p.retention = &retention.Service{DB: p.db, Registry: p.registry, Jobs: p.queue}
 	p.explorer = &explorer.Service{DB: p.db, Jobs: p.queue, Blobs: p.bucket, Git: p.git, Find: explorer.Registries{Images: p.images}.Find, OpenBlob: p.images.OpenBlob}
-	return errors.Join(p.openBuilds(), p.openDeploy())
+	return errors.Join(p.openBuilds(), p.openDeploy(), p.openVisitors())
 }
 
 func (p *process) openAuth() {
@@ -271,6 +276,8 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
+	p.queue.Every(visitors.CheckEvery, "looking for the records of domains", p.visitors.CheckDomains)
+	p.queue.Every(certificates.OrderEvery, "ordering certificates", p.certificates.OrderAll)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
@@ -292,7 +299,7 @@ func (p *process) services() handlers.Services {
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
 		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
-		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy,
+		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy, Visitors: p.visitors, Certificates: p.certificates,
 	}
 }
 

@@ -10,14 +10,12 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
-	"strings"
 	"syscall"
 	"time"
 
 	"slipway.dev/handlers"
 	"slipway.dev/handlers/web"
 	"slipway.dev/services/deploy/docker"
-	"slipway.dev/services/proxy"
 	"slipway.dev/static"
 )
 
@@ -48,25 +46,58 @@ type server struct {
 	*process
 	command  *serveCommand
 	listener net.Listener
+	secure   net.Listener // for TLS; nil: none
 	http     *http.Server
 	streams  context.CancelFunc // ends what would keep the server from shutting down
 }
 
 // newServer listens, migrates the database and puts everything together; nothing runs yet.
 func newServer(ctx context.Context, c *serveCommand) (*server, error) {
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := listen(c.Listen, "SLIPWAY_LISTEN=127.0.0.1:8090")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{command: c, listener: listener}
+	if c.TLSListen != "" {
+		if s.secure, err = listen(c.TLSListen, "SLIPWAY_TLS_LISTEN=:8443"); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.closeListeners())
+	}
+	return s, nil
+}
+
+// listen takes the address. Other is a setting that helps where another program has it.
+func listen(address, other string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is already in use by another program: end that one, "+
-			"or choose another port, such as SLIPWAY_LISTEN=127.0.0.1:8090", c.Listen)
+		return nil, fmt.Errorf("%s is already in use by another program: end that one, or choose another port, such as %s", address, other)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	s := &server{command: c, listener: listener}
-	if err := s.open(ctx); err != nil {
-		return nil, errors.Join(err, listener.Close())
+	return l, nil
+}
+
+func (s *server) closeListeners() error {
+	if s.secure == nil {
+		return s.listener.Close()
 	}
-	return s, nil
+	return errors.Join(s.listener.Close(), s.secure.Close())
+}
+
+// tlsPort is where visitors find the listener for TLS; empty: there is none.
+func (s *server) tlsPort() string {
+	if s.secure == nil {
+		return ""
+	}
+	if s.settings.TLSPort != "" {
+		return s.settings.TLSPort
+	}
+	_, port, _ := net.SplitHostPort(s.secure.Addr().String())
+	return port
 }
 
 func (s *server) open(ctx context.Context) error {
@@ -92,8 +123,9 @@ func (s *server) openHTTP() error {
 	if err != nil {
 		return err
 	}
-	scheme, _, _ := strings.Cut(s.external, "://")
-	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Dial: s.deploy.Dial, Cookies: s.auth.CookieNames(), Page: web.Visitor}
+	if err := s.openProxy(web.Visitor); err != nil {
+		return err
+	}
 	handler, err := s.handler(assets)
 	if err != nil {
 		return err
@@ -108,8 +140,10 @@ func (s *server) openHTTP() error {
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
+		TLSConfig:         s.proxy.TLSConfig(),
 	}
 	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true) // behind a proxy that speaks it
 	return nil
 }
@@ -156,8 +190,11 @@ func (s *server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	s.background.Go(func() { failed <- s.http.Serve(s.listener) })
+	if s.secure != nil {
+		s.background.Go(func() { failed <- s.http.ServeTLS(s.secure, "", "") })
+	}
 	slog.Info("Slipway is ready", "url", s.external, "version", version)
 	debug.FreeOSMemory() // what starting took, such as for the compression of the assets, is not needed again
 	select {

@@ -49,6 +49,7 @@ type DeploymentConfig struct {
 	Replicas   int               `json:"replicas"`
 	CPU        int64             `json:"cpu" doc:"Thousandths of a processor that each instance may take; 0: no limit."`
 	Memory     int64             `json:"memory" doc:"Bytes that each instance may take; 0: no limit."`
+	Protocol   models.Protocol   `json:"protocol" enum:",h2c" doc:"What it speaks on its port; empty: HTTP/1.1."`
 	Command    []string          `json:"command,omitempty" doc:"Ran once before the switch."`
 	Variables  map[string]string `json:"variables" nullable:"false"`
 	Secrets    map[string]string `json:"secrets" nullable:"false" doc:"The fingerprint of each: it changes with the value."`
@@ -198,7 +199,7 @@ func deploymentOf(d *models.Deployment) Deployment {
 
 func configOf(d *models.Deployment) DeploymentConfig {
 	scale := d.Config.Scale.OrOne()
-	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
+	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Protocol, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
 	if c.Variables == nil {
 		c.Variables = map[string]string{}
 	}

@@ -194,9 +194,17 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 	add("CPU of each", processors(before.Scale.CPU), processors(after.Scale.CPU))
 	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
 	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
+	add("Protocol", protocol(before.Protocol), protocol(after.Protocol))
 	add("Health check", healthText(before), healthText(after))
 	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
+}
+
+func protocol(p models.Protocol) string {
+	if p == models.ProtocolH2C {
+		return "HTTP/2 (h2c)"
+	}
+	return "HTTP/1.1"
 }
 
 func processors(thousandths int64) string {

@@ -39,11 +39,23 @@ func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, 
 		return "the path is not valid", false
 	}
 	req.Header.Set("User-Agent", "Slipway-Health")
+	transport := &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(true)
 	client := &http.Client{
-		Transport:     &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	res, err := client.Do(req)
+	if err != nil && strings.Contains(err.Error(), "malformed HTTP") { // an app that speaks HTTP/2 alone answers in it
+		http2 := transport.Clone()
+		http2.Protocols = new(http.Protocols)
+		http2.Protocols.SetUnencryptedHTTP2(true)
+		client.Transport = http2
+		defer http2.CloseIdleConnections()
+		if again, err2 := client.Do(req); err2 == nil {
+			res, err = again, nil
+		}
+	}
 	if err != nil {
 		return explainProbe(err), false
 	}

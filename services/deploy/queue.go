@@ -142,8 +142,8 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 		return nil, models.Errorf(models.Conflict, "The command before the switch of %s can't be read: %v. Change it in the app's settings.", p.App.Name, err)
 	}
 	d.Config = models.DeploymentConfig{
-		Command: command,
-		Port:    c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
+		Command: command, Protocol: p.App.Protocol,
+		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
 		Variables: map[string]string{}, Secrets: map[string]string{},
 	}
 	values := map[string]string{}

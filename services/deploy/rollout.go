@@ -362,8 +362,8 @@ func (r *rollout) route(tx *gorm.DB, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	route := models.Route{DeploymentID: r.d.ID, Addresses: addresses, UpdatedAt: now}
-	return tx.Model(&models.Route{}).Where("app_id = ? AND environment_id = ?", r.d.AppID, r.d.EnvironmentID).Select("deployment_id", "addresses", "updated_at").Updates(&route).Error
+	route := models.Route{DeploymentID: r.d.ID, Addresses: addresses, Protocol: r.d.Config.Protocol, UpdatedAt: now}
+	return tx.Model(&models.Route{}).Where("app_id = ? AND environment_id = ?", r.d.AppID, r.d.EnvironmentID).Select("deployment_id", "addresses", "protocol", "updated_at").Updates(&route).Error
 }
 
 // next queues the deployment that waits for this one to end.

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/events"
 	"slipway.dev/services/proxy"
+	"slipway.dev/services/secrets"
 )
 
 const host = "checkout-dev.localhost"
@@ -28,21 +30,25 @@ type front struct {
 	t   *testing.T
 	db  *models.Database
 	w   *modelstest.World
+	box *secrets.Box
 	url string
 }
 
 func newFront(t *testing.T) *front {
 	t.Helper()
-	f := &front{t: t, db: modelstest.DB(t)}
+	f := &front{t: t, db: modelstest.DB(t), box: newBox(t)}
 	f.w = modelstest.Seed(t, f.db)
 	f.url = f.another()
 	return f
 }
 
 // another starts one more proxy on the same database.
-func (f *front) another() string {
+func (f *front) another(with ...func(*proxy.Service)) string {
 	e := &events.Service{DB: f.db.DB}
-	p := &proxy.Service{DB: f.db, Events: e, Scheme: "https", Dial: direct, Cookies: []string{"slipway_session"}}
+	p := &proxy.Service{DB: f.db, Events: e, Box: f.box, Scheme: "https", Dial: direct, Cookies: []string{"slipway_session"}}
+	for _, change := range with {
+		change(p)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { e.Run(ctx) })
@@ -54,6 +60,15 @@ func (f *front) another() string {
 	server := httptest.NewServer(p)
 	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); wg.Wait() })
 	return server.URL
+}
+
+func newBox(t *testing.T) *secrets.Box {
+	t.Helper()
+	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
 }
 
 func direct(ctx context.Context, _, network, address string) (net.Conn, error) {
@@ -89,6 +104,18 @@ func (f *front) serve(drain time.Duration, addresses ...string) string {
 	return d.ID
 }
 
+// echo upgrades the connection and sends back what comes.
+func echo(w http.ResponseWriter, r *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	rw.Flush()
+	io.Copy(conn, rw)
+}
+
 // instance is a server that answers with its name.
 func (f *front) instance(name string) string {
 	mux := http.NewServeMux()
@@ -113,16 +140,7 @@ func (f *front) instance(name string) string {
 			}
 		}
 	})
-	mux.HandleFunc("/upgrade", func(w http.ResponseWriter, r *http.Request) {
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		rw.Flush()
-		io.Copy(conn, rw)
-	})
+	mux.HandleFunc("/upgrade", echo)
 	server := httptest.NewServer(mux)
 	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	return strings.TrimPrefix(server.URL, "http://")

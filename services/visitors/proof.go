@@ -11,6 +11,9 @@ import (
 	"slipway.dev/models"
 )
 
+// CheckEvery is how often a worker looks which domains it has to look at.
+const CheckEvery = 15 * time.Second
+
 const (
 	lookupTime = 10 * time.Second
 	lookEvery  = time.Minute         // how often a domain that is not proven is looked at

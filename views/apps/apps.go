@@ -179,6 +179,12 @@ func health(a models.App) string {
 	return string(a.Health)
 }
 
+// protocolOptions are what an app can speak on its port.
+var protocolOptions = []components.Option{
+	{Value: string(models.ProtocolHTTP1), Label: "HTTP/1.1, with WebSocket"},
+	{Value: string(models.ProtocolH2C), Label: "HTTP/2 without TLS (h2c), for gRPC"},
+}
+
 // healthOptions are the kinds of health checks.
 var healthOptions = []components.Option{
 	{Value: string(models.HealthHTTP), Label: "HTTP", Sub: "a path answers with 2xx or 3xx"},
