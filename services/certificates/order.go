@@ -226,9 +226,11 @@ func (s *Service) order(ctx context.Context, h wanted, tries int) error {
 			return err
 		}
 	}
-	if order, err = client.WaitOrder(ctx, order.URI); err != nil {
+	ready, err := client.WaitOrder(ctx, order.URI)
+	if err != nil {
 		return fmt.Errorf("waiting for the order: %w", err)
 	}
+	ready.URI = order.URI // which not every authority repeats
 	key, text, err := newKey()
 	if err != nil {
 		return err
@@ -237,7 +239,7 @@ func (s *Service) order(ctx context.Context, h wanted, tries int) error {
 	if err != nil {
 		return err
 	}
-	chain, _, err := client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
+	chain, _, err := client.CreateCertFromOrder(ctx, ready, request, true)
 	if err != nil {
 		return fmt.Errorf("fetching the certificate: %w", err)
 	}
