@@ -120,6 +120,10 @@ func (s *Service) mentions(lines []string) bool {
 func (s *Service) received(r *http.Response) error {
 	v := visitOf(r.Request.Context())
 	v.watch.begin(r)
+	if len(r.Trailer) > 0 { // which HTTP/1.1 has only in chunks
+		delete(r.Header, "Content-Length")
+		r.ContentLength = -1
+	}
 	if v.hsts {
 		delete(r.Header, "Strict-Transport-Security") // the domain's own is there already
 	}

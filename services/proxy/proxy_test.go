@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,8 @@ type front struct {
 	w   *modelstest.World
 	box *secrets.Box
 	url string
+
+	secure string // the address for visitors by TLS
 }
 
 func newFront(t *testing.T) *front {
@@ -57,8 +60,19 @@ func (f *front) another(with ...func(*proxy.Service)) string {
 			f.t.Error(err)
 		}
 	})
-	server := httptest.NewServer(p)
-	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); wg.Wait() })
+	server := httptest.NewUnstartedServer(p)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	front := &http.Server{Handler: p, TLSConfig: p.TLSConfig(), ErrorLog: log.New(io.Discard, "", 0)}
+	wg.Go(func() { _ = front.ServeTLS(l, "", "") })
+	f.secure = l.Addr().String()
+	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); front.Close(); stop(); wg.Wait() })
 	return server.URL
 }
 
@@ -80,6 +94,12 @@ func direct(ctx context.Context, _, network, address string) (net.Conn, error) {
 // returns the deployment's id.
 func (f *front) serve(drain time.Duration, addresses ...string) string {
 	f.t.Helper()
+	return f.serveAs(models.ProtocolHTTP1, drain, addresses...)
+}
+
+// serveAs is serve for instances that speak the protocol.
+func (f *front) serveAs(protocol models.Protocol, drain time.Duration, addresses ...string) string {
+	f.t.Helper()
 	addresses = append([]string{}, addresses...)
 	now := f.db.NowFunc()
 	until := now.Add(drain)
@@ -92,7 +112,7 @@ func (f *front) serve(drain time.Duration, addresses ...string) string {
 		if err := tx.Create(d).Error; err != nil {
 			return err
 		}
-		r := models.Route{Host: host, TeamID: d.TeamID, AppID: d.AppID, EnvironmentID: d.EnvironmentID, DeploymentID: d.ID, Addresses: addresses, UpdatedAt: now}
+		r := models.Route{Host: host, TeamID: d.TeamID, AppID: d.AppID, EnvironmentID: d.EnvironmentID, DeploymentID: d.ID, Addresses: addresses, Protocol: protocol, UpdatedAt: now}
 		if err := tx.Save(&r).Error; err != nil {
 			return err
 		}

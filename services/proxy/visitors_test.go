@@ -394,3 +394,6 @@ func (f *front) try(path string) error {
 	_, err = io.Copy(io.Discard, res.Body)
 	return err
 }
+
+// withTLS says where visitors find the listener for TLS.
+func withTLS(p *proxy.Service) { p.Scheme, p.TLSPort = "http", "8443" }
