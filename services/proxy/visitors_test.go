@@ -136,7 +136,7 @@ func TestHostsAndPathsLeadToTheirApps(t *testing.T) {
 	f.address(api, "soon.example.org", "/", false)
 	f.address(api, host, "/backend", true)
 	f.changed()
-	f.await("shop.example.org", "/api/v2/x", "api /x")
+	f.await(host, "/backend/x", "api /x") // the last one
 	for _, c := range []struct {
 		host, target string
 		status       int
