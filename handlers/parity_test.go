@@ -56,6 +56,18 @@ var twins = map[string]string{
 	"POST /environments":                                "POST /api/v1/environments",
 	"POST /environments/:id/delete":                     "DELETE /api/v1/environments/:id",
 	"POST /environments/:id/variables":                  "PUT /api/v1/environments/:id/variables/:name",
+	"POST /environments/:id/addresses":                  "POST /api/v1/environments/:id/addresses",
+	"POST /addresses/:id/remove":                        "DELETE /api/v1/addresses/:id",
+	"POST /environments/:id/limits/:app":                "PUT /api/v1/environments/:id/limits/:app_id",
+	"POST /environments/:id/maintenance/:app":           "PUT /api/v1/environments/:id/maintenance/:app_id",
+	"POST /environments/:id/maintenance/:app/end":       "DELETE /api/v1/environments/:id/maintenance/:app_id",
+	"POST /domains/:id":                                 "PATCH /api/v1/domains/:id",
+	"POST /domains/:id/check":                           "POST /api/v1/domains/:id/check",
+	"POST /domains/:id/delete":                          "DELETE /api/v1/domains/:id",
+	"POST /admin/domains/:id/confirm":                   "POST /api/v1/domains/:id/confirm",
+	"POST /teams/:team/certificates":                    "POST /api/v1/certificates",
+	"POST /admin/certificates":                          "POST /api/v1/certificates",
+	"POST /certificates/:id/delete":                     "DELETE /api/v1/certificates/:id",
 	"POST /environments/:id/protection":                 "PUT /api/v1/environments/:id/protection",
 	"POST /environments/:id/freezes":                    "PUT /api/v1/environments/:id/protection",
 	"POST /environments/:id/freezes/:n/delete":          "PUT /api/v1/environments/:id/protection",
@@ -154,7 +166,7 @@ var ofRuns = []string{"POST /oauth/token"}
 var ofForges = []string{"POST /hooks/:id"}
 
 // ownNeeds are the forms whose call serves others too, and asks for less or more by what it is given.
-var ownNeeds = []string{"POST /account/sessions/end", "POST /account/sessions/:session/end", "POST /teams/:team/tokens"}
+var ownNeeds = []string{"POST /account/sessions/end", "POST /account/sessions/:session/end", "POST /teams/:team/tokens", "POST /admin/certificates"}
 
 func TestWhatABrowserCanDoTheAPICanDoForTheSamePeople(t *testing.T) {
 	t.Parallel()

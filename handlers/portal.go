@@ -69,7 +69,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/builds/:id/approve", builds.Approve)
 	g.POST("/builds/:id/retry", builds.Retry)
 
-	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy, Visitors: s.Visitors}
 	g.GET("/environments", environments.Board)
 	g.GET("/environments/new", environments.New)
 	g.POST("/environments", environments.Create)
@@ -84,6 +84,21 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/environments/:id/automatic", environments.SetAuto)
 	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
+
+	visits := &web.Visitors{Base: base, Catalog: s.Catalog, Deploy: s.Deploy, Visitors: s.Visitors, Certificates: s.Certificates}
+	g.GET("/environments/:id/visitors/:app", visits.Place)
+	g.POST("/environments/:id/addresses", visits.AddAddress)
+	g.POST("/addresses/:id/remove", visits.RemoveAddress)
+	g.POST("/environments/:id/limits/:app", visits.SetLimits)
+	g.POST("/environments/:id/maintenance/:app", visits.StartMaintenance)
+	g.POST("/environments/:id/maintenance/:app/end", visits.EndMaintenance)
+	g.GET("/domains/:id", visits.Domain)
+	g.POST("/domains/:id", visits.UpdateDomain)
+	g.POST("/domains/:id/check", visits.CheckDomain)
+	g.POST("/domains/:id/delete", visits.DeleteDomain)
+	g.GET("/teams/:team/domains", visits.TeamDomains)
+	g.POST("/teams/:team/certificates", visits.AddCertificate)
+	g.POST("/certificates/:id/delete", visits.DeleteCertificate)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/apps/:id/deploy", deploy.Form)
@@ -119,6 +134,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.POST("/admin/cache/upstreams", cache.Add)
 	admin.POST("/admin/cache/upstreams/:id", cache.Change)
 	admin.POST("/admin/cache/upstreams/:id/delete", cache.Delete)
+
+	admin.GET("/admin/domains", visits.SiteDomains)
+	admin.POST("/admin/domains/:id/confirm", visits.ConfirmDomain)
+	admin.POST("/admin/certificates", visits.AddCertificate)
 
 	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
 	admin.GET("/admin/targets", targets.List)

@@ -26,6 +26,7 @@ import (
 	"slipway.dev/services/blobs"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -46,6 +47,7 @@ import (
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 	"slipway.dev/static"
@@ -158,7 +160,10 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
 		Accounts: accounts, Registry: store, Registries: others, Copies: moves, Cache: bases,
-		Proxy: visits{},
+		Proxy: visits{}, Certificates: &certificates.Service{DB: db, Box: box},
+		Visitors: &visitors.Service{DB: db, Portal: "slip.test", Apps: "apps.test", Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("the tests reach no name server")
+		}}},
 	}
 }
 

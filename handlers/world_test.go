@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math/big"
 	"net/url"
 	"slices"
 	"strings"
@@ -24,6 +30,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/builds/buildtest"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/explorer"
@@ -32,6 +39,7 @@ import (
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/retention"
+	"slipway.dev/services/visitors"
 )
 
 // canary is planted wherever a secret is kept; no answer may hold it.
@@ -59,7 +67,47 @@ func newFull(t testing.TB) *full {
 	f.addBuilding()
 	f.addPeople()
 	f.addCopies()
+	f.addVisitors()
 	return f
+}
+
+// addVisitors makes a domain with an address, a certificate, and maintenance.
+func (f *full) addVisitors() {
+	f.t.Helper()
+	maintainer := modelstest.As(f.t, f.db, f.Maintainer)
+	a, err := f.s.Visitors.AddAddress(maintainer, visitors.AddressInput{EnvironmentID: f.Environment.ID, AppID: f.App.ID, Host: "shop.example.org"})
+	f.must(err)
+	var d models.Domain
+	f.must(f.db.Take(&d).Error)
+	f.must(f.db.Model(&d).Update("note", hostile).Error)
+	_, _, err = f.s.Visitors.StartMaintenance(maintainer, visitors.MaintenanceInput{EnvironmentID: f.places["guarded environment"], AppID: f.App.ID, Message: hostile})
+	f.must(err)
+	chain, key := pair(f.t, "shop.example.org")
+	c, err := f.s.Certificates.Add(maintainer, certificates.Input{TeamID: f.Team.ID, Chain: chain, Key: key})
+	f.must(err)
+	f.places["address"], f.places["domain"], f.places["certificate"] = a.ID, d.ID, c.ID
+	lines := strings.NewReplacer("\n", `\n`)
+	f.places["chain json"], f.places["key json"] = lines.Replace(chain), lines.Replace(key)
+	f.places["chain form"], f.places["key form"] = url.QueryEscape(chain), url.QueryEscape(key)
+}
+
+// pair makes a certificate of the host, and its key.
+func pair(t testing.TB, host string) (chain, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}))
 }
 
 // addCopies makes a copy that waits, one that failed, and a cache with a repository.

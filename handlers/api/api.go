@@ -13,6 +13,7 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -27,6 +28,7 @@ import (
 	"slipway.dev/services/registry"
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 )
@@ -57,6 +59,9 @@ type Services struct {
 	Workloads   *workload.Service
 	Workflows   *workflows.Service
 	Schedules   *schedules.Service
+
+	Visitors     *visitors.Service
+	Certificates *certificates.Service
 }
 
 // API is the calls and their description.
@@ -102,6 +107,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.deployments()
 	a.plans()
 	a.protections()
+	a.visitors()
 	a.tokens()
 	a.users()
 	a.audit()

@@ -111,6 +111,8 @@ func nounOf(path, id string) string {
 		return "images"
 	case strings.HasPrefix(path, "/images/compare"), strings.Contains(path, "}/files"):
 		return "image-files"
+	case noun == "addresses", strings.HasSuffix(path, "}/addresses"), strings.Contains(path, "}/limits/"), strings.Contains(path, "}/maintenance/"):
+		return "domains"
 	case noun == "bad-images":
 		return "deployments"
 	case slices.Contains([]string{"deleted-images", "image-usage", "image-quota"}, noun), strings.HasPrefix(noun, "retention-"),

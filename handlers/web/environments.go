@@ -13,6 +13,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/visitors"
 	"slipway.dev/views/components"
 	"slipway.dev/views/environments"
 	"slipway.dev/views/layout"
@@ -23,6 +24,8 @@ type Environments struct {
 	*Base
 	Catalog *catalog.Service
 	Deploy  *deploy.Service
+
+	Visitors *visitors.Service
 }
 
 // Board shows what runs where.
@@ -125,6 +128,9 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err := h.rules(ctx, b, &v); err != nil {
 		return err
 	}
+	if err := h.addresses(ctx, &v); err != nil {
+		return err
+	}
 	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
 		return err
 	}
@@ -146,6 +152,25 @@ func (h *Environments) scales(ctx context.Context, v *environments.PageView) err
 				v.Cells[i].Scale = s.Scale
 			}
 		}
+	}
+	return err
+}
+
+// addresses fills in where visitors find the apps.
+func (h *Environments) addresses(ctx context.Context, v *environments.PageView) error {
+	own, err := h.Visitors.Own(ctx, v.Environment.ID)
+	if err != nil {
+		return err
+	}
+	others, err := located(ctx, h.Visitors, v.Environment)
+	if err != nil {
+		return err
+	}
+	closed, err := h.Visitors.Maintenances(ctx, v.Environment.ID)
+	for _, a := range v.Apps {
+		row := environments.AppAddresses{App: a, Own: own[a.ID], Others: others[a.ID]}
+		row.Maintenance = slices.ContainsFunc(closed, func(m models.Maintenance) bool { return m.AppID == a.ID })
+		v.Addresses = append(v.Addresses, row)
 	}
 	return err
 }

@@ -72,6 +72,24 @@ func (s *Service) DomainAddresses(ctx context.Context, id string) ([]models.Addr
 	return all, s.DB.WithContext(ctx).Where("team_id = ? AND host = ?", d.TeamID, d.Host).Order("path").Limit(5000).Find(&all).Error
 }
 
+// DomainsOf returns the team's domains that the addresses are at, by host.
+func (s *Service) DomainsOf(ctx context.Context, teamID string, at []models.Address) (map[string]*models.Domain, error) {
+	if err := models.Authorize(ctx, teamID, models.RoleViewer, "team"); err != nil {
+		return nil, err
+	}
+	names := []string{""}
+	for _, a := range at {
+		names = append(names, a.Host)
+	}
+	var all []models.Domain
+	err := s.DB.WithContext(ctx).Find(&all, "team_id = ? AND host IN ?", teamID, names).Error
+	out := map[string]*models.Domain{}
+	for i := range all {
+		out[all[i].Host] = &all[i]
+	}
+	return out, err
+}
+
 // UpdateDomain sets how visitors of the domain come to https.
 func (s *Service) UpdateDomain(ctx context.Context, id string, in DomainInput) (*models.Domain, error) {
 	d, err := s.domain(ctx, id, models.RoleMaintainer)

@@ -55,6 +55,7 @@ func Tabs(current string) []layout.Tab {
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
 		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
+		{Label: "Domains", Href: "/admin/domains", Current: current == "domains"},
 		{Label: "Images", Href: "/admin/images", Current: current == "images"},
 		{Label: "Storage", Href: "/admin/registry", Current: current == "registry"},
 		{Label: "Keys", Href: "/admin/registry-keys", Current: current == "registry-keys"},

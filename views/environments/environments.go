@@ -51,6 +51,7 @@ type PageView struct {
 	CanChange   bool            // variables, deployments
 	CanDelete   bool            // and everything else about the environment itself
 	Rules       []string        // what has to hold before a deployment
+	Addresses   []AppAddresses  // where visitors find the apps
 	Curl        components.CurlExample
 }
 

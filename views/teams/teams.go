@@ -88,7 +88,8 @@ func URL(t models.Team) string { return "/teams/" + t.Slug }
 func (h Header) tabs(current string) []layout.Tab {
 	at := URL(h.Team)
 	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
-		{Label: "Registries", Href: at + "/registries", Current: current == "registries"}, {Label: "Images", Href: at + "/images", Current: current == "images"}}
+		{Label: "Registries", Href: at + "/registries", Current: current == "registries"}, {Label: "Images", Href: at + "/images", Current: current == "images"},
+		{Label: "Domains", Href: at + "/domains", Current: current == "domains"}}
 	if h.CanEdit {
 		list = append(list,
 			layout.Tab{Label: "Connections", Href: at + "/connections", Current: current == "connections"},
