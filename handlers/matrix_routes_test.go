@@ -218,7 +218,7 @@ var apiRoutes = map[string]entry{
 	"PUT /api/v1/environments/:id/maintenance/:app_id":       {need: needMaintainer, url: "/api/v1/environments/{environment}/maintenance/{app}", body: `{"message":"Soon","allow":["203.0.113.0/24"]}`},
 	"DELETE /api/v1/environments/:id/maintenance/:app_id":    {need: needMaintainer, url: "/api/v1/environments/{guarded environment}/maintenance/{app}", status: 204},
 	"GET /api/v1/certificates":                               {need: needViewer, url: "/api/v1/certificates?team={team}"},
-	"POST /api/v1/certificates":                              {need: needMaintainer, body: `{"team":"{team}","chain":"{chain json}","key":"{key json}"}`, status: 201},
+	"POST /api/v1/certificates":                              {need: needMaintainer, body: `{"team":"{team}","chain":"{host chain json}","key":"{host key json}"}`, status: 201},
 	"DELETE /api/v1/certificates/:id":                        {need: needMaintainer, url: "/api/v1/certificates/{certificate}", status: 204},
 	"PUT /api/v1/environments/:id/protection":                {need: needMaintainer, url: "/api/v1/environments/{environment}/protection", body: `{"approvals":1,"branches":["main"],"after":"","freezes":[]}`},
 	"GET /api/v1/environments/:id/automatic":                 {need: needViewer, url: "/api/v1/environments/{environment}/automatic"},

@@ -87,8 +87,8 @@ func (f *full) addVisitors() {
 	f.must(err)
 	f.places["address"], f.places["domain"], f.places["certificate"] = a.ID, d.ID, c.ID
 	lines := strings.NewReplacer("\n", `\n`)
-	f.places["chain json"], f.places["key json"] = lines.Replace(chain), lines.Replace(key)
-	f.places["chain form"], f.places["key form"] = url.QueryEscape(chain), url.QueryEscape(key)
+	f.places["host chain json"], f.places["host key json"] = lines.Replace(chain), lines.Replace(key)
+	f.places["host chain form"], f.places["host key form"] = url.QueryEscape(chain), url.QueryEscape(key)
 }
 
 // pair makes a certificate of the host, and its key.

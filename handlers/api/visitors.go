@@ -205,8 +205,9 @@ func (a *API) getLimits(ctx context.Context, in *placeIn) (*answer[PlaceLimits],
 }
 
 func (a *API) setLimits(ctx context.Context, in *struct {
-	placeIn
-	Body PlaceLimits
+	IDIn
+	AppID string `path:"app_id" maxLength:"100"`
+	Body  PlaceLimits
 }) (*answer[PlaceLimits], error) {
 	l, err := a.Visitors.SetLimits(ctx, models.PlaceLimits{EnvironmentID: in.ID, AppID: in.AppID, Connect: in.Body.Connect, FirstByte: in.Body.FirstByte, Idle: in.Body.Idle, Body: in.Body.Body})
 	return replyWith(l, limitsOf, err)
@@ -228,8 +229,9 @@ func (a *API) getMaintenance(ctx context.Context, in *placeIn) (*answer[Maintena
 }
 
 func (a *API) startMaintenance(ctx context.Context, in *struct {
-	placeIn
-	Body StartMaintenance
+	IDIn
+	AppID string `path:"app_id" maxLength:"100"`
+	Body  StartMaintenance
 }) (*answer[Maintenance], error) {
 	m, code, err := a.Visitors.StartMaintenance(ctx, visitors.MaintenanceInput{EnvironmentID: in.ID, AppID: in.AppID, Message: in.Body.Message, EndsAt: in.Body.EndsAt, Allow: in.Body.Allow, NewCode: in.Body.NewCode})
 	if err != nil {

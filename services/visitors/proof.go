@@ -30,7 +30,7 @@ func (s *Service) CheckDomain(ctx context.Context, id string) (*models.Domain, e
 	if d.Proven() {
 		return d, nil
 	}
-	return d, s.check(ctx, d)
+	return d, s.check(ctx, d, func(tx *gorm.DB) error { return changed(ctx, tx, d, "domain.check", map[string]string{"found": d.Note}) })
 }
 
 // ConfirmDomain takes an admin's word that the domain is its team's, such as in a network whose DNS has no TXT records.
@@ -56,21 +56,29 @@ func (s *Service) CheckDomains(ctx context.Context) error {
 	}
 	var faults []error
 	for i := range waiting {
-		if err := s.check(ctx, &waiting[i]); err != nil && !models.IsCode(err, models.Conflict) {
+		if err := s.check(ctx, &waiting[i], quietly); err != nil && !models.IsCode(err, models.Conflict) {
 			faults = append(faults, err)
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// check looks the record up and writes down what it says.
-func (s *Service) check(ctx context.Context, d *models.Domain) error {
+// quietly is for what nobody asked for: it leaves no trace but what was found.
+func quietly(*gorm.DB) error { return nil }
+
+// check looks the record up and writes down what it says; also is done in the same transaction where that is no proof.
+func (s *Service) check(ctx context.Context, d *models.Domain, also func(*gorm.DB) error) error {
 	if d.Note = s.look(ctx, d); d.Note == "" {
 		return s.proven(ctx, d, "dns")
 	}
 	now := s.now()
 	d.CheckedAt = &now
-	return s.DB.WithContext(ctx).Model(d).Select("checked_at", "note").Updates(d).Error
+	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Model(d).Select("checked_at", "note").Updates(d).Error; err != nil {
+			return err
+		}
+		return also(tx)
+	})
 }
 
 // look says what is wrong with the domain's record; empty: nothing.
