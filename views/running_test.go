@@ -8,6 +8,7 @@ import (
 	"slipway.dev/views/components"
 	"slipway.dev/views/deployments"
 	"slipway.dev/views/environments"
+	"slipway.dev/views/visitors"
 )
 
 // aDeployment is one of a build in staging, with what it has in the state.
@@ -82,6 +83,7 @@ func runningSamples() []sample {
 		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
 		{"environment", environments.Page(page, environments.PageView{
 			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
+			Addresses: []environments.AppAddresses{{App: checkout, Own: "checkout-stage.apps.example.com", Maintenance: true, Others: []visitors.Address{{Address: models.Address{Host: "shop.example.com", Path: "/api"}, Domain: &models.Domain{}}}}},
 			Variables: []models.Variable{{ID: "v1", Name: "LOG_LEVEL", Value: "info", UpdatedBy: "Mira", UpdatedAt: now}, {ID: "v2", Name: "API_KEY", Secret: true, Fingerprint: "1f2e3d", AppID: "a1", UpdatedAt: now}},
 		})},
 		{"environment-protected", environments.Page(page, environments.PageView{

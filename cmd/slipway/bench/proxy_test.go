@@ -14,7 +14,6 @@ import (
 
 	"slipway.dev/cmd/slipway/slipwaytest"
 	"slipway.dev/models"
-	"slipway.dev/models/modelstest"
 )
 
 const (
@@ -142,11 +141,15 @@ func routed(b *testing.B, database, at string) {
 		b.Fatal(err)
 	}
 	defer db.Close()
-	w := modelstest.Seed(b, db)
 	now := db.NowFunc()
-	d := &models.Deployment{ID: models.NewID(), TeamID: w.Team.ID, AppID: w.App.ID, EnvironmentID: w.Environment.ID, Number: 1, State: models.DeploymentSucceeded, Active: true, Action: models.ActionDeploy, CreatedAt: now}
-	r := &models.Route{Host: benchHost, TeamID: w.Team.ID, AppID: w.App.ID, EnvironmentID: w.Environment.ID, DeploymentID: d.ID, Addresses: []string{at}, UpdatedAt: now}
-	for _, row := range []any{d, r} {
+	var target models.Target
+	if err := db.Take(&target).Error; err != nil {
+		b.Fatal(err)
+	}
+	team := &models.Team{ID: models.NewID(), Slug: "load", Name: "Load", CreatedAt: now}
+	e := &models.Environment{ID: models.NewID(), TeamID: team.ID, TargetID: target.ID, Name: "dev", CreatedAt: now, UpdatedAt: now}
+	r := &models.Route{Host: benchHost, TeamID: team.ID, AppID: models.NewID(), EnvironmentID: e.ID, DeploymentID: models.NewID(), Addresses: []string{at}, UpdatedAt: now}
+	for _, row := range []any{team, e, r} {
 		if err := db.Create(row).Error; err != nil {
 			b.Fatal(err)
 		}
