@@ -30,7 +30,9 @@ func (s *Service) CheckDomain(ctx context.Context, id string) (*models.Domain, e
 	if d.Proven() {
 		return d, nil
 	}
-	return d, s.check(ctx, d, func(tx *gorm.DB) error { return changed(ctx, tx, d, "domain.check", map[string]string{"found": d.Note}) })
+	return d, s.check(ctx, d, func(tx *gorm.DB) error {
+		return changed(ctx, tx, d, "domain.check", map[string]string{"found": d.Note})
+	})
 }
 
 // ConfirmDomain takes an admin's word that the domain is its team's, such as in a network whose DNS has no TXT records.
