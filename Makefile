@@ -7,13 +7,13 @@ PROGRAMS := $(patsubst cmd/%/main.go,bin/%,$(wildcard cmd/*/main.go))
 RACED    := ./handlers/... ./migrations/... ./models/... ./services/... ./static/... ./views/...
 TESTED   := ./cmd/...
 # What kills processes and counts to hundreds would take the race detector's time for little: its own processes are not watched.
-HEAVY    := ^(TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnceAndNoTeamStarves|TestABuildIsMadeOnceWhereverItsWorkerIsKilled|TestBuildsOutliveADatabaseThatCrashesUnderLoad|TestNoRequestFailsWhileVersionsAreDeployed)$$
+HEAVY    := ^(TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnceAndNoTeamStarves|TestABuildIsMadeOnceWhereverItsWorkerIsKilled|TestBuildsOutliveADatabaseThatCrashesUnderLoad|TestFailuresAreSaidWithEvidenceAndWhatToDo|TestNoRequestFailsWhileVersionsAreDeployed|TestARolloutEndsTrueWhereverItsWorkerIsKilled|TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle)$$
 TIMEOUT  := 20m
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## set this machine up and start the portal on http://localhost:8080
@@ -29,6 +29,14 @@ test: ## set this machine up and run every test
 	.ci/with go test -timeout $(TIMEOUT) -p 1 -run '$(HEAVY)' ./services/builds ./services/deploy || failed=1; \
 	.ci/with go test -timeout $(TIMEOUT) $(TESTED) || failed=1; \
 	exit $$failed
+
+# The tests of the Kubernetes target against a real API server. They are no part of make test: the server and its
+# controllers take about ten minutes of two processors to compile, once, which is more than CI has to spare.
+.PHONY: test-kubernetes
+test-kubernetes: ## set this machine up and test the Kubernetes target against a real cluster
+	@.ci/setup kubernetes
+	@.ci/with go vet -tags kubernetes ./services/deploy/kubernetes
+	@.ci/with go test -tags kubernetes -count 1 -timeout $(TIMEOUT) ./services/deploy/kubernetes
 
 # How long each of the tests that make soak runs goes on; some also take more of everything.
 SOAK := 5m

@@ -34,6 +34,11 @@ func TestNoAnswerToAWriteHoldsASecret(t *testing.T) {
 	for _, a := range []ask{
 		{method: "PUT", path: "/api/v1/environments/{environment}/variables/1-BAD", body: `{"value":"` + canary + `","secret":true}`},
 		{method: "PUT", path: "/api/v1/environments/{environment}/variables/KEY", body: `{"value":{"` + canary + `":1},"secret":true}`},
+		{method: "POST", path: "/environments/{environment}/variables", body: "name=1-BAD&secret=true&value=" + canary},
+		{method: "POST", path: "/teams/payments/variables", body: "name=KEY&secret=true&revision=old&value=" + canary},
+		{method: "POST", path: "/environments/{environment}/variables/preview", body: "text=KEY%3D" + canary + "%0Abad"},
+		{method: "POST", path: "/teams/payments/variables/preview", body: "secrets=true&text=FRESH%3D" + canary + "%0Abad"},
+		{method: "POST", path: "/api/v1/environments/{environment}/variables", body: `{"text":"FRESH=1\nFRESH=` + canary + `"}`},
 		{method: "POST", path: "/api/v1/connections", body: `{"team":"payments","kind":"gitlab","credential":"token","settings":{"token":"` + canary + ` x"}}`},
 		{method: "POST", path: "/api/v1/connections", body: `{"team":"payments","kind":"github","credential":"github_app","settings":{"app_id":"1","installation_id":"2","private_key":"` + canary + `"}}`},
 		{method: "POST", path: "/teams/payments/connections", body: "kind=github&base_url=x&credential=github_app&private_key=" + canary},

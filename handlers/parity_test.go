@@ -54,16 +54,47 @@ var twins = map[string]string{
 	"POST /builds/:id/retry":   "POST /api/v1/builds/:id/retry",
 
 	"POST /environments":                                "POST /api/v1/environments",
+	"POST /environments/:id/move":                       "PATCH /api/v1/environments/:id",
+	"POST /environments/:id/promote":                    "POST /api/v1/environments/:id/promotions",
 	"POST /environments/:id/delete":                     "DELETE /api/v1/environments/:id",
 	"POST /environments/:id/variables":                  "PUT /api/v1/environments/:id/variables/:name",
+	"POST /environments/:id/addresses":                  "POST /api/v1/environments/:id/addresses",
+	"POST /addresses/:id/remove":                        "DELETE /api/v1/addresses/:id",
+	"POST /environments/:id/limits/:app":                "PUT /api/v1/environments/:id/limits/:app_id",
+	"POST /environments/:id/maintenance/:app":           "PUT /api/v1/environments/:id/maintenance/:app_id",
+	"POST /environments/:id/maintenance/:app/end":       "DELETE /api/v1/environments/:id/maintenance/:app_id",
+	"POST /domains/:id":                                 "PATCH /api/v1/domains/:id",
+	"POST /domains/:id/check":                           "POST /api/v1/domains/:id/check",
+	"POST /domains/:id/delete":                          "DELETE /api/v1/domains/:id",
+	"POST /admin/domains/:id/confirm":                   "POST /api/v1/domains/:id/confirm",
+	"POST /teams/:team/certificates":                    "POST /api/v1/certificates",
+	"POST /admin/certificates":                          "POST /api/v1/certificates",
+	"POST /certificates/:id/delete":                     "DELETE /api/v1/certificates/:id",
+	"POST /environments/:id/variables/preview":          "POST /api/v1/environments/:id/variables",
+	"POST /environments/:id/variables/import":           "POST /api/v1/environments/:id/variables",
+	"POST /environments/:id/variables/forget":           "POST /api/v1/variable-changes/forget",
+	"POST /teams/:team/variables":                       "PUT /api/v1/teams/:team/variables/:name",
+	"POST /teams/:team/variables/:variable/delete":      "DELETE /api/v1/teams/:team/variables/:name",
+	"POST /teams/:team/variables/preview":               "POST /api/v1/teams/:team/variables",
+	"POST /teams/:team/variables/import":                "POST /api/v1/teams/:team/variables",
+	"POST /teams/:team/variables/forget":                "POST /api/v1/variable-changes/forget",
+	"POST /variable-changes/:id/undo":                   "POST /api/v1/variable-changes/:id/undo",
 	"POST /environments/:id/protection":                 "PUT /api/v1/environments/:id/protection",
-	"POST /environments/:id/freezes":                    "PUT /api/v1/environments/:id/protection",
-	"POST /environments/:id/freezes/:n/delete":          "PUT /api/v1/environments/:id/protection",
+	"POST /environments/:id/freezes":                    "POST /api/v1/environments/:id/freezes",
+	"POST /environments/:id/freezes/:freeze/delete":     "DELETE /api/v1/environments/:id/freezes/:freeze",
 	"POST /environments/:id/automatic":                  "PUT /api/v1/environments/:id/automatic/:app_id",
 	"POST /environments/:id/automatic/resume":           "POST /api/v1/environments/:id/automatic/:app_id/resume",
 	"POST /environments/:id/scale":                      "PUT /api/v1/environments/:id/scales/:app_id",
+	"POST /environments/:id/apps/:app/runtime":          "PUT /api/v1/environments/:id/runtimes/:app_id",
+	"POST /environments/:id/volumes/delete":             "DELETE /api/v1/environments/:id/volumes/:name",
 	"POST /environments/:id/variables/:variable/delete": "DELETE /api/v1/environments/:id/variables/:name",
 	"POST /environments/:id/deployments":                "POST /api/v1/environments/:id/deployments",
+
+	"POST /previews/:id/redeploy": "POST /api/v1/previews/:id/redeploy",
+	"POST /previews/:id/extend":   "POST /api/v1/previews/:id/extend",
+	"POST /previews/:id/remove":   "DELETE /api/v1/previews/:id",
+	"POST /apps/:id/previews":     "PUT /api/v1/apps/:id/preview-settings",
+	"POST /admin/previews/:team":  "PUT /api/v1/preview-limits/:team",
 
 	"POST /deployments/:id/cancel":   "POST /api/v1/deployments/:id/cancel",
 	"POST /deployments/:id/approve":  "POST /api/v1/deployments/:id/approve",
@@ -71,6 +102,7 @@ var twins = map[string]string{
 	"POST /deployments/:id/bad":      "PUT /api/v1/bad-images/:digest",
 	"POST /deployments/:id/good":     "DELETE /api/v1/bad-images/:digest",
 	"POST /deployments/:id/rollback": "POST /api/v1/deployments/:id/rollback",
+	"POST /deployments/:id/apply":    "POST /api/v1/deployments/:id/apply",
 	"POST /deployments/:id/restart":  "POST /api/v1/deployments/:id/restart",
 	"POST /deployments/:id/stop":     "POST /api/v1/deployments/:id/stop",
 	"POST /deployments/:id/start":    "POST /api/v1/deployments/:id/start",
@@ -154,7 +186,7 @@ var ofRuns = []string{"POST /oauth/token"}
 var ofForges = []string{"POST /hooks/:id"}
 
 // ownNeeds are the forms whose call serves others too, and asks for less or more by what it is given.
-var ownNeeds = []string{"POST /account/sessions/end", "POST /account/sessions/:session/end", "POST /teams/:team/tokens"}
+var ownNeeds = []string{"POST /account/sessions/end", "POST /account/sessions/:session/end", "POST /teams/:team/tokens", "POST /admin/certificates"}
 
 func TestWhatABrowserCanDoTheAPICanDoForTheSamePeople(t *testing.T) {
 	t.Parallel()

@@ -69,24 +69,67 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/builds/:id/approve", builds.Approve)
 	g.POST("/builds/:id/retry", builds.Retry)
 
-	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	environments := &web.Environments{Base: base, Catalog: s.Catalog, Deploy: s.Deploy, Previews: s.Previews, Visitors: s.Visitors}
 	g.GET("/environments", environments.Board)
 	g.GET("/environments/new", environments.New)
 	g.POST("/environments", environments.Create)
 	g.GET("/environments/:id", environments.Page)
-	g.POST("/environments/:id/variables", environments.SetVariable)
-	g.POST("/environments/:id/variables/:variable/delete", environments.DeleteVariable)
+	g.POST("/environments/:id/move", environments.Move)
+	g.GET("/environments/:id/promote", environments.Promote)
+	g.POST("/environments/:id/promote", environments.PromoteChosen)
+	g.GET("/environments/:id/changes", environments.News)
 	g.POST("/environments/:id/scale", environments.SetScale)
 	g.GET("/environments/:id/protection", environments.Protection)
 	g.POST("/environments/:id/protection", environments.Protect)
 	g.POST("/environments/:id/freezes", environments.AddFreeze)
-	g.POST("/environments/:id/freezes/:n/delete", environments.DeleteFreeze)
+	g.POST("/environments/:id/freezes/:freeze/delete", environments.DeleteFreeze)
 	g.POST("/environments/:id/automatic", environments.SetAuto)
 	g.POST("/environments/:id/automatic/resume", environments.LiftHold)
 	g.POST("/environments/:id/delete", environments.Delete)
+	g.GET("/environments/:id/apps/:app/runtime", environments.Runtime)
+	g.POST("/environments/:id/apps/:app/runtime", environments.SetRuntime)
+	g.GET("/environments/:id/volumes", environments.Volumes)
+	g.POST("/environments/:id/volumes/delete", environments.DeleteVolume)
+
+	places := &web.Places{Base: base, Observe: s.Observe, Streams: streams}
+	g.GET("/environments/:id/apps/:app", places.Usage)
+	g.GET("/environments/:id/apps/:app/log", places.Log)
+	g.GET("/environments/:id/apps/:app/log/lines", places.LogLines)
+	g.GET("/environments/:id/apps/:app/log/stream", places.LogStream)
+	g.GET("/environments/:id/apps/:app/log.txt", places.LogText)
+
+	visits := &web.Visitors{Base: base, Catalog: s.Catalog, Deploy: s.Deploy, Visitors: s.Visitors, Certificates: s.Certificates}
+	g.GET("/environments/:id/visitors/:app", visits.Place)
+	g.POST("/environments/:id/addresses", visits.AddAddress)
+	g.POST("/addresses/:id/remove", visits.RemoveAddress)
+	g.POST("/environments/:id/limits/:app", visits.SetLimits)
+	g.POST("/environments/:id/maintenance/:app", visits.StartMaintenance)
+	g.POST("/environments/:id/maintenance/:app/end", visits.EndMaintenance)
+	g.GET("/domains/:id", visits.Domain)
+	g.POST("/domains/:id", visits.UpdateDomain)
+	g.POST("/domains/:id/check", visits.CheckDomain)
+	g.POST("/domains/:id/delete", visits.DeleteDomain)
+	g.GET("/teams/:team/domains", visits.TeamDomains)
+	g.POST("/teams/:team/certificates", visits.AddCertificate)
+	g.POST("/certificates/:id/delete", visits.DeleteCertificate)
+
+	variables := &web.Variables{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	for _, at := range []string{"/environments/:id/variables", "/teams/:team/variables"} {
+		g.GET(at, variables.Page)
+		g.POST(at, variables.Set)
+		g.POST(at+"/:variable/delete", variables.Delete)
+		g.GET(at+"/text", variables.Text)
+		g.POST(at+"/preview", variables.Preview)
+		g.POST(at+"/import", variables.Import)
+		g.GET(at+"/export", variables.Export)
+		g.GET(at+"/history", variables.History)
+		g.POST(at+"/forget", variables.Forget)
+	}
+	g.POST("/variable-changes/:id/undo", variables.Undo)
 
 	deploy := &web.Deploy{Base: base, Catalog: s.Catalog, Builds: s.Builds, Deploy: s.Deploy}
 	g.GET("/apps/:id/deploy", deploy.Form)
+	g.GET("/apps/:id/compare", deploy.Compare)
 	g.POST("/environments/:id/deployments", deploy.Create)
 
 	deployments := &web.Deployments{Base: base, Deploy: s.Deploy, Streams: streams}
@@ -100,8 +143,19 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/deployments/:id/good", deployments.UnmarkBad)
 	g.POST("/deployments/:id/rollback", deployments.Rollback)
 	g.POST("/deployments/:id/restart", deployments.Restart)
+	g.GET("/deployments/:id/drift", deployments.Drift)
+	g.POST("/deployments/:id/apply", deployments.ApplyAgain)
 	g.POST("/deployments/:id/stop", deployments.Stop)
 	g.POST("/deployments/:id/start", deployments.Start)
+
+	previews := &web.Previews{Apps: apps, Previews: s.Previews, Forges: s.Forges}
+	g.GET("/previews", previews.List)
+	g.GET("/previews/:id", previews.Page)
+	g.POST("/previews/:id/redeploy", previews.Redeploy)
+	g.POST("/previews/:id/extend", previews.Extend)
+	g.POST("/previews/:id/remove", previews.Remove)
+	g.GET("/apps/:id/previews", previews.App)
+	g.POST("/apps/:id/previews", previews.SetSettings)
 
 	copying := &web.Copies{Base: base, Catalog: s.Catalog, Copies: s.Copies}
 	g.GET("/copies", copying.List)
@@ -112,6 +166,8 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/copies/:id/retry", copying.Retry)
 
 	admin := r.group(accessAdmin)
+	admin.GET("/admin/previews", previews.Limits)
+	admin.POST("/admin/previews/:team", previews.SetLimit)
 	cache := &web.Cache{Base: base, Cache: s.Cache, Registries: s.Registries}
 	admin.GET("/admin/cache", cache.Page)
 	admin.POST("/admin/cache", cache.Update)
@@ -119,6 +175,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.POST("/admin/cache/upstreams", cache.Add)
 	admin.POST("/admin/cache/upstreams/:id", cache.Change)
 	admin.POST("/admin/cache/upstreams/:id/delete", cache.Delete)
+
+	admin.GET("/admin/domains", visits.SiteDomains)
+	admin.POST("/admin/domains/:id/confirm", visits.ConfirmDomain)
+	admin.POST("/admin/certificates", visits.AddCertificate)
 
 	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
 	admin.GET("/admin/targets", targets.List)

@@ -20,6 +20,7 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -31,11 +32,15 @@ import (
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
+	"slipway.dev/services/observe"
+	"slipway.dev/services/previews"
+	"slipway.dev/services/proxy"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 	"slipway.dev/static"
@@ -55,6 +60,8 @@ type Services struct {
 	Retention   *retention.Service
 	Explorer    *explorer.Service // what is in images
 	Deploy      *deploy.Service
+	Observe     *observe.Service // what runs: usage and kept logs
+	Previews    *previews.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service  // exchanges of CI runs' tokens
@@ -65,9 +72,22 @@ type Services struct {
 	Registry *registry.Service // the embedded registry
 
 	Registries *registries.Service // the external ones
-	Copies     *copies.Service
-	Cache      *pullthrough.Service // of base images
-	Proxy      http.Handler         // answers for the host names of apps
+
+	Visitors     *visitors.Service     // how visitors reach apps
+	Certificates *certificates.Service // what hosts show by TLS
+
+	Copies *copies.Service
+	Cache  *pullthrough.Service // of base images
+	Proxy  Visits               // answers for the host names of apps
+}
+
+// Visits answers the visitors of apps.
+type Visits interface {
+	http.Handler
+	// Serves tells whether the host, in lower case and without port, is one that a team gave an app.
+	Serves(host string) bool
+	// Challenge answers an authority that looks whether a host is ours, and tells whether the request was such a look.
+	Challenge(w http.ResponseWriter, r *http.Request) bool
 }
 
 // Options says how the portal is reached and what it allows.
@@ -192,6 +212,7 @@ func rate(o Options) *limits.Limiter {
 // registry stands outside of echo: it has routes and errors of its own.
 func (h *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
+	case strings.HasPrefix(r.URL.Path, certificates.ChallengePath) && h.services.Proxy.Challenge(w, r):
 	case h.isApp(r.Host):
 		h.services.Proxy.ServeHTTP(w, r)
 	case r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/"):
@@ -209,12 +230,8 @@ func (h *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // isApp tells whether the host is one of an app. The portal's own never is.
 func (h *site) isApp(hostport string) bool {
-	host := hostport
-	if name, _, err := net.SplitHostPort(hostport); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host != h.own && strings.HasSuffix(host, h.apps)
+	host := proxy.HostOf(hostport)
+	return host != h.own && (strings.HasSuffix(host, h.apps) || h.services.Proxy.Serves(host))
 }
 
 func hostOf(external string) string {
@@ -230,7 +247,8 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries, Copies: s.Copies, Cache: s.Cache,
-		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
+		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Observe: s.Observe, Previews: s.Previews, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
+		Visitors: s.Visitors, Certificates: s.Certificates,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {
 		if strings.HasPrefix(route.Path, api.Prefix) && route.Method != echo.RouteNotFound {

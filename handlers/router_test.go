@@ -43,6 +43,10 @@ func TestRequestsFindTheirPartOfSlipwayByHostAndPath(t *testing.T) {
 	}{
 		{"checkout-dev.example.com", "/", "the app at checkout-dev.example.com", 200},
 		{"CHECKOUT-dev.Example.COM.:8080", "/api/v1/me", "the app at", 200},
+		{"Shop.example.org:80", "/healthz", "the app at", 200},
+		{"shop.example.org", "/.well-known/acme-challenge/known-token", "known-token.answer", 200},
+		{"slip.example.com", "/.well-known/acme-challenge/known-token", "known-token.answer", 200},
+		{"shop.example.org", "/.well-known/acme-challenge/other", "the app at", 200},
 		{"slip.example.com", "/healthz", `"ok"`, 200},
 		{"example.com", "/healthz", `"ok"`, 200},
 		{"10.0.0.1:8080", "/healthz", `"ok"`, 200},
@@ -72,7 +76,7 @@ func TestHEADAnswersAsGETWithoutABody(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("HEAD of a stream does not end")
 	}
 }
@@ -274,7 +278,7 @@ type frames struct {
 
 func follow(t *testing.T, f *fixture, path string, headers map[string]string) *frames {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // an event that never comes fails the test, and does not hang it
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // an event that never comes fails the test, and does not hang it
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", f.url+path, nil)
 	if err != nil {
@@ -375,7 +379,7 @@ func TestAPrincipalHasABoundedNumberOfStreams(t *testing.T) {
 		t.Errorf("somebody else: %d", s.resp.StatusCode)
 	}
 	open[0].resp.Body.Close()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for follow(t, f, "/live?topics=builds", headers).resp.StatusCode != 200 {
 		if time.Now().After(deadline) {
 			t.Fatal("a closed stream still counts")

@@ -26,6 +26,7 @@ import (
 	"slipway.dev/services/blobs"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -39,13 +40,16 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/observe"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/previews"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 	"slipway.dev/static"
@@ -143,9 +147,12 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	runs.Changed = connections.BuildChanged
 	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
 	deliveries.Register(queue)
-	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
+	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind()}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
+	watch := &observe.Service{DB: db, Queue: queue, Logs: runs.Logs, Deploy: rollouts}
+	previewed := &previews.Service{DB: db, Deploy: rollouts, ExternalURL: "https://portal.test", TeamLimit: 10, Comment: connections.NoteComment}
+	jobs.Register(queue, rollouts.Restore)
 	pictures := &images.Service{DB: db.DB, Registry: store, Registries: others}
 	inside := &explorer.Service{DB: db, Jobs: queue, Blobs: bucket, Git: files, Find: explorer.Registries{Images: pictures}.Find, OpenBlob: pictures.OpenBlob, Patience: time.Millisecond}
 	inside.Register(queue)
@@ -153,13 +160,33 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	cleanUps.Register(queue)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: pictures, Explorer: inside, Retention: cleanUps, Deploy: rollouts,
+		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: pictures, Explorer: inside, Retention: cleanUps, Deploy: rollouts, Observe: watch, Previews: previewed,
 		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
 		Accounts: accounts, Registry: store, Registries: others, Copies: moves, Cache: bases,
-		Proxy: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the app at "+r.Host) }),
+		Proxy: visits{}, Certificates: &certificates.Service{DB: db, Box: box},
+		Visitors: &visitors.Service{DB: db, Portal: "slip.test", Apps: "apps.test", Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("the tests reach no name server")
+		}}},
 	}
+}
+
+// visits are answered by an app that says where it is.
+type visits struct{}
+
+func (visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	io.WriteString(w, "the app at "+r.Host)
+}
+
+func (visits) Serves(host string) bool { return host == "shop.example.org" }
+
+func (visits) Challenge(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/known-token") {
+		return false
+	}
+	io.WriteString(w, "known-token.answer")
+	return true
 }
 
 // noWhere is a way out that leads nowhere: the tests reach no forge.
@@ -193,26 +220,47 @@ func (stillBuilder) Build(context.Context, builds.Request, func(builds.Event)) (
 }
 
 // stillKind is a kind of target where nothing ever happens.
-var stillKind = deploy.Kind{
-	Name: "docker", Title: "Still", Fields: []deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}},
-	Open: func(deploy.Config) (deploy.Target, error) { return still{}, nil },
+func stillKind() deploy.Kind {
+	kept := &sync.Map{}
+	return deploy.Kind{
+		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true,
+		Open: func(deploy.Config) (deploy.Target, error) { return still{kept}, nil },
+	}
 }
 
-type still struct{}
+// still keeps the volumes of releases that were started, also those that somebody removed.
+type still struct{ kept *sync.Map }
+
+func (s still) Volumes(context.Context) (all []deploy.Volume, err error) {
+	s.kept.Range(func(_, v any) bool { all = append(all, v.(deploy.Volume)); return true })
+	return all, nil
+}
+func (still) RemoveVolume(context.Context, string) error { return nil }
+func (s still) Start(_ context.Context, r deploy.Release) error {
+	for _, v := range r.Volumes {
+		s.kept.Store(r.AppID+v.Name, deploy.Volume{ID: "v-" + v.Name, EnvironmentID: r.EnvironmentID, AppID: r.AppID, Name: v.Name, Size: 4096})
+	}
+	return nil
+}
 
 func (still) Check(context.Context) (deploy.Info, error)                             { return deploy.Info{Version: "Still 1"}, nil }
 func (still) Fetch(context.Context, deploy.Image, deploy.Source, func(string)) error { return nil }
-func (still) Start(context.Context, deploy.Release) error                            { return nil }
 func (still) Run(context.Context, deploy.Release, func(string)) error                { return nil }
 func (still) Wait(context.Context, deploy.Release, func(string)) ([]deploy.Instance, error) {
 	return nil, nil
 }
-func (still) List(context.Context) ([]deploy.Instance, error) { return nil, nil }
+func (still) Route(context.Context, deploy.Release) (string, error) { return "", nil }
+func (still) List(context.Context) ([]deploy.Instance, error)       { return nil, nil }
+func (still) Usage(context.Context) ([]deploy.Usage, error)         { return nil, nil }
 func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
 	return func(yield func(deploy.LogLine, error) bool) {
 		yield(deploy.LogLine{At: time.Unix(1, 0), Text: "the app speaks"}, nil)
 	}
 }
+func (still) Drift(context.Context, deploy.Release) ([]deploy.Drift, error) {
+	return []deploy.Drift{{Object: "Deployment checkout", Field: "spec.replicas", Want: "2", Have: "5"}}, nil
+}
+func (still) Restore(context.Context, deploy.Release) error { return nil }
 func (still) Dial(context.Context, string, string) (net.Conn, error) {
 	return nil, syscall.ECONNREFUSED
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"slipway.dev/handlers/middleware"
 	"slipway.dev/models"
+	"slipway.dev/services/proxy"
 )
 
 // Check is one thing that Slipway needs to do its work.
@@ -95,7 +95,7 @@ func (s *system) local(r *http.Request) bool {
 			return false
 		}
 	}
-	return middleware.Peer(r).IsLoopback()
+	return proxy.Peer(r).IsLoopback()
 }
 
 // wrap makes a plain handler one of echo's.

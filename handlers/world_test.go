@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math/big"
 	"net/url"
 	"slices"
 	"strings"
@@ -24,6 +30,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/builds/buildtest"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
 	"slipway.dev/services/explorer"
@@ -32,6 +39,7 @@ import (
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/retention"
+	"slipway.dev/services/visitors"
 )
 
 // canary is planted wherever a secret is kept; no answer may hold it.
@@ -59,7 +67,48 @@ func newFull(t testing.TB) *full {
 	f.addBuilding()
 	f.addPeople()
 	f.addCopies()
+	f.addPreview()
+	f.addVisitors()
 	return f
+}
+
+// addVisitors makes a domain with an address, a certificate, and maintenance.
+func (f *full) addVisitors() {
+	f.t.Helper()
+	maintainer := modelstest.As(f.t, f.db, f.Maintainer)
+	a, err := f.s.Visitors.AddAddress(maintainer, visitors.AddressInput{EnvironmentID: f.Environment.ID, AppID: f.App.ID, Host: "shop.example.org"})
+	f.must(err)
+	var d models.Domain
+	f.must(f.db.Take(&d).Error)
+	f.must(f.db.Model(&d).Update("note", hostile).Error)
+	_, _, err = f.s.Visitors.StartMaintenance(maintainer, visitors.MaintenanceInput{EnvironmentID: f.places["guarded environment"], AppID: f.App.ID, Message: hostile})
+	f.must(err)
+	chain, key := pair(f.t, "shop.example.org")
+	c, err := f.s.Certificates.Add(maintainer, certificates.Input{TeamID: f.Team.ID, Chain: chain, Key: key})
+	f.must(err)
+	f.places["address"], f.places["domain"], f.places["certificate"] = a.ID, d.ID, c.ID
+	lines := strings.NewReplacer("\n", `\n`)
+	f.places["host chain json"], f.places["host key json"] = lines.Replace(chain), lines.Replace(key)
+	f.places["host chain form"], f.places["host key form"] = url.QueryEscape(chain), url.QueryEscape(key)
+}
+
+// pair makes a certificate of the host, and its key.
+func pair(t testing.TB, host string) (chain, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}))
 }
 
 // addCopies makes a copy that waits, one that failed, and a cache with a repository.
@@ -211,10 +260,13 @@ func (f *full) addDeployments() {
 	guarded := &models.Environment{ID: models.NewID(), TeamID: f.Team.ID, TargetID: f.Target.ID, Name: "guarded", Position: 3, CreatedAt: now, UpdatedAt: now,
 		Protection: models.Protection{Freezes: []models.Freeze{{Name: "Once", Start: &time.Time{}, End: &time.Time{}}}}}
 	f.create(stage, spare, guarded)
-	f.places["guarded environment"] = guarded.ID
+	f.places["guarded environment"], f.places["freeze"] = guarded.ID, guarded.Protection.Freezes[0].Key()
 	f.create(&models.AutoDeploy{EnvironmentID: guarded.ID, AppID: f.App.ID, Branch: "main", SeenAt: now, HeldAt: &now, UpdatedAt: now},
 		&models.BadImage{TeamID: f.Team.ID, Digest: badDigest, Reason: "loses orders", MarkedByName: "Mira", CreatedAt: now})
 	f.places["empty environment"] = spare.ID
+	target, err := f.s.Deploy.Kinds[0].Open(deploy.Config{ID: f.Target.ID})
+	f.must(err)
+	f.must(target.Start(f.t.Context(), deploy.Release{EnvironmentID: f.Environment.ID, AppID: f.App.ID, Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}}}}))
 	for i, d := range []struct {
 		place       string
 		environment string
@@ -244,9 +296,7 @@ func (f *full) addDeployments() {
 func (f *full) addSecrets() {
 	f.t.Helper()
 	maintainer, admin := modelstest.As(f.t, f.db, f.Maintainer), modelstest.As(f.t, f.db, f.Admin)
-	v, err := f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, Name: "KEY", Value: canary, Secret: true})
-	f.must(err)
-	f.places["variable"] = v.ID
+	f.addVariables(maintainer)
 	r, err := f.s.Catalog.RegisterRepository(maintainer, catalog.NewRepository{Team: "payments", Name: "private", CloneURL: "https://git.example.test/private.git",
 		Credential: catalog.Credential{User: "bot", Token: canary}})
 	f.must(err)
@@ -260,6 +310,26 @@ func (f *full) addSecrets() {
 	f.must(err)
 	f.places["unused target"] = t.ID
 	f.addRegistries(admin)
+}
+
+// addVariables makes a secret of the environment and one of the team, each with one that it was before, and one that is gone.
+func (f *full) addVariables(maintainer context.Context) {
+	f.t.Helper()
+	for place, in := range map[string]deploy.VariableInput{"variable": {EnvironmentID: f.Environment.ID, Name: "KEY"}, "team variable": {TeamID: f.Team.ID, Name: "KEY"}} {
+		in.Secret, in.Value = true, canary+" of before"
+		_, err := f.s.Deploy.SetVariable(maintainer, in)
+		f.must(err)
+		in.Value = canary
+		v, err := f.s.Deploy.SetVariable(maintainer, in)
+		f.must(err)
+		f.places[place], f.places["variable change"] = v.ID, v.Revision
+	}
+	gone, err := f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, AppID: f.App.ID, Name: "GONE", Value: canary, Secret: true})
+	f.must(err)
+	_, err = f.s.Deploy.DeleteVariable(maintainer, deploy.Scope{EnvironmentID: f.Environment.ID}, gone.ID, nil)
+	f.must(err)
+	_, err = f.s.Deploy.SetVariable(maintainer, deploy.VariableInput{EnvironmentID: f.Environment.ID, Name: "GREETING", Value: hostile})
+	f.must(err)
 }
 
 // addRegistries makes one that the team may push to and one that nobody uses; the tests reach neither.

@@ -60,7 +60,7 @@ func config() *gorm.Config {
 // openSQLite opens the file with one writer, for SQLite allows no more, and a
 // pool of readers beside it, so that pages stay quick while a worker writes.
 func openSQLite(path string) (*Database, error) {
-	dsn := "file:" + path + "?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
+	dsn := "file:" + path + "?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
 	db, err := gorm.Open(sqlite.Open(dsn+"&_txlock=immediate"), config())
 	if err != nil {
 		return nil, fmt.Errorf("opening the SQLite database %s: %w", path, err)

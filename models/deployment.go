@@ -44,14 +44,16 @@ type DeploymentConfig struct {
 	Health     HealthKind        `json:"health"`
 	HealthPath string            `json:"health_path"`
 	Scale      Scale             `json:"scale"`
-	Command    []string          `json:"command,omitempty"` // runs once before the switch
+	Command    []string          `json:"command,omitempty"`  // runs once before the switch
+	Protocol   Protocol          `json:"protocol,omitempty"` // what it speaks on its port
 	Variables  map[string]string `json:"variables"`
 	Secrets    map[string]string `json:"secrets"` // name → fingerprint
+	Runtime
 }
 
 // DeploymentError says why a deployment failed, with evidence.
 type DeploymentError struct {
-	Stage    string   `json:"stage"` // image, start, health, target, timeout
+	Stage    string   `json:"stage"` // check, image, command, start, health, target, timeout
 	Message  string   `json:"message"`
 	ExitCode *int     `json:"exit_code,omitempty"`
 	OOM      bool     `json:"oom,omitempty"`
@@ -91,6 +93,7 @@ type Deployment struct {
 	PreviousID        *string // what served before
 	URL               string
 	Stopped           bool   // stopped by a person after it succeeded
+	Paused            bool   // its instances are away while a newer version starts in its place
 	Reason            string // why it was asked for, where somebody said so
 	CreatedBy         string
 	CreatedByName     string
@@ -171,6 +174,7 @@ type Route struct {
 	EnvironmentID string
 	DeploymentID  string
 	Addresses     []string `gorm:"serializer:json"` // empty: stopped, or never deployed where DeploymentID is empty
+	Protocol      Protocol // that the instances speak
 	UpdatedAt     time.Time
 }
 
@@ -189,5 +193,6 @@ type ProxyHold struct {
 	InFlight     int    // while it drains
 }
 
-// ProxySilence is how long a proxy may be silent before it counts as gone.
-const ProxySilence = 5 * time.Second
+// ProxySilence is how long a proxy may be silent before it counts as gone: long
+// enough for one whose machine has no time for it.
+const ProxySilence = 15 * time.Second

@@ -27,6 +27,7 @@ type Environment struct {
 	TeamID     string
 	TargetID   string
 	Name       string
+	Kind       EnvironmentKind
 	Position   int        // left to right on the board
 	Protection Protection `gorm:"serializer:json"`
 	CreatedAt  time.Time
@@ -40,7 +41,16 @@ type Scale struct {
 	Replicas int   `json:"replicas"`
 	CPU      int64 `json:"cpu,omitempty"`    // thousandths of a processor; 0: no limit
 	Memory   int64 `json:"memory,omitempty"` // bytes; 0: no limit
+	// Max is how many instances there may be where the target adds some by the
+	// load; 0: always as many as Replicas.
+	Max int `gorm:"column:max_replicas" json:"max,omitempty"`
+	// CPUTarget is the part of its CPU, in percent, that an instance takes on
+	// average before the target adds another one.
+	CPUTarget int `json:"cpu_target,omitempty"`
 }
+
+// Autoscales tells whether the number of instances follows the load.
+func (s Scale) Autoscales() bool { return s.Max > s.OrOne().Replicas }
 
 // OrOne is the scale, with one instance where none is said, as in what was deployed before there were scales.
 func (s Scale) OrOne() Scale {
@@ -54,22 +64,5 @@ type AppScale struct {
 	AppID         string `gorm:"primaryKey"`
 	Scale         `gorm:"embedded"`
 	UpdatedBy     string
-	UpdatedAt     time.Time
-}
-
-// Variable is a value that instances get as an environment variable: for every
-// app of the environment, or for one app where AppID is set. A secret's value is
-// encrypted and never shown again.
-type Variable struct {
-	ID            string `gorm:"primaryKey"`
-	EnvironmentID string
-	AppID         string // empty: every app
-	Name          string
-	Value         string // plain values
-	Secret        bool
-	Sealed        []byte // encrypted value of a secret
-	Fingerprint   string // changes whenever the secret's value changes
-	UpdatedBy     string
-	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }

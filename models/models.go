@@ -18,8 +18,10 @@ func All() []any {
 		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
 		&Build{}, &BuildStep{}, &BuildDockerfile{}, &BuildSecret{}, &BuildEngine{}, &Schedule{}, &ForgeReport{},
 		&Delivery{}, &DeliveryOutcome{},
-		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &AppScale{}, &Approval{}, &BadImage{}, &AutoDeploy{},
+		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &VariableChange{}, &AppScale{}, &AppRuntime{}, &Approval{}, &BadImage{}, &AutoDeploy{}, &CommitRange{},
+		&PreviewSettings{}, &Preview{}, &ForgeComment{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
+		&Domain{}, &Address{}, &PlaceLimits{}, &Maintenance{}, &Certificate{}, &CertificateAccount{}, &CertificateOrder{}, &CertificateChallenge{},
 		&RegistryRepository{}, &RegistryBlob{}, &RegistryLink{}, &RegistryManifest{},
 		&RegistryReference{}, &RegistryTag{}, &RegistryTagEvent{}, &RegistryUpload{}, &RegistryPart{}, &RegistryCollection{}, &RegistryPulls{},
 		&RegistryDocument{}, &RegistryName{},
@@ -29,6 +31,7 @@ func All() []any {
 		&Workflow{}, &Exchange{}, &SpentToken{}, &WorkflowRun{},
 		&RegistryDeletion{}, &RegistryDeletedManifest{}, &RegistryDeletedReference{}, &RegistryDeletedTag{},
 		&RegistryQuota{}, &RegistryUsage{}, &RegistryUsageDay{}, &RetentionPolicy{}, &RetentionRun{}, &RetentionItem{},
+		&TargetReading{}, &UsageBucket{}, &PlaceLog{}, &LogSegment{},
 		&LogStream{}, &LogChunk{}, &Event{}, &AuditEntry{}, &IdempotencyKey{}, &Worker{},
 	}
 }

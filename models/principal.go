@@ -75,7 +75,8 @@ func System(name string) *Principal {
 	return &Principal{Kind: PrincipalSystem, Name: name, Admin: true}
 }
 
-// SystemFor is Slipway at work on one thing, such as build:ID or deployment:ID.
+// SystemFor is Slipway at work on one thing, such as build:ID or deployment:ID,
+// or release:ID, which is the deployment until it serves no more.
 // What it is given ends with that thing.
 func SystemFor(subject, name string) *Principal {
 	return &Principal{Kind: PrincipalSystem, ID: subject, Name: name, Admin: true}

@@ -1,6 +1,9 @@
 package models
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -17,6 +20,7 @@ type Protection struct {
 
 // Freeze is a time in which nothing is deployed: once where Start is set, else every week.
 type Freeze struct {
+	ID    string     `json:"id,omitempty"` // empty in what was stored before freezes had one: see Key
 	Name  string     `json:"name"`
 	Start *time.Time `json:"start,omitempty"` // once: from
 	End   *time.Time `json:"end,omitempty"`   // once: to
@@ -37,8 +41,24 @@ func clockOf(text string) (int, error) {
 	return at.Hour()*60 + at.Minute(), nil
 }
 
+// Key names the freeze among those of its environment: its id, or else what its name and times make.
+func (f Freeze) Key() string {
+	if f.ID != "" {
+		return f.ID
+	}
+	text, err := json.Marshal(f)
+	if err != nil { // a time that no calendar has
+		text = []byte(f.Name)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:12])
+}
+
 // Validate says what is wrong with the freeze, as an error of the field that it names.
 func (f Freeze) Validate() error {
+	if len(f.ID) > 64 {
+		return InvalidField("id", "An id has at most 64 characters.")
+	}
 	if f.Name == "" || len(f.Name) > 100 {
 		return InvalidField("name", "Give the freeze a name that says why, such as Weekend.")
 	}

@@ -2,10 +2,10 @@ package models
 
 import "time"
 
-// LogStream is the output of a build or of an instance. It lives as chunks
+// LogStream is the output of a build, or a part of that of instances. It lives as chunks
 // while it is written and as one compressed blob afterwards.
 type LogStream struct {
-	ID        string `gorm:"primaryKey"` // the build's id, or the deployment's
+	ID        string `gorm:"primaryKey"` // the build's id, or that of a part of a place's log
 	Kind      string // build, deployment
 	Lines     int64
 	Bytes     int64

@@ -31,5 +31,30 @@ type ForgeReport struct {
 // TableName is forge_reports.
 func (ForgeReport) TableName() string { return "forge_reports" }
 
+// ForgeComment is a comment on a pull request that Slipway writes once and then edits, and how far that has come. What
+// it says is made when it is sent.
+type ForgeComment struct {
+	ID           string `gorm:"primaryKey"` // stands in the comment, so that it is found again
+	TeamID       string
+	RepositoryID string
+	ConnectionID string
+	Number       int64  // of the pull request
+	ExternalID   string // the comment's at the forge; empty: not written yet
+	Version      int64  // grows with every change of what is to be told
+	Sent         string // SHA-256 of the text that the forge has; empty: none
+	SentAt       *time.Time
+	TriedAt      *time.Time // when it was first tried to write it
+	Attempts     int        // how many calls failed since the last change
+	Since        time.Time  // when the forge should have been told
+	NextAt       *time.Time // when it is tried next; nil: it is told, or it was given up
+	LeasedUntil  *time.Time // until when a process may be busy with it
+	HeldUntil    *time.Time // until when no comment of the connection is sent
+	Error        string     // why the last call failed, for people
+	UpdatedAt    time.Time
+}
+
+// TableName is forge_comments.
+func (ForgeComment) TableName() string { return "forge_comments" }
+
 // GivenUp tells whether the forge will not be told any more.
 func (r *ForgeReport) GivenUp() bool { return r.NextAt == nil && r.Error != "" }

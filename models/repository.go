@@ -109,6 +109,7 @@ type App struct {
 	Port            int    // what the container listens on; 0: the image's EXPOSE, or 8080
 	Health          HealthKind
 	HealthPath      string
+	Protocol        Protocol      // what it speaks on its port
 	ReleaseCommand  string        // runs once before a new version takes over; empty: none
 	BuildTimeout    int           // seconds
 	WorkerLabels    Labels        // only workers that have all of them build it

@@ -9,6 +9,8 @@ type Team struct {
 	Name       string
 	BuildLimit int // builds at once; 0: as the settings say for every team
 
+	PreviewLimit int // previews at once; 0: as the settings say for every team
+
 	// What the team's image repositories do where they say nothing themselves.
 	AnonymousPull bool     // anybody may pull, without a login
 	ImmutableTags []string `gorm:"serializer:json"` // globs of tags that never move

@@ -103,7 +103,7 @@ func TestPagesAreAccessible(t *testing.T) {
 				continue
 			}
 			t.Run(s.name+"/"+view.name, func(t *testing.T) {
-				tab, done := context.WithTimeout(ctx, 30*time.Second)
+				tab, done := context.WithTimeout(ctx, 2*time.Minute)
 				defer done()
 				if err := chromedp.Do(tab, resize, chromedp.Navigate(server.URL+"/"+s.name+"?theme="+view.theme)); err != nil {
 					t.Fatal(err)

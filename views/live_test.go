@@ -57,7 +57,7 @@ func portal(t *testing.T, routes map[string]http.HandlerFunc) string {
 }
 
 func tab(t *testing.T) context.Context {
-	ctx, done := context.WithTimeout(browser(t), time.Minute)
+	ctx, done := context.WithTimeout(browser(t), 3*time.Minute)
 	t.Cleanup(done)
 	return ctx
 }

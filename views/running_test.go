@@ -8,6 +8,8 @@ import (
 	"slipway.dev/views/components"
 	"slipway.dev/views/deployments"
 	"slipway.dev/views/environments"
+	"slipway.dev/views/variables"
+	"slipway.dev/views/visitors"
 )
 
 // aDeployment is one of a build in staging, with what it has in the state.
@@ -42,6 +44,12 @@ func deploymentSample(name string, d models.Deployment, change func(*deployments
 	return sample{name, deployments.Page(p, v)}
 }
 
+func driftSample(name string, d models.Deployment, rows ...deployments.Drift) sample {
+	p := testPage("What runs and what was deployed")
+	v := deployments.DriftView{Deployment: d, Rows: rows, CanApply: true, Curl: p.Curl("GET", "/api/v1/deployments/d/drift", ""), ApplyCurl: p.Curl("POST", "/api/v1/deployments/d/apply", "")}
+	return sample{name, deployments.DriftPage(p, v)}
+}
+
 // runningSamples are the pages about what runs.
 func runningSamples() []sample {
 	serving := aDeployment(models.DeploymentSucceeded)
@@ -52,18 +60,26 @@ func runningSamples() []sample {
 	failed.Phases[2].State = models.StepFailed
 	waiting := aDeployment(models.DeploymentPending)
 	waiting.Phases, waiting.Instances = nil, nil
-	cells := []environments.Cell{{Environment: dev}, {Environment: staging, Serving: &serving, Latest: &failed, State: "healthy"}, {Environment: prod, Latest: &waiting, State: "deploying"}}
-	board := environments.TeamBoard{Team: *payments, Environments: []models.Environment{dev, staging, prod}, CanDeploy: true, Rows: []environments.Row{{App: checkout, Cells: cells}}}
+	approval := aDeployment(models.DeploymentWaiting)
+	cells := []environments.Cell{{Environment: dev}, {Environment: staging, Serving: &serving, Latest: &failed, State: "healthy", Ready: 1, Wanted: 1}, {Environment: prod, Latest: &waiting, State: "deploying", Phase: "pull"}}
+	behind := []environments.Cell{{Environment: dev, Serving: &serving, State: "failing", Ready: 1, Wanted: 3, Reason: "The container ended with exit code 3: no database.", Held: "Deployment #31 went back to #29."},
+		{Environment: staging, Serving: &serving, State: "healthy", Latest: &approval, Ready: 2, Wanted: 2, Step: &environments.Step{From: "development", Words: "3 commits behind development, 1 ahead", Compare: "/x", Config: []string{"Port", "LOG_LEVEL"}, Promote: "/y"}},
+		{Environment: prod, Step: &environments.Step{From: "staging", Promote: "/z"}}}
+	first := aDeployment(models.DeploymentRolledBack)
+	first.Number = 30
+	second := checkout
+	second.ID, second.Name = "a2", "mail"
+	columns := []environments.Column{{Environment: dev}, {Environment: staging, Index: 1, From: "development"}, {Environment: prod, Index: 2, Last: true, From: "staging", Frozen: "Weekend: nothing is deployed until Mon 8 Jan 08:00 UTC"}}
+	board := environments.TeamBoard{Team: *payments, Columns: columns, CanDeploy: true, CanMove: true, Rows: []environments.Row{{App: checkout, Cells: cells}, {App: second, Cells: behind}}}
 	stage := staging
 	stage.Team, stage.Target = payments, &models.Target{ID: "x", Name: "local", Kind: "docker"}
 	page := testPage("staging")
 	page.Meta = environments.Meta(stage)
-	approval := aDeployment(models.DeploymentWaiting)
 	approval.Approvals = []models.Approval{{UserName: "Ada", Comment: "Looks good", CreatedAt: now}}
 	plan := &deployments.Plan{
 		Image: "#142", Digest: serving.ImageDigest, Build: serving.Build, Current: &serving, Size: 48_200_000, Before: 47_000_000, URL: serving.URL, Ready: false, ConfigHash: "x",
-		Commits:   []deployments.Commit{{ID: serving.Build.Commit, Subject: "Round totals half up", Author: "Mira Kovač", At: now}},
-		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added"}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
+		Commits: []models.ChangeCommit{{ID: serving.Build.Commit, Subject: "Round totals half up (#12)", Author: "Mira Kovač", Time: now}}, Repository: checkout.Repository,
+		Variables: []deployments.Change{{Name: "LOG_LEVEL", Kind: "added", Origin: models.LevelTeam}, {Name: "OLD", Kind: "removed"}}, Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
 		Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}},
 		Checks:   []deployments.Check{{Name: "Target", OK: true, Message: "local answers: Docker Engine 28.5."}, {Name: "Platform", Message: "The image is made for linux/arm64, the target is linux/amd64."}},
 	}
@@ -79,19 +95,39 @@ func runningSamples() []sample {
 	back.RollbackTo, back.Back = &serving, true
 	return []sample{
 		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
+		{"environments-none", environments.Board(testPage("Environments"), environments.BoardView{Filter: environments.Filter{Text: "xyz", Differs: true}})},
+		{"environment-promote", environments.Promote(testPage("Promote to production"), promoteSample(serving, failed))},
+		{"environment-promote-none", environments.Promote(testPage("Promote to production"), environments.PromoteView{From: staging, Environment: prod})},
+		{"environment-promoted", environments.Promoted(testPage("Promotion to production"), environments.PromotedView{Results: []environments.PromotedApp{{App: checkout, Deployment: &waiting}, {App: second, Refused: "Weekend: nothing is deployed to production."}}})},
+		{"environment-changes", environments.News(testPage("What's new in staging"), environments.NewsView{Environment: stage, Apps: []models.App{checkout, second}, Items: []environments.NewsItem{
+			{Deployment: serving, Words: "2 commits", Commits: plan.Commits, More: true, Compare: "/x"}, {Deployment: first, Words: "The first one here."}}})},
+		{"environment-changes-none", environments.News(testPage("What's new in staging"), environments.NewsView{Environment: stage})},
+		{"deployments-compare", deployments.Compare(testPage("Compare deployments"), compareSample(failed, serving))},
+		{"deployments-compare-none", deployments.Compare(testPage("Compare deployments"), deployments.CompareView{App: checkout})},
+		{"deploy-promote", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true,
+			Origin: &deployments.Origin{Deployment: serving, Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}}, OnlyThere: []string{"FEATURE_X"}, OnlyHere: []string{"PAGER_KEY"}, Compare: "/x"}})},
 		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
 		{"environment", environments.Page(page, environments.PageView{
-			Environment: stage, Apps: []models.App{checkout}, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
-			Variables: []models.Variable{{ID: "v1", Name: "LOG_LEVEL", Value: "info", UpdatedBy: "Mira", UpdatedAt: now}, {ID: "v2", Name: "API_KEY", Secret: true, Fingerprint: "1f2e3d", AppID: "a1", UpdatedAt: now}},
+			Environment: stage, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
+			Addresses: []environments.AppAddresses{{App: checkout, Own: "checkout-stage.apps.example.com", Maintenance: true, Others: []visitors.Address{{Address: models.Address{Host: "shop.example.com", Path: "/api"}, Domain: &models.Domain{}}}}},
+			Variables: environments.VariablesView{Variables: 4, Secrets: 2, Inherited: 3, Late: []variables.Late{lateApp()}},
 		})},
 		{"environment-protected", environments.Page(page, environments.PageView{
-			Environment: stage, Apps: []models.App{checkout}, CanChange: true, CanDelete: true,
+			Environment: stage, CanChange: true, CanDelete: true,
 			Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 1}, Auto: &models.AutoDeploy{Branch: "main", HeldAt: &now, HeldByName: "Mira Kovač", HeldWhy: "Deployment #31 went back to #29."}}},
 			Rules: environments.Rules(models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, After: "x", Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}, "dev"),
 		})},
 		{"environment-protection", environments.Protection(testPage("Protection of production"), environments.ProtectionView{
 			Environment: models.Environment{ID: "e9", Name: "production", Protection: models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}}, Others: []models.Environment{stage},
 		})},
+		{"environment-runtime", environments.Runtime(testPage("Settings of checkout-api"), environments.RuntimeView{
+			Environment: stage, App: checkout, KeepsData: true, CanHost: true, Serving: serving.ImageDigest,
+			Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}, {Name: "seed", Path: "/seed", ReadOnly: true}}, HostPaths: []models.HostPath{{Source: "/srv/data/shop", Path: "/shop"}}, Restart: models.RestartOnFailure, RestartMax: 5, Recreate: true},
+			Curl:    testPage("x").Curl("PUT", "/api/v1/environments/e1/runtimes/a1", `{"restart": "never"}`),
+		})},
+		{"environment-volumes", environments.Volumes(testPage("Volumes of staging"), environments.VolumesView{Environment: stage, CanDelete: true, Volumes: []environments.Volume{
+			{ID: "v1", App: checkout.Name, AppID: "a1", Name: "uploads", Size: 48_200_000, Users: []string{"#12", "#13"}, Mounted: true}, {ID: "v2", AppID: "a2", Name: "old-uploads", Size: -1}}})},
+		{"environment-volumes-empty", environments.Volumes(testPage("Volumes of staging"), environments.VolumesView{Environment: stage})},
 		{"environment-new", environments.New(testPage("New environment"), environments.NewView{Teams: []environments.TeamTargets{{Team: *payments, Targets: []models.Target{*stage.Target}}}})},
 		{"deploy", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: plan, CanDeploy: true})},
 		{"deploy-back", deployments.New(deploy, deployments.NewView{App: checkout, Environments: envs, Environment: &stage, Choices: choices, Plan: &back, CanDeploy: true})},
@@ -106,6 +142,8 @@ func runningSamples() []sample {
 		}),
 		deploymentSample("deployment-waiting", waiting, func(v *deployments.PageView) { v.Reason = "Deployment #30 is under way in the same place." }),
 		{"targets", admin.Targets(testPage("Admin"), admin.TargetsView{Targets: []admin.TargetRow{{Target: *stage.Target, State: "reachable", Message: "Docker Engine 28.5 on linux/amd64"}, {Target: models.Target{ID: "y", Name: "lab", Kind: "docker", AllTeams: true}, State: "unreachable", Message: "The Docker Engine at tcp://lab:2375 does not answer."}}})},
+		driftSample("drift-none", serving),
+		driftSample("drift", serving, deployments.Drift{Object: "Deployment checkout-3fa9c01b22de", Field: "spec.replicas", Want: "2", Have: "5"}, deployments.Drift{Object: "Ingress checkout", Want: "there", Have: "gone"}),
 		{"target-kinds", admin.TargetKinds(testPage("New target"), admin.TargetKindsView{Kinds: []admin.TargetKind{{Name: "docker", Title: "Docker Engine", Help: "Containers on a Docker Engine that this machine reaches."}, {Name: "docker-ssh", Title: "Docker over SSH", Help: "Containers on any machine that has Docker and an SSH server."}}})},
 		{"target-ssh", admin.Target(testPage("vm-1"), admin.TargetView{Target: models.Target{ID: "z", Name: "vm-1", Kind: "docker-ssh", AllTeams: true, Settings: map[string]string{"host": "slipway@203.0.113.7", "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOx8mVg3dFf1o1uQ2Zl1lO0l3Vw4kQ4b2m1xq0Zy7hBz slipway"}}, KindTitle: "Docker over SSH", KindHelp: "Containers on any machine that has Docker and an SSH server.", State: "unreachable", Message: "The machine 203.0.113.7:22 shows the host key SHA256:0VSmf2nM3mYbZ0uZb2gC5nJq8V1sB7f4y5l6k7j8h9g (ssh-ed25519). Compare it with what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints there, and write it into the field Host key.", Fields: []admin.TargetField{{Name: "host", Label: "Machine", Help: "user@host or user@host:port.", Example: "slipway@203.0.113.7", Required: true}, {Name: "private_key", Label: "Private key", Help: "In OpenSSH's format, without a passphrase. Empty: Slipway makes a key pair for this target.", Secret: true, Lines: 6}, {Name: "public_key", Label: "Public key", Help: "Append this line to ~/.ssh/authorized_keys of the user.", Made: true}, {Name: "host_key", Label: "Host key", Example: "SHA256:…", Help: "The machine's identity."}}})},
 		{"queue", admin.Queue(testPage("Admin"), queueView(now))},
@@ -113,4 +151,23 @@ func runningSamples() []sample {
 		{"worker", admin.Worker(testPage("builder-1"), admin.WorkerView{Worker: queueView(now).Workers[0]})},
 		{"target", admin.Target(testPage("local"), admin.TargetView{Target: *stage.Target, KindTitle: "Docker Engine", KindHelp: "Containers.", Teams: []models.Team{*payments}, State: "reachable", Message: "Docker Engine 28.5", Fields: []admin.TargetField{{Name: "host", Label: "Engine address", Help: "Where the engine listens.", Example: "unix:///var/run/docker.sock"}}})},
 	}
+}
+
+func promoteSample(serving, failed models.Deployment) environments.PromoteView {
+	other := checkout
+	other.ID, other.Name = "a2", "mail"
+	return environments.PromoteView{From: staging, Environment: prod, Total: 2, CanDeploy: true, CanOverride: true, Items: []environments.PromoteItem{
+		{App: checkout, Now: &failed, Source: serving, Details: "/x", Words: []string{"3 commits", "Instances 1 → 3", "LOG_LEVEL added"}, Ready: true, Hash: "x", Warnings: []string{"Platform: The image is made for linux/arm64, the target is linux/amd64."}},
+		{App: other, Source: serving, Details: "/y", Words: []string{"The first deployment here: there is nothing to compare with."}, Refused: "Weekend: nothing is deployed to production until Mon 8 Jan 08:00 CET.", Frozen: true},
+	}}
+}
+
+func compareSample(a, b models.Deployment) deployments.CompareView {
+	b.Config.Scale.Replicas = 3
+	b.ImageDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	return deployments.CompareView{App: checkout, Choices: []models.Deployment{b, a}, A: a.ID, B: b.ID, Comparison: &deployments.Comparison{
+		A: a, B: b, Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}}, Variables: []deployments.Change{{Name: "NEW", Kind: "added"}, {Name: "OLD", Kind: "removed"}},
+		Secrets: []deployments.Change{{Name: "API_KEY", Kind: "changed"}},
+		Range:   models.CommitRange{Ahead: 3, Behind: 1, Commits: []models.ChangeCommit{{ID: b.Build.Commit, Subject: "Merge pull request #12 from acme/round", Author: "Mira Kovač", Time: now}}},
+	}}
 }

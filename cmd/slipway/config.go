@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +36,8 @@ type settings struct {
 	Blobs       string `help:"Where images' layers and packed logs are: a folder, or the URL of a bucket, such as s3://NAME?region=REGION, gs://NAME or azblob://CONTAINER, whose credentials come from the cloud's own variables, files or roles. Default: the data folder."`
 	DatabaseURL string `name:"database-url" secret:"" help:"sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Default: sqlite in the data folder."`
 	KeyFile     string `help:"File with the master keys that seal secrets; all processes on one database share it. Default: keys/master in the data folder." type:"path"`
+	TLSListen   string `name:"tls-listen" help:"Address and port for visitors who come by TLS, such as :443. Empty: nobody does, or TLS ends at a proxy in front."`
+	TLSPort     string `name:"tls-port" help:"Port at which visitors reach tls-listen, where another one leads there. Default: its own."`
 	AppsDomain  string `default:"localhost" help:"Domain below which apps answer: http://APP-ENVIRONMENT.DOMAIN."`
 
 	BootstrapTokenFile string `help:"Write a token of an admin to this file on the first start, for automation." type:"path"`
@@ -41,6 +45,13 @@ type settings struct {
 	OutboundAllow     []netip.Prefix `help:"Address ranges, beyond the public ones, that the server may reach for a user: git, registries, issuers. Such as 10.0.0.0/8."`
 	TrustedProxies    []netip.Prefix `help:"Addresses of reverse proxies whose X-Forwarded-For is believed."`
 	LocalRepositories []string       `help:"Folders whose git repositories an admin may register by path." type:"path"`
+
+	ACMEDirectory string `name:"acme-directory" help:"URL of an authority that certificates are ordered from by ACME, for domains that have none, such as https://acme-v02.api.letsencrypt.org/directory. Setting it accepts the authority's terms. Empty: none are ordered."`
+	ACMEEmail     string `name:"acme-email" help:"Address that the authority may write to."`
+	ACMEKeyID     string `name:"acme-key-id" help:"Key id of an external account, where the authority asks for one."`
+	ACMEKey       string `name:"acme-key" secret:"" help:"HMAC key of that account, in base64url as the authority shows it."`
+	ACMECA        string `name:"acme-ca" help:"PEM file of the authority that signed the directory's own certificate, where no system knows it." type:"path"`
+	ACMEApps      bool   `name:"acme-apps" help:"Order certificates for the host names below apps-domain too, one for each. A wildcard certificate that is given to the portal needs no orders."`
 
 	IDP              bool     `name:"idp" default:"true" negatable:"" help:"Offer the embedded OIDC provider for sign-in."`
 	OIDCName         string   `name:"oidc-name" help:"Name of the external OIDC issuer, as the sign-in button says it."`
@@ -66,6 +77,7 @@ type settings struct {
 
 	Builds          int           `default:"2" help:"Builds that a worker runs at once, until an admin says otherwise."`
 	TeamBuilds      int           `default:"0" help:"Builds that a team runs at once, unless an admin sets a limit of its own; 0: any number."`
+	TeamPreviews    int           `default:"10" help:"Previews of pull requests that a team has at once, unless an admin sets a limit of its own; 0: any number."`
 	QueueTimeout    time.Duration `default:"24h" help:"How long a build may wait for a worker before it fails; 0: as long as it takes."`
 	WorkerLabels    []string      `help:"Labels of this worker. An app that asks for labels is built only by workers that have them all."`
 	DiskFloor       size          `default:"1GB" help:"No build begins with less free disk space; 0: they begin anyway."`
@@ -73,6 +85,8 @@ type settings struct {
 	BuildCacheAge   time.Duration `default:"336h" help:"What nothing used for so long is pruned from the build cache; 0: nothing is too old."`
 	ImageUndo       time.Duration `default:"168h" help:"How long deleted images can be restored; below 0: not at all."`
 	Deployments     int           `default:"4" help:"Deployments that a worker runs at once."`
+	KeptLogSize     size          `default:"50MB" help:"So much of what an app prints in an environment is kept; the oldest parts go first."`
+	KeptLogAge      time.Duration `default:"168h" help:"How long it is kept."`
 	WorkerDeadAfter time.Duration `default:"15s" help:"How long a worker may be silent before others take over its work."`
 
 	LogFormat string `default:"text" enum:"text,json" help:"Format of the program's own log: text or json."`
@@ -137,12 +151,37 @@ func (s *settings) resolve() error {
 	if s.OIDCIssuer != "" {
 		s.OIDCIssuers = append(issuers{{"oidc", s.OIDCName, s.OIDCIssuer, s.OIDCClientID, s.OIDCClientSecret, s.OIDCScopes, s.OIDCDomains}}, s.OIDCIssuers...)
 	}
-	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkBlobs(), s.checkIssuers(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
+	return errors.Join(s.checkListen(), s.checkExternalURL(), s.checkDatabase(), s.checkBlobs(), s.checkIssuers(), s.checkTLS(), s.checkEngines(), s.checkActions(), s.checkNumbers(), s.checkLabels())
 }
 
 func (s *settings) checkListen() error {
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("listen: %q is not an address and a port, such as 127.0.0.1:8080", s.Listen)
+	}
+	return nil
+}
+
+func (s *settings) checkTLS() error {
+	if s.TLSListen != "" {
+		_, port, err := net.SplitHostPort(s.TLSListen)
+		if err != nil {
+			return fmt.Errorf("tls-listen: %q is not an address and a port, such as :443", s.TLSListen)
+		}
+		if s.TLSPort == "" && port != "0" {
+			s.TLSPort = port
+		}
+	}
+	if n, err := strconv.Atoi(s.TLSPort); s.TLSPort != "" && (err != nil || n < 1 || n > 65535) {
+		return fmt.Errorf("tls-port: %q is not a port", s.TLSPort)
+	}
+	if s.ACMEDirectory == "" {
+		return nil
+	}
+	if u, err := url.Parse(s.ACMEDirectory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fmt.Errorf("acme-directory: %q is not a URL such as https://acme-v02.api.letsencrypt.org/directory", s.ACMEDirectory)
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(s.ACMEKey, "=")); err != nil || (s.ACMEKey == "") != (s.ACMEKeyID == "") {
+		return errors.New("acme-key: set it together with acme-key-id, in base64url as the authority shows it")
 	}
 	return nil
 }
@@ -255,10 +294,19 @@ func (s *settings) checkNumbers() error {
 	if s.TeamBuilds < 0 {
 		faults = append(faults, fmt.Errorf("team-builds: %d is less than 0", s.TeamBuilds))
 	}
+	if s.TeamPreviews < 0 {
+		faults = append(faults, fmt.Errorf("team-previews: %d is less than 0", s.TeamPreviews))
+	}
 	for name, d := range map[string]time.Duration{"queue-timeout": s.QueueTimeout, "build-cache-age": s.BuildCacheAge} {
 		if d < 0 || d > 0 && d < time.Minute {
 			faults = append(faults, fmt.Errorf("%s: %s is neither 0 nor at least 1m", name, d))
 		}
+	}
+	if s.KeptLogSize < 10_000_000 || s.KeptLogSize > 100_000_000_000 {
+		faults = append(faults, errors.New("kept-log-size: it is not between 10MB and 100GB"))
+	}
+	if s.KeptLogAge < time.Hour || s.KeptLogAge > 10*365*24*time.Hour {
+		faults = append(faults, fmt.Errorf("kept-log-age: %s is not between 1h and 87600h", s.KeptLogAge))
 	}
 	if s.WorkerDeadAfter < time.Second || s.WorkerDeadAfter > time.Hour {
 		faults = append(faults, fmt.Errorf("worker-dead-after: %s is not between 1s and 1h", s.WorkerDeadAfter))

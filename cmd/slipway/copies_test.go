@@ -49,7 +49,7 @@ func TestABaseImageComesThroughTheCacheAndTheImageIsCopiedElsewhere(t *testing.T
 	}
 
 	c := slipwaytest.Post[copied](t, p.Client, "/api/v1/copies", map[string]any{"from": b.Image.Repository + "@" + b.Image.Digest, "to": house.Host + "/acme/shop:released"})
-	for late := time.Now().Add(time.Minute); c.State == "queued" || c.State == "running"; <-time.After(100 * time.Millisecond) {
+	for late := time.Now().Add(3 * time.Minute); c.State == "queued" || c.State == "running"; <-time.After(100 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("the copy is %+v", c)
 		}

@@ -32,7 +32,7 @@ var layers = []layer{
 		"github.com/labstack/", "github.com/a-h/templ", "github.com/danielgtaylor/"}},
 	{folder: "handlers", may: []string{""}, never: []string{
 		module + "services/builds/", module + "services/deploy/", module + "cmd", module + "migrations",
-		"gorm.io/", "github.com/docker/", "github.com/moby/", "github.com/coreos/", "github.com/aws/", "cloud.google.com/", "github.com/Azure/"}},
+		"gorm.io/", "github.com/docker/", "github.com/moby/", "k8s.io/", "github.com/coreos/", "github.com/aws/", "cloud.google.com/", "github.com/Azure/"}},
 }
 
 // siblings says which service may import which other one that is not a leaf.
@@ -50,13 +50,20 @@ var siblings = map[string][]string{
 	"services/retention": {"services/registry"},
 	"services/deploy":    {"services/git", "services/images", "services/registry", "services/registries", "services/builds", "services/deploy"},
 	"services/git":       {},
+	// measures and listens to what deployments run, on their targets
+	"services/observe": {"services/deploy"},
 	// images of any registry; commits between two of them
 	"services/explorer": {"services/images", "services/git"},
 	// a run's credential is one of the registry; workflows queue the builds of runs
 	"services/workload":  {"services/registry"},
 	"services/workflows": {"services/builds", "services/registry", "services/workload"},
 
+	"services/proxy": {"services/certificates"},
+
 	"services/schedules": {"services/builds", "services/git"},
+
+	// what previews make of builds and pull requests, which tell them of it by functions that cmd sets
+	"services/previews": {"services/deploy"},
 
 	"services/copies":      {"services/registries"},
 	"services/pullthrough": {"services/registries", "services/registry"},

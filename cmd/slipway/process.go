@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/handlers"
 	"slipway.dev/models"
@@ -23,6 +24,7 @@ import (
 	"slipway.dev/services/builds"
 	"slipway.dev/services/builds/buildkit"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -36,7 +38,9 @@ import (
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
+	"slipway.dev/services/observe"
 	"slipway.dev/services/outbound"
+	"slipway.dev/services/previews"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
@@ -44,6 +48,7 @@ import (
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 )
@@ -83,12 +88,17 @@ type process struct {
 	storage   *buildkit.Storage // of the local Docker Engine; nil where it builds nothing
 	builds    *builds.Service
 	deploy    *deploy.Service
+	observe   *observe.Service
+	previews  *previews.Service
 	workloads *workload.Service
 	workflows *workflows.Service
 	forges    *forges.Service
 	hooks     *hooks.Service
 	proxy     *proxy.Service // nil in a process that only works
+	visitors  *visitors.Service
 	keys      *idempotency.Service
+
+	certificates *certificates.Service
 
 	schedules *schedules.Service
 
@@ -188,7 +198,7 @@ func (p *process) openServices(ctx context.Context) error {
 	p.images = &images.Service{DB: p.db.DB, Registry: p.registry, Registries: p.others}
 	p.retention = &retention.Service{DB: p.db, Registry: p.registry, Jobs: p.queue}
 	p.explorer = &explorer.Service{DB: p.db, Jobs: p.queue, Blobs: p.bucket, Git: p.git, Find: explorer.Registries{Images: p.images}.Find, OpenBlob: p.images.OpenBlob}
-	return errors.Join(p.openBuilds(), p.openDeploy())
+	return errors.Join(p.openBuilds(), p.openDeploy(), p.openVisitors())
 }
 
 func (p *process) openAuth() {
@@ -215,7 +225,6 @@ func (p *process) openBuilds() error {
 		Builders:  map[models.BuilderKind]builds.Builder{models.BuilderBuildKit: p.engines},
 		Dir:       filepath.Join(p.settings.Data, "builds"),
 		PlainHTTP: strings.HasPrefix(p.external, "http://"),
-		Changed:   p.forges.BuildChanged,
 
 		TeamBuilds: p.settings.TeamBuilds, QueueLimit: p.settings.QueueTimeout, DiskFloor: int64(p.settings.DiskFloor),
 		CacheLimits: builds.CacheLimits{Size: int64(p.settings.BuildCacheSize), Age: p.settings.BuildCacheAge},
@@ -247,11 +256,27 @@ func (p *process) openDeploy() error {
 	}
 	p.deploy = &deploy.Service{
 		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Registries: p.others, Git: p.git, Kinds: targets(p.settings),
-		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()},
+		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()}, Refresh: p.catalog.Refresh,
 	}
 	p.closers = append(p.closers, p.deploy.Close)
-	p.catalog.Unload = p.deploy.Unload
+	p.openPreviews()
+	p.observe = &observe.Service{DB: p.db, Queue: p.queue, Logs: p.logs, Deploy: p.deploy, KeepSize: int64(p.settings.KeptLogSize), KeepAge: p.settings.KeptLogAge}
+	p.deploy.Heard = p.observe.Heard
 	return nil
+}
+
+// openPreviews has the previews of pull requests follow what happens to builds, pull requests and apps.
+func (p *process) openPreviews() {
+	p.previews = &previews.Service{DB: p.db, Deploy: p.deploy, ExternalURL: p.external, TeamLimit: p.settings.TeamPreviews, Comment: p.forges.NoteComment}
+	p.forges.CommentText = p.previews.CommentText
+	p.hooks.PullClosed = p.previews.PullClosed
+	p.catalog.Unload = p.previews.Unload
+	p.builds.Changed = func(tx *gorm.DB, b *models.Build) error {
+		if err := p.forges.BuildChanged(tx, b); err != nil {
+			return err
+		}
+		return p.previews.BuildChanged(tx, b)
+	}
 }
 
 // registerJobs names the work that this process can do, and what it does regularly while it takes jobs.
@@ -264,13 +289,24 @@ func (p *process) registerJobs() {
 	p.forges.Register(p.queue)
 	p.copies.Register(p.queue)
 	p.hooks.Register(p.queue)
+	p.previews.Register(p.queue)
 	p.explorer.Register(p.queue)
 	jobs.Register(p.queue, p.deploy.Roll)
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
+	jobs.Register(p.queue, p.deploy.Restore)
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
+	p.queue.Every(deploy.CountEvery, "counting commits", p.deploy.CountCommits)
+	p.queue.Every(deploy.CountOldEvery, "counting commits of earlier deployments", p.deploy.CountOldCommits)
 	p.queue.Every(deploy.ReconcileEvery, "looking at what runs", p.deploy.Reconcile)
+	p.queue.Every(observe.MeasureEvery, "measuring what runs", p.observe.Measure)
+	p.queue.Every(time.Second, "keeping what instances print", p.observe.KeepLogs)
+	p.queue.Every(time.Minute, "forgetting what instances took", p.observe.PruneUsage)
+	p.queue.Every(time.Minute, "forgetting old logs of instances", p.observe.PruneLogs)
+	p.queue.Every(deploy.RenewEvery, "renewing what clusters pull images with", p.deploy.RenewCredentials)
+	p.queue.Every(visitors.CheckEvery, "looking for the records of domains", p.visitors.CheckDomains)
+	p.queue.Every(certificates.OrderEvery, "ordering certificates", p.certificates.OrderAll)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)
 	p.queue.Every(time.Hour, "forgetting old events", p.events.Prune)
 	p.queue.Every(time.Hour, "forgetting ended sessions", p.auth.Prune)
@@ -280,6 +316,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "evicting base images that nobody pulls", p.cache.Sweep)
 	p.queue.Every(time.Hour, "forgetting what was read of registries", p.images.Trim)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
+	p.queue.Every(time.Hour, "forgetting former variables", p.deploy.PruneVariableChanges)
 	if p.accounts != nil {
 		p.queue.Every(time.Hour, "forgetting ended sign-ins", p.accounts.Prune)
 		p.queue.Every(time.Hour, "replacing old signing keys", p.accounts.RotateOld)
@@ -290,9 +327,9 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Forges: p.forges, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Observe: p.observe, Previews: p.previews, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
-		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy,
+		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy, Visitors: p.visitors, Certificates: p.certificates,
 	}
 }
 

@@ -94,7 +94,7 @@ func TestADeploymentOutlivesItsWorker(t *testing.T) {
 // awaitLog waits until the build's log has the words.
 func awaitLog(t *testing.T, p *slipwaytest.Portal, build, words string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var log string
 	defer func() {
@@ -111,7 +111,7 @@ func awaitLog(t *testing.T, p *slipwaytest.Portal, build, words string) {
 // awaitContainer waits until the deployment has started something.
 func awaitContainer(t *testing.T, deployment string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	slipwaytest.Until(ctx, t, "the deployment has a container", func() bool { return containers(t, deployment) > 0 })
 }
@@ -136,8 +136,9 @@ func watch(t *testing.T, url string) func() int64 {
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for tick := time.NewTicker(20 * time.Millisecond); ; {
-			if status, _, err := slipwaytest.Request(ctx, url); ctx.Err() == nil && (err != nil || status != http.StatusOK) {
+			if status, body, err := slipwaytest.Request(ctx, url); ctx.Err() == nil && (err != nil || status != http.StatusOK) {
 				failed.Add(1)
+				t.Logf("a request got %d %q, %v", status, body, err)
 			}
 			select {
 			case <-ctx.Done():

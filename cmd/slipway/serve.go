@@ -10,18 +10,22 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"slipway.dev/handlers"
+	"slipway.dev/handlers/middleware"
 	"slipway.dev/handlers/web"
 	"slipway.dev/services/deploy/docker"
-	"slipway.dev/services/proxy"
 	"slipway.dev/static"
 )
 
-const shutdownTime = 20 * time.Second
+const (
+	shutdownTime = 20 * time.Second
+	requestTime  = 10 * time.Second // for requests that are under way when the server stops
+)
 
 type serveCommand struct {
 	settings `embed:""`
@@ -48,25 +52,84 @@ type server struct {
 	*process
 	command  *serveCommand
 	listener net.Listener
+	secure   net.Listener // for TLS; nil: none
 	http     *http.Server
-	streams  context.CancelFunc // ends what would keep the server from shutting down
+	streams  context.CancelFunc // ends what has no end of its own and would keep the server from shutting down
+	requests context.CancelFunc // ends every request
 }
 
 // newServer listens, migrates the database and puts everything together; nothing runs yet.
 func newServer(ctx context.Context, c *serveCommand) (*server, error) {
-	listener, err := net.Listen("tcp", c.Listen)
+	s := &server{command: c}
+	var err error
+	if s.listener, s.secure, err = listeners(c); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.closeListeners())
+	}
+	return s, nil
+}
+
+// listeners returns what the portal listens on, for HTTP and, where that is set,
+// for TLS: the sockets that systemd holds for it (sd_listen_fds(3)), where
+// requests wait while the portal restarts, or else its own at the addresses.
+func listeners(c *serveCommand) (plain, secure net.Listener, err error) {
+	held, err := activation.Listeners()
+	if err != nil {
+		return nil, nil, fmt.Errorf("taking over the sockets of systemd: %w", err)
+	}
+	switch {
+	case len(held) == 0:
+		return ownListeners(c)
+	case slices.Contains(held, nil), len(held) == 1 && c.TLSListen != "", len(held) == 2 && c.TLSListen == "", len(held) > 2:
+		return nil, nil, errors.New("systemd has to hold one TCP socket for Slipway, and a second one where SLIPWAY_TLS_LISTEN is set: " +
+			"write a ListenStream= for each into the .socket unit, in this order")
+	case len(held) == 2:
+		secure = held[1]
+	}
+	return held[0], secure, nil
+}
+
+func ownListeners(c *serveCommand) (plain, secure net.Listener, err error) {
+	if plain, err = listen(c.Listen, "SLIPWAY_LISTEN=127.0.0.1:8090"); err != nil || c.TLSListen == "" {
+		return plain, nil, err
+	}
+	if secure, err = listen(c.TLSListen, "SLIPWAY_TLS_LISTEN=:8443"); err != nil {
+		return nil, nil, errors.Join(err, plain.Close())
+	}
+	return plain, secure, nil
+}
+
+// listen takes the address. Other is a setting that helps where another program has it.
+func listen(address, other string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is already in use by another program: end that one, "+
-			"or choose another port, such as SLIPWAY_LISTEN=127.0.0.1:8090", c.Listen)
+		return nil, fmt.Errorf("%s is already in use by another program: end that one, or choose another port, such as %s", address, other)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	s := &server{command: c, listener: listener}
-	if err := s.open(ctx); err != nil {
-		return nil, errors.Join(err, listener.Close())
+	return l, nil
+}
+
+func (s *server) closeListeners() error {
+	if s.secure == nil {
+		return s.listener.Close()
 	}
-	return s, nil
+	return errors.Join(s.listener.Close(), s.secure.Close())
+}
+
+// tlsPort is where visitors find the listener for TLS; empty: there is none.
+func (s *server) tlsPort() string {
+	if s.secure == nil {
+		return ""
+	}
+	if s.settings.TLSPort != "" {
+		return s.settings.TLSPort
+	}
+	_, port, _ := net.SplitHostPort(s.secure.Addr().String())
+	return port
 }
 
 func (s *server) open(ctx context.Context) error {
@@ -92,26 +155,44 @@ func (s *server) openHTTP() error {
 	if err != nil {
 		return err
 	}
-	scheme, _, _ := strings.Cut(s.external, "://")
-	s.proxy = &proxy.Service{DB: s.db, Events: s.events, Scheme: scheme, Dial: s.deploy.Dial, Cookies: s.auth.CookieNames(), Page: web.Visitor}
+	if err := s.openProxy(web.Visitor); err != nil {
+		return err
+	}
 	handler, err := s.handler(assets)
 	if err != nil {
 		return err
 	}
-	base, cancel := context.WithCancel(context.Background())
-	s.streams = cancel
+	base, requests := context.WithCancel(context.Background())
+	ending, streams := context.WithCancel(base)
+	s.requests, s.streams = requests, streams
 	s.http = &http.Server{
-		Handler:           handler,
+		Handler:           endingStreams(handler, ending),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
+		TLSConfig:         s.proxy.TLSConfig(),
 	}
 	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true) // behind a proxy that speaks it
 	return nil
+}
+
+// endingStreams ends server-sent events when ending does; who reads them comes
+// back. Other requests, those of the apps' visitors among them, are let end.
+func endingStreams(next http.Handler, ending context.Context) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if middleware.IsStream(r) {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(ending, cancel)()
+			r = r.WithContext(ctx)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *server) assets() (*static.Assets, error) {
@@ -156,8 +237,11 @@ func (s *server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	s.background.Go(func() { failed <- s.http.Serve(s.listener) })
+	if s.secure != nil {
+		s.background.Go(func() { failed <- s.http.ServeTLS(s.secure, "", "") })
+	}
 	slog.Info("Slipway is ready", "url", s.external, "version", version)
 	debug.FreeOSMemory() // what starting took, such as for the compression of the assets, is not needed again
 	select {
@@ -169,6 +253,8 @@ func (s *server) run(ctx context.Context) (err error) {
 
 func (s *server) shutdown() error {
 	s.streams()
+	late := time.AfterFunc(requestTime, s.requests)
+	defer late.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/deploy/kubernetes"
 )
 
 // targets is every kind of place that Slipway deploys to. A new one is a package and a line here.
@@ -10,5 +11,6 @@ func targets(s *settings) []deploy.Kind {
 	return []deploy.Kind{
 		docker.Kind(s.DockerHost),
 		docker.SSHKind(),
+		kubernetes.Kind(),
 	}
 }

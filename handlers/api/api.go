@@ -13,6 +13,7 @@ import (
 	"slipway.dev/services/auth"
 	"slipway.dev/services/builds"
 	"slipway.dev/services/catalog"
+	"slipway.dev/services/certificates"
 	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/engines"
@@ -22,11 +23,14 @@ import (
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
 	"slipway.dev/services/images"
+	"slipway.dev/services/observe"
+	"slipway.dev/services/previews"
 	"slipway.dev/services/pullthrough"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
 	"slipway.dev/services/retention"
 	"slipway.dev/services/schedules"
+	"slipway.dev/services/visitors"
 	"slipway.dev/services/workflows"
 	"slipway.dev/services/workload"
 )
@@ -52,11 +56,16 @@ type Services struct {
 	Retention   *retention.Service
 	Explorer    *explorer.Service
 	Deploy      *deploy.Service
+	Observe     *observe.Service
+	Previews    *previews.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service
 	Workflows   *workflows.Service
 	Schedules   *schedules.Service
+
+	Visitors     *visitors.Service
+	Certificates *certificates.Service
 }
 
 // API is the calls and their description.
@@ -99,9 +108,14 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.copies()
 	a.cache()
 	a.environments()
+	a.runtimes()
 	a.deployments()
 	a.plans()
+	a.board()
 	a.protections()
+	a.previews()
+	a.visitors()
+	a.variables()
 	a.tokens()
 	a.users()
 	a.audit()

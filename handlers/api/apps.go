@@ -22,6 +22,7 @@ type App struct {
 	Port         int                  `json:"port" doc:"0: what the image exposes."`
 	Health       models.HealthKind    `json:"health" enum:"http,tcp,image"`
 	HealthPath   string               `json:"health_path"`
+	Protocol     models.Protocol      `json:"protocol" enum:",h2c" doc:"What it speaks on its port; empty: HTTP/1.1."`
 	Command      string               `json:"release_command,omitempty" doc:"Runs once before a new version takes over."`
 	BuildTimeout int                  `json:"build_timeout" doc:"Seconds."`
 	Triggers     models.Triggers      `json:"triggers" doc:"What builds it by itself."`
@@ -89,7 +90,7 @@ func (a *API) deleteApp(ctx context.Context, in *IDIn) error {
 func (a *API) appOf(app *models.App) App {
 	out := App{
 		ID: app.ID, Team: slugOf(app.Team), TeamID: app.TeamID, RepositoryID: app.RepositoryID, Name: app.Name,
-		Dockerfile: app.Dockerfile, Context: app.Context, Builder: app.Builder, Port: app.Port, Health: app.Health, HealthPath: app.HealthPath, Command: app.ReleaseCommand,
+		Dockerfile: app.Dockerfile, Context: app.Context, Builder: app.Builder, Port: app.Port, Health: app.Health, HealthPath: app.HealthPath, Protocol: app.Protocol, Command: app.ReleaseCommand,
 		BuildTimeout: app.BuildTimeout, WorkerLabels: append([]string{}, app.WorkerLabels...), Build: app.BuildSettings,
 		CreatedAt: app.CreatedAt.UTC(), UpdatedAt: app.UpdatedAt.UTC(),
 	}

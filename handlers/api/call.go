@@ -111,12 +111,20 @@ func nounOf(path, id string) string {
 		return "images"
 	case strings.HasPrefix(path, "/images/compare"), strings.Contains(path, "}/files"):
 		return "image-files"
+	case noun == "addresses", strings.HasSuffix(path, "}/addresses"), strings.Contains(path, "}/limits/"), strings.Contains(path, "}/maintenance/"):
+		return "domains"
 	case noun == "bad-images":
 		return "deployments"
 	case slices.Contains([]string{"deleted-images", "image-usage", "image-quota"}, noun), strings.HasPrefix(noun, "retention-"),
 		strings.HasSuffix(path, "}/retention-policy"), strings.HasSuffix(path, "}/image-usage"), strings.HasSuffix(path, "}/image-quota"):
 		return "retention"
-	case id == "plan-deployment":
+	case id == "compare-deployments", strings.HasSuffix(path, "}/promotions"), strings.Contains(path, "}/changes") && noun == "environments":
+		return "board"
+	case strings.HasPrefix(noun, "preview-"), strings.HasSuffix(path, "}/preview-settings"):
+		return "previews"
+	case strings.Contains(path, "/variable-changes"), strings.Contains(path, "}/variables"), strings.HasSuffix(path, "}/settings") && noun == "environments":
+		return "variables"
+	case id == "plan-deployment", strings.Contains(path, "/apps/{app_id}/"):
 		return "deployments"
 	}
 	return noun

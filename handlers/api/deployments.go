@@ -23,6 +23,7 @@ type Deployment struct {
 	WaitingFor    string                  `json:"waiting_for,omitempty" doc:"Why it waits, and what would end it."`
 	Active        bool                    `json:"active" doc:"Whether this is what serves now."`
 	Stopped       bool                    `json:"stopped" doc:"Whether a person stopped it."`
+	Paused        bool                    `json:"paused" doc:"Whether it has stopped while a newer version starts: the app runs one version at a time."`
 	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
 	Digest        string                  `json:"digest"`
 	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen; digest is what it named at that moment."`
@@ -49,10 +50,14 @@ type DeploymentConfig struct {
 	Replicas   int               `json:"replicas"`
 	CPU        int64             `json:"cpu" doc:"Thousandths of a processor that each instance may take; 0: no limit."`
 	Memory     int64             `json:"memory" doc:"Bytes that each instance may take; 0: no limit."`
+	Max        int               `json:"max,omitempty" doc:"Instances that the target may run by the load."`
+	CPUTarget  int               `json:"cpu_target,omitempty" doc:"Percent of its CPU that an instance takes on average before the target adds another one."`
+	Protocol   models.Protocol   `json:"protocol" enum:",h2c" doc:"What it speaks on its port; empty: HTTP/1.1."`
 	Command    []string          `json:"command,omitempty" doc:"Ran once before the switch."`
 	Variables  map[string]string `json:"variables" nullable:"false"`
 	Secrets    map[string]string `json:"secrets" nullable:"false" doc:"The fingerprint of each: it changes with the value."`
 	Hash       string            `json:"hash"`
+	Runtime    Runtime           `json:"runtime"`
 }
 
 // Phase is one line of a deployment's story.
@@ -106,9 +111,13 @@ func (a *API) deployments() {
 	post(a, "/environments/{id}/deployments", "deploy", "Deploy an image", a.deploy, started...)
 	get(a, "/deployments/{id}", "get-deployment", "A deployment with its phases and instances", a.getDeployment)
 	get(a, "/deployments/{id}/logs", "get-deployment-logs", "What a deployment's instances print", a.deploymentLogs, logAnswer)
+	a.places()
 	post(a, "/deployments/{id}/cancel", "cancel-deployment", "Cancel a deployment that has not switched yet", a.act((*deploy.Service).Cancel), started...)
 	post(a, "/deployments/{id}/rollback", "roll-back", "Deploy again what this deployment ran", a.act((*deploy.Service).Rollback), started...)
 	post(a, "/deployments/{id}/restart", "restart-deployment", "Replace the instances by fresh ones, without a gap", a.act((*deploy.Service).Restart), started...)
+	get(a, "/deployments/{id}/drift", "get-deployment-drift", "How what runs differs from what was deployed", a.drift,
+		about("Of a deployment that serves on a target whose objects others can change. What others added is no drift."))
+	post(a, "/deployments/{id}/apply", "apply-deployment-again", "Put back what others changed of what serves", a.act((*deploy.Service).ApplyAgain), started...)
 	post(a, "/deployments/{id}/stop", "stop-deployment", "Stop what serves", a.act((*deploy.Service).Stop), started...)
 	post(a, "/deployments/{id}/start", "start-deployment", "Run again what was stopped", a.act((*deploy.Service).Resume), started...)
 	post(a, "/deployments/{id}/approve", "approve-deployment", "Approve a deployment that waits for it", a.decide((*deploy.Service).Approve), status(http.StatusAccepted))
@@ -182,7 +191,7 @@ func (a *API) act(do func(*deploy.Service, context.Context, string) (*models.Dep
 func deploymentOf(d *models.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Number: d.Number, AppID: d.AppID, EnvironmentID: d.EnvironmentID, TeamID: d.TeamID, Action: d.Action, State: d.State,
-		Active: d.Active, Stopped: d.Stopped, Image: d.ImageRepository + "@" + d.ImageDigest, Digest: d.ImageDigest, Tag: d.ImageTag,
+		Active: d.Active, Stopped: d.Stopped, Paused: d.Paused, Image: d.ImageRepository + "@" + d.ImageDigest, Digest: d.ImageDigest, Tag: d.ImageTag,
 		BuildID: d.BuildID, URL: d.URL, Config: configOf(d), RollbackOf: d.RollbackOf, PreviousID: d.PreviousID, CreatedBy: d.CreatedByName, Reason: d.Reason, Approvals: sliceOf(d.Approvals, approvalOf),
 		Phases: sliceOf(d.Phases, phaseOf), Instances: sliceOf(d.Instances, instanceOf),
 		Timings: timingsOf(d.CreatedAt, d.StartedAt, d.FinishedAt), Error: d.Error, CreatedAt: d.CreatedAt.UTC(),
@@ -198,7 +207,7 @@ func deploymentOf(d *models.Deployment) Deployment {
 
 func configOf(d *models.Deployment) DeploymentConfig {
 	scale := d.Config.Scale.OrOne()
-	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash}
+	c := DeploymentConfig{d.Config.Port, d.Config.Health, d.Config.HealthPath, scale.Replicas, scale.CPU, scale.Memory, scale.Max, scale.CPUTarget, d.Config.Protocol, d.Config.Command, d.Config.Variables, d.Config.Secrets, d.ConfigHash, runtimeOf(d.Config.Runtime)}
 	if c.Variables == nil {
 		c.Variables = map[string]string{}
 	}

@@ -16,7 +16,7 @@ import (
 // nouns are the groups of the description, in the order of the work.
 var nouns = []struct{ name, title string }{
 	{"me", "Start"}, {"teams", "Teams"}, {"repositories", "Repositories"}, {"connections", "Connections"}, {"deliveries", "Deliveries"}, {"apps", "Apps"}, {"builds", "Builds"}, {"schedules", "Schedules"}, {"workflows", "GitHub Actions"}, {"images", "Images"}, {"image-files", "Files of images"}, {"image-tags", "Tags and settings of images"}, {"retention", "Clean-up of images"},
-	{"environments", "Environments"}, {"deployments", "Deployments"}, {"targets", "Targets"}, {"registries", "Registries"}, {"copies", "Copies"}, {"cache", "Cache of base images"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
+	{"board", "Board and promotions"}, {"environments", "Environments"}, {"variables", "Variables and secrets"}, {"deployments", "Deployments"}, {"previews", "Previews of pull requests"}, {"domains", "Domains and maintenance"}, {"certificates", "Certificates"}, {"targets", "Targets"}, {"registries", "Registries"}, {"copies", "Copies"}, {"cache", "Cache of base images"}, {"engines", "Build engines"}, {"tokens", "Tokens"}, {"users", "Users"},
 	{"registry", "Registry keys and storage"}, {"queue", "Queue"}, {"workers", "Workers"},
 	{"audit", "Audit"}, {"events", "Events"},
 }

@@ -35,30 +35,15 @@ type UpdateEnvironment struct {
 	Position int `json:"position" minimum:"0" doc:"On the board, from 0."`
 }
 
-// Variable is a value that instances get as an environment variable. A secret's is never shown.
-type Variable struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name"`
-	AppID     string    `json:"app_id" doc:"Empty: every app of the environment gets it."`
-	Value     string    `json:"value,omitempty"`
-	Secret    bool      `json:"secret"`
-	UpdatedBy string    `json:"updated_by"`
-	UpdatedAt time.Time `json:"updated_at"`
-}
-
-// SetVariable is the value of a variable or a secret.
-type SetVariable struct {
-	AppID  string `json:"app_id,omitempty" doc:"Empty: for every app of the environment."`
-	Value  string `json:"value"`
-	Secret bool   `json:"secret,omitempty" doc:"Encrypted at rest, and never shown again."`
-}
-
 // Scale is how much of an app runs in an environment.
 type Scale struct {
 	AppID    string `json:"app_id"`
 	Replicas int    `json:"replicas" doc:"Instances."`
 	CPU      int64  `json:"cpu" doc:"Thousandths of a processor that each may take; 0: no limit."`
 	Memory   int64  `json:"memory" doc:"Bytes that each may take; 0: no limit."`
+
+	Max       int `json:"max" doc:"Instances that the target may run by the load; 0: always as many as replicas."`
+	CPUTarget int `json:"cpu_target" doc:"Percent of its CPU that an instance takes on average before the target adds another one."`
 }
 
 // SetScale says how much of an app is to run.
@@ -66,6 +51,9 @@ type SetScale struct {
 	Replicas int   `json:"replicas" minimum:"1"`
 	CPU      int64 `json:"cpu,omitempty" doc:"Thousandths of a processor; 0: no limit." example:"500"`
 	Memory   int64 `json:"memory,omitempty" doc:"Bytes; 0: no limit." example:"268435456"`
+
+	Max       int `json:"max,omitempty" minimum:"0" doc:"Instances that a target which can may run by the load; 0: always as many as replicas."`
+	CPUTarget int `json:"cpu_target,omitempty" minimum:"0" maximum:"100" doc:"Percent of its CPU that an instance takes on average before the target adds another one; 80 where not said."`
 }
 
 func (a *API) listScales(ctx context.Context, in *IDIn) (*answer[List[Scale]], error) {
@@ -81,12 +69,15 @@ func (a *API) setScale(ctx context.Context, in *struct {
 	AppID string `path:"app_id" maxLength:"100"`
 	Body  SetScale
 }) (*answer[Scale], error) {
-	set := deploy.ScaleInput{EnvironmentID: in.ID, AppID: in.AppID, Scale: models.Scale{Replicas: in.Body.Replicas, CPU: in.Body.CPU, Memory: in.Body.Memory}}
+	set := deploy.ScaleInput{EnvironmentID: in.ID, AppID: in.AppID, Scale: models.Scale{
+		Replicas: in.Body.Replicas, CPU: in.Body.CPU, Memory: in.Body.Memory, Max: in.Body.Max, CPUTarget: in.Body.CPUTarget}}
 	row, err := a.Deploy.SetScale(ctx, set)
 	return replyWith(row, scaleOf, err)
 }
 
-func scaleOf(s *models.AppScale) Scale { return Scale{s.AppID, s.Replicas, s.CPU, s.Memory} }
+func scaleOf(s *models.AppScale) Scale {
+	return Scale{s.AppID, s.Replicas, s.CPU, s.Memory, s.Max, s.CPUTarget}
+}
 
 func (a *API) environments() {
 	get(a, "/environments", "list-environments", "Environments of your teams", a.listEnvironments)
@@ -94,13 +85,9 @@ func (a *API) environments() {
 	get(a, "/environments/{id}", "get-environment", "An environment", a.getEnvironment)
 	patch(a, "/environments/{id}", "update-environment", "Move an environment on the board", a.updateEnvironment)
 	remove(a, "/environments/{id}", "delete-environment", "Delete an environment in which nothing runs", a.deleteEnvironment)
-	get(a, "/environments/{id}/variables", "list-variables", "Variables and the names of secrets", a.listVariables)
-	put(a, "/environments/{id}/variables/{name}", "set-variable", "Set a variable or a secret", a.setVariable,
-		about("What runs keeps its values until the next deployment."))
 	get(a, "/environments/{id}/scales", "list-scales", "How much of each app runs", a.listScales, about("Apps that are not listed run once, without limits."))
 	put(a, "/environments/{id}/scales/{app_id}", "set-scale", "Set how much of an app runs", a.setScale,
 		about("What runs keeps its scale until the next deployment."))
-	remove(a, "/environments/{id}/variables/{name}", "delete-variable", "Delete a variable or a secret", a.deleteVariable)
 }
 
 func (a *API) listEnvironments(ctx context.Context, in *struct {
@@ -148,42 +135,6 @@ func (a *API) deleteEnvironment(ctx context.Context, in *IDIn) error {
 	return a.Deploy.DeleteEnvironment(ctx, in.ID)
 }
 
-func (a *API) listVariables(ctx context.Context, in *IDIn) (*answer[List[Variable]], error) {
-	all, err := a.Deploy.Variables(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	return whole(all, variableOf), nil
-}
-
-func (a *API) setVariable(ctx context.Context, in *struct {
-	IDIn
-	Name string `path:"name" maxLength:"200"`
-	Body SetVariable
-}) (*answer[Variable], error) {
-	v, err := a.Deploy.SetVariable(ctx, deploy.VariableInput{
-		EnvironmentID: in.ID, AppID: in.Body.AppID, Name: in.Name, Value: in.Body.Value, Secret: in.Body.Secret,
-	})
-	return replyWith(v, variableOf, err)
-}
-
-func (a *API) deleteVariable(ctx context.Context, in *struct {
-	IDIn
-	Name  string `path:"name" maxLength:"200"`
-	AppID string `query:"app_id" maxLength:"100" doc:"The app whose variable it is; empty: that of every app."`
-}) error {
-	all, err := a.Deploy.Variables(ctx, in.ID)
-	if err != nil {
-		return err
-	}
-	for _, v := range all {
-		if v.Name == in.Name && v.AppID == in.AppID {
-			return a.Deploy.DeleteVariable(ctx, in.ID, v.ID)
-		}
-	}
-	return models.Errorf(models.NotFound, "No such variable.")
-}
-
 func environmentOf(e *models.Environment) Environment {
 	out := Environment{
 		ID: e.ID, Team: slugOf(e.Team), TeamID: e.TeamID, Name: e.Name, TargetID: e.TargetID, Position: e.Position, Protection: protectionOf(e.Protection),
@@ -193,8 +144,4 @@ func environmentOf(e *models.Environment) Environment {
 		out.Target = e.Target.Name
 	}
 	return out
-}
-
-func variableOf(v *models.Variable) Variable {
-	return Variable{v.ID, v.Name, v.AppID, v.Value, v.Secret, v.UpdatedBy, v.UpdatedAt.UTC()}
 }

@@ -33,8 +33,9 @@ type Plan struct {
 
 // PlanChange is a variable or a secret that differs from what runs. Values are not shown.
 type PlanChange struct {
-	Name   string `json:"name"`
-	Change string `json:"change" enum:"added,removed,changed"`
+	Name   string               `json:"name"`
+	Change string               `json:"change" enum:"added,removed,changed"`
+	Origin models.VariableLevel `json:"origin,omitempty" enum:"team,environment,app" doc:"Where the new value is set."`
 }
 
 // PlanSetting is a setting that differs from what runs.
@@ -86,4 +87,4 @@ func planOf(p *deploy.Plan) Plan {
 	return out
 }
 
-func changeOf(c *deploy.Change) PlanChange { return PlanChange{c.Name, c.Kind} }
+func changeOf(c *deploy.Change) PlanChange { return PlanChange{c.Name, c.Kind, c.Origin} }

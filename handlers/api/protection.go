@@ -18,6 +18,7 @@ type Protection struct {
 
 // Freeze is a time in which nothing is deployed: once from start to end, or every week.
 type Freeze struct {
+	ID       string     `json:"id,omitempty" maxLength:"64" doc:"Where it is left out, Slipway gives one."`
 	Name     string     `json:"name" maxLength:"100"`
 	Start    *time.Time `json:"start,omitempty" doc:"Once: from."`
 	End      *time.Time `json:"end,omitempty" doc:"Once: to."`
@@ -75,6 +76,8 @@ type SetAutoDeploy struct {
 func (a *API) protections() {
 	put(a, "/environments/{id}/protection", "protect-environment", "Set what has to hold before a deployment", a.protect,
 		about("Rollbacks and restarts pass: they repeat what held before."))
+	post(a, "/environments/{id}/freezes", "add-freeze", "Add a time in which nothing is deployed", a.addFreeze)
+	remove(a, "/environments/{id}/freezes/{freeze}", "delete-freeze", "Take a freeze away", a.deleteFreeze)
 	get(a, "/environments/{id}/automatic", "list-automatic-deployments", "Apps that are deployed by themselves", a.listAutoDeploys)
 	put(a, "/environments/{id}/automatic/{app_id}", "set-automatic-deployment", "Deploy good builds of a branch by themselves", a.setAutoDeploy)
 	remove(a, "/environments/{id}/automatic/{app_id}", "unset-automatic-deployment", "Leave an app's deployments to people", a.unsetAutoDeploy)
@@ -90,11 +93,31 @@ func (a *API) protect(ctx context.Context, in *struct {
 }) (*answer[Environment], error) {
 	rules := models.Protection{Approvals: in.Body.Approvals, Branches: in.Body.Branches, After: in.Body.After}
 	for _, f := range in.Body.Freezes {
-		rules.Freezes = append(rules.Freezes, models.Freeze{Name: f.Name, Start: f.Start, End: f.End, Zone: f.Zone,
-			FromDay: time.Weekday(f.FromDay), FromTime: f.FromTime, ToDay: time.Weekday(f.ToDay), ToTime: f.ToTime})
+		rules.Freezes = append(rules.Freezes, f.model())
 	}
 	e, err := a.Deploy.Protect(ctx, in.ID, rules)
 	return replyWith(e, environmentOf, err)
+}
+
+func (f Freeze) model() models.Freeze {
+	return models.Freeze{ID: f.ID, Name: f.Name, Start: f.Start, End: f.End, Zone: f.Zone,
+		FromDay: time.Weekday(f.FromDay), FromTime: f.FromTime, ToDay: time.Weekday(f.ToDay), ToTime: f.ToTime}
+}
+
+func (a *API) addFreeze(ctx context.Context, in *struct {
+	IDIn
+	Body Freeze
+}) (*answer[Environment], error) {
+	e, err := a.Deploy.AddFreeze(ctx, in.ID, in.Body.model())
+	return replyWith(e, environmentOf, err)
+}
+
+func (a *API) deleteFreeze(ctx context.Context, in *struct {
+	IDIn
+	Freeze string `path:"freeze" maxLength:"64"`
+}) error {
+	_, err := a.Deploy.DeleteFreeze(ctx, in.ID, in.Freeze)
+	return err
 }
 
 func protectionOf(p models.Protection) Protection {
@@ -102,7 +125,7 @@ func protectionOf(p models.Protection) Protection {
 }
 
 func freezeOf(f *models.Freeze) Freeze {
-	return Freeze{f.Name, utc(f.Start), utc(f.End), f.Zone, int(f.FromDay), f.FromTime, int(f.ToDay), f.ToTime}
+	return Freeze{f.Key(), f.Name, utc(f.Start), utc(f.End), f.Zone, int(f.FromDay), f.FromTime, int(f.ToDay), f.ToTime}
 }
 
 func (a *API) decide(do func(*deploy.Service, context.Context, string, deploy.ApprovalInput) (*models.Deployment, error)) func(context.Context, *decisionIn) (*answer[Deployment], error) {

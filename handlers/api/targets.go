@@ -54,6 +54,7 @@ type TargetField struct {
 	Example  string `json:"example,omitempty"`
 	Secret   bool   `json:"secret"`
 	Required bool   `json:"required"`
+	Check    bool   `json:"check" doc:"A box to check: true, or empty."`
 	Made     bool   `json:"made" doc:"By Slipway; it stands in the target's settings and can't be set."`
 }
 
@@ -61,6 +62,7 @@ type TargetField struct {
 type TargetInfo struct {
 	Version  string `json:"version" example:"Docker Engine 28.5"`
 	Platform string `json:"platform" doc:"Empty where instances may run anywhere." example:"linux/amd64"`
+	Disk     int64  `json:"disk" doc:"Free bytes for images and volumes; 0: not known."`
 }
 
 func (a *API) targets() {
@@ -128,13 +130,13 @@ func (a *API) checkTarget(ctx context.Context, in *IDIn) (*answer[TargetInfo], e
 	if err != nil {
 		return nil, err
 	}
-	return reply(TargetInfo{info.Version, info.Platform}), nil
+	return reply(TargetInfo{info.Version, info.Platform, info.Disk}), nil
 }
 
 func (a *API) listTargetKinds(context.Context, *struct{}) (*answer[List[TargetKind]], error) {
 	return whole(a.Deploy.Kinds, func(k *deploy.Kind) TargetKind {
 		return TargetKind{k.Name, k.Title, k.Help, sliceOf(k.Fields, func(f *deploy.Field) TargetField {
-			return TargetField{f.Name, f.Label, f.Help, f.Example, f.Secret, f.Required, f.Made}
+			return TargetField{f.Name, f.Label, f.Help, f.Example, f.Secret, f.Required, f.Check, f.Made}
 		})}
 	}), nil
 }

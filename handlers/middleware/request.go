@@ -3,13 +3,13 @@ package middleware
 import (
 	"crypto/rand"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"time"
 
 	"slipway.dev/models"
+	"slipway.dev/services/proxy"
 )
 
 // Request gives every request an id, finds the client's address and tells both
@@ -25,39 +25,12 @@ func Request(trusted []netip.Prefix) Func {
 	}
 }
 
-// Peer is the address at the other end of the connection, whatever headers say.
-func Peer(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	addr, _ := netip.ParseAddr(host) // the zero address where there is none: trusted by nobody
-	return addr.Unmap()
-}
-
 func clientIP(r *http.Request, trusted []netip.Prefix) string {
-	client := Peer(r)
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && within(client, trusted); i-- {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		client = addr.Unmap()
-	}
+	client := proxy.Client(r, trusted)
 	if !client.IsValid() {
 		return ""
 	}
 	return client.String()
-}
-
-func within(addr netip.Addr, prefixes []netip.Prefix) bool {
-	for _, p := range prefixes {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // Log writes one line for every request: never its query, and not the parts of

@@ -105,7 +105,7 @@ func (h *Apps) Overview(c echo.Context) error {
 		return err
 	}
 	v := apps.OverviewView{Header: header}
-	board, err := h.Deploy.Board(ctx, header.App.TeamID, header.App.ID)
+	board, err := h.Deploy.Board(ctx, deploy.BoardFilter{TeamID: header.App.TeamID, AppIDs: []string{header.App.ID}})
 	if err != nil {
 		return err
 	}
@@ -278,13 +278,18 @@ func appUpdate(c echo.Context) (catalog.UpdateApp, error) {
 	}
 	health := models.HealthKind(c.FormValue("health"))
 	var builder *models.BuilderKind
+	var protocol *models.Protocol
+	if form, err := c.FormParams(); err == nil && form.Has("protocol") {
+		p := models.Protocol(c.FormValue("protocol"))
+		protocol = &p
+	}
 	if kind := models.BuilderKind(c.FormValue("builder")); kind != "" {
 		builder = &kind
 	}
 	return catalog.UpdateApp{
 		Builder: builder,
 		Name:    text("name"), Dockerfile: text("dockerfile"), Context: text("context"), Port: &port,
-		Health: &health, HealthPath: text("health_path"), Command: text("release_command"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
+		Health: &health, HealthPath: text("health_path"), Protocol: protocol, Command: text("release_command"), BuildTimeout: &timeout, WorkerLabels: labels(c, "worker_labels"),
 	}, nil
 }
 

@@ -165,7 +165,7 @@ func (h *CleanUp) delete(c echo.Context, run func() (*models.RegistryDeletion, e
 		tag, digest := c.FormValue("tag"), c.FormValue("digest")
 		return h.askDelete(c, c.FormValue("repository"), tag, digest, problem.Of(c.Request().Context(), err).Status, form)
 	}
-	notifyUndo(c, "Deleted "+cut(d.Title(), 200), undoPath+d.ID+"/restore")
+	notifyUndo(c, "Deleted "+cut(d.Title(), 200), undoDeletion+d.ID+"/restore")
 	to := "/images/" + d.Repository
 	if d.Kind == models.DeletionRepository {
 		to = "/images"

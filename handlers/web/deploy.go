@@ -73,10 +73,15 @@ func (h *Deploy) place(ctx context.Context, v *views.NewView, id string) error {
 		}
 		v.Environments = append(v.Environments, components.FilterLink{Label: e.Name, Href: "/apps/" + v.App.ID + "/deploy?environment=" + e.ID, Current: current})
 	}
-	if id != "" && v.Environment == nil {
-		return models.Errorf(models.NotFound, "No such environment.")
+	if id == "" || v.Environment != nil {
+		return nil
 	}
-	return nil
+	e, err := h.Deploy.Environment(ctx, id) // a preview: what served there can be rolled back to
+	if err == nil && e.TeamID != v.App.TeamID {
+		err = models.Errorf(models.NotFound, "No such environment.")
+	}
+	v.Environment = e
+	return err
 }
 
 // fill adds the plan, or why there is none, and the builds to choose from.
@@ -104,6 +109,9 @@ func (h *Deploy) fill(c echo.Context, v *views.NewView, asked url.Values, failed
 		if plan.Current != nil {
 			serving = plan.Current.ImageDigest
 		}
+		if v.Origin, err = h.origin(ctx, plan, asked.Get("from")); err != nil {
+			return 0, err
+		}
 	}
 	list, err := h.Builds.List(ctx, builds.Filter{AppID: v.App.ID, State: models.BuildSucceeded, Page: models.Page{Limit: maxChoices}})
 	for _, b := range list.Items {
@@ -127,16 +135,38 @@ func (h *Deploy) plan(ctx context.Context, v views.NewView, asked url.Values) (*
 	})
 }
 
+// origin is where the image is promoted from; nil where it is not, or does not run there any more.
+func (h *Deploy) origin(ctx context.Context, plan *deploy.Plan, environmentID string) (*views.Origin, error) {
+	if environmentID == "" {
+		return nil, nil
+	}
+	o, err := h.Deploy.Origin(ctx, plan, environmentID)
+	if models.IsCode(err, models.NotFound) || models.IsCode(err, models.Conflict) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := &views.Origin{Deployment: *o.Deployment, OnlyThere: o.OnlyThere, OnlyHere: o.OnlyHere}
+	for _, d := range o.Settings {
+		v.Settings = append(v.Settings, views.Difference(d))
+	}
+	if plan.Current != nil {
+		v.Compare = views.CompareURL(plan.App.ID, plan.Current.ID, o.Deployment.ID)
+	}
+	return v, nil
+}
+
 // planView is the plan as its page takes it.
 func planView(p *deploy.Plan) views.Plan {
 	v := views.Plan{
 		Digest: p.Image.Digest, Tag: p.Image.Tag, Build: p.Image.Build, Current: p.Current, RollbackTo: p.To, More: p.More, Back: p.Back, CommitsNote: p.CommitsNote,
-		Size: p.Image.Size, Before: p.SizeBefore, URL: p.URL, Ready: p.Ready(), Open: p.Open(), ConfigHash: p.ConfigHash,
+		Repository: p.App.Repository, Size: p.Image.Size, Before: p.SizeBefore, URL: p.URL, Ready: p.Ready(), Open: p.Open(), ConfigHash: p.ConfigHash,
 		NeedsApproval: p.To == nil && p.Environment.Protection.Approvals > 0,
 		Image:         apps.Version(models.Deployment{Build: p.Image.Build, ImageTag: p.Image.Tag, ImageDigest: p.Image.Digest}),
 	}
 	for _, c := range p.Commits {
-		v.Commits = append(v.Commits, views.Commit{ID: c.ID, Subject: c.Subject, Author: c.Author, At: c.Time})
+		v.Commits = append(v.Commits, models.ChangeCommit{ID: c.ID, Subject: c.Subject, Author: c.Author, Email: c.Email, Time: c.Time})
 	}
 	for _, d := range p.Settings {
 		v.Settings = append(v.Settings, views.Difference(d))
@@ -148,7 +178,7 @@ func planView(p *deploy.Plan) views.Plan {
 		v.Secrets = append(v.Secrets, views.Change(c))
 	}
 	for _, c := range p.Checks {
-		v.Checks = append(v.Checks, views.Check(c))
+		v.Checks = append(v.Checks, views.Check{Name: c.Name, OK: c.OK, Message: c.Message, Gate: c.Gate})
 		v.Frozen = v.Frozen || c.Name == "Freeze" && !c.OK
 	}
 	return v

@@ -37,6 +37,7 @@ func (h *Deployments) Page(c echo.Context) error {
 		Curl:    p.Curl("POST", "/api/v1/deployments/"+d.ID+"/rollback", "").For("Roll back to this"),
 		LogCurl: p.Curl("GET", "/api/v1/deployments/"+d.ID+"/logs", "").For("Read the log"),
 	}
+	v.CanDrift = h.Deploy.CanDrift(ctx, d)
 	who := models.PrincipalFrom(ctx)
 	v.CanDecide = d.State == models.DeploymentWaiting && who.RoleIn(d.TeamID).AtLeast(models.RoleMaintainer) && who.UserID != d.CreatedBy
 	if v.Bad, err = h.Deploy.Bad(ctx, d); err != nil {

@@ -13,9 +13,12 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/previews"
+	"slipway.dev/services/visitors"
 	"slipway.dev/views/components"
 	"slipway.dev/views/environments"
 	"slipway.dev/views/layout"
+	views "slipway.dev/views/previews"
 )
 
 // Environments is the pages about environments.
@@ -23,30 +26,10 @@ type Environments struct {
 	*Base
 	Catalog *catalog.Service
 	Deploy  *deploy.Service
-}
 
-// Board shows what runs where.
-func (h *Environments) Board(c echo.Context) error {
-	ctx := c.Request().Context()
-	b, err := h.Deploy.Board(ctx, "", "")
-	if err != nil {
-		return err
-	}
-	teams, err := h.teams(ctx)
-	if err != nil {
-		return err
-	}
-	p := h.page(c, layout.Page{Title: "Environments", Nav: "environments", Live: []string{"environments"}})
-	v := environments.BoardView{Curl: p.Curl("POST", "/api/v1/environments", `{"team": "payments", "name": "staging"}`)}
-	who := models.PrincipalFrom(ctx)
-	for _, t := range teams {
-		v.CanMake = v.CanMake || who.RoleIn(t.ID).AtLeast(models.RoleMaintainer)
-		if team := teamBoard(b, t); len(team.Environments) > 0 {
-			team.CanDeploy = who.RoleIn(t.ID).AtLeast(models.RoleDeveloper)
-			v.Teams = append(v.Teams, team)
-		}
-	}
-	return Render(c, http.StatusOK, environments.Board(p, v))
+	Visitors *visitors.Service
+
+	Previews *previews.Service
 }
 
 // teams are all teams of the reader.
@@ -61,40 +44,6 @@ func (h *Environments) teams(ctx context.Context) (all []models.Team, err error)
 	}
 }
 
-// teamBoard is the part of the board that is the team's.
-func teamBoard(b *deploy.Board, t models.Team) environments.TeamBoard {
-	board := environments.TeamBoard{Team: t}
-	for _, e := range b.Environments {
-		if e.TeamID == t.ID {
-			board.Environments = append(board.Environments, e)
-		}
-	}
-	for _, a := range b.Apps {
-		if a.TeamID != t.ID {
-			continue
-		}
-		row := environments.Row{App: a}
-		for _, e := range board.Environments {
-			row.Cells = append(row.Cells, cellOf(b, e, a))
-		}
-		board.Rows = append(board.Rows, row)
-	}
-	return board
-}
-
-// cellOf is an app in an environment; attempts that are history are left out.
-func cellOf(b *deploy.Board, e models.Environment, a models.App) environments.Cell {
-	cell := b.Cell(e.ID, a.ID)
-	out := environments.Cell{Environment: e, Serving: cell.Active, Latest: cell.Latest, State: stageState(cell)}
-	if cell.Active != nil {
-		out.State = stageState(deploy.Cell{Active: cell.Active})
-		if cell.Latest != nil && cell.Latest.State.Ended() && cell.Latest.State != models.DeploymentFailed {
-			out.Latest = nil
-		}
-	}
-	return out
-}
-
 // Page shows one environment.
 func (h *Environments) Page(c echo.Context) error {
 	return h.environment(c, http.StatusOK, environments.PageView{})
@@ -106,16 +55,25 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err != nil {
 		return err
 	}
-	b, err := h.Deploy.Board(ctx, e.TeamID, "")
+	if e.Kind == models.EnvironmentPreview {
+		preview, err := h.Previews.OfEnvironment(ctx, e.ID)
+		if err != nil {
+			return err
+		}
+		return c.Redirect(http.StatusSeeOther, views.URL(*preview))
+	}
+	b, err := h.Deploy.Board(ctx, deploy.BoardFilter{TeamID: e.TeamID, Whole: true})
 	if err != nil {
 		return err
 	}
 	role := models.PrincipalFrom(ctx).RoleIn(e.TeamID)
 	p := h.page(c, layout.Page{Title: e.Name, Nav: "environments", Meta: environments.Meta(*e), Live: []string{"environment:" + e.ID},
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}}})
-	v.Environment, v.Apps = *e, b.Apps
+	v.Environment, v.KeepsData = *e, h.Deploy.KeepsVolumes(e)
+	if left, ok := b.Left(e.ID); ok {
+		v.From = left.Name
+	}
 	v.CanChange, v.CanDelete = role.AtLeast(models.RoleDeveloper), role.AtLeast(models.RoleMaintainer)
-	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/variables/LOG_LEVEL", `{"value": "debug"}`).For("Set a variable")
 	for _, a := range b.Apps {
 		v.Cells = append(v.Cells, environments.AppCell{App: a, Cell: cellOf(b, *e, a), Scale: models.Scale{}.OrOne()})
 	}
@@ -125,7 +83,10 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err := h.rules(ctx, b, &v); err != nil {
 		return err
 	}
-	if v.Variables, err = h.Deploy.Variables(ctx, e.ID); err != nil {
+	if err := h.addresses(ctx, &v); err != nil {
+		return err
+	}
+	if v.Variables, err = h.variables(ctx, e.ID); err != nil {
 		return err
 	}
 	list, err := h.Deploy.List(ctx, deploy.Filter{EnvironmentID: e.ID, Page: models.Page{Cursor: c.QueryParam("cursor"), Limit: 20}})
@@ -148,6 +109,40 @@ func (h *Environments) scales(ctx context.Context, v *environments.PageView) err
 		}
 	}
 	return err
+}
+
+// addresses fills in where visitors find the apps.
+func (h *Environments) addresses(ctx context.Context, v *environments.PageView) error {
+	own, err := h.Visitors.Own(ctx, v.Environment.ID)
+	if err != nil {
+		return err
+	}
+	others, err := located(ctx, h.Visitors, v.Environment)
+	if err != nil {
+		return err
+	}
+	closed, err := h.Visitors.Maintenances(ctx, v.Environment.ID)
+	for _, cell := range v.Cells {
+		a := cell.App
+		row := environments.AppAddresses{App: a, Own: own[a.ID], Others: others[a.ID]}
+		row.Maintenance = slices.ContainsFunc(closed, func(m models.Maintenance) bool { return m.AppID == a.ID })
+		v.Addresses = append(v.Addresses, row)
+	}
+	return err
+}
+
+// variables sums up what apps get, and what they don't run with yet.
+func (h *Environments) variables(ctx context.Context, environmentID string) (environments.VariablesView, error) {
+	n, err := h.Deploy.CountSettings(ctx, environmentID)
+	if err != nil {
+		return environments.VariablesView{}, err
+	}
+	v := environments.VariablesView{Variables: n.Variables, Secrets: n.Secrets, Inherited: n.Inherited}
+	late, err := h.Deploy.NotRolledOut(ctx, deploy.Scope{EnvironmentID: environmentID})
+	for i := range late {
+		v.Late = append(v.Late, lateOf(&late[i]))
+	}
+	return v, err
 }
 
 // rules fills in what has to hold, and what comes by itself.
@@ -212,24 +207,6 @@ func (h *Environments) Create(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, environments.URL(*e))
 }
 
-// SetVariable sets a variable or a secret.
-func (h *Environments) SetVariable(c echo.Context) error {
-	in := deploy.VariableInput{EnvironmentID: c.Param("id"), AppID: c.FormValue("app_id"), Name: c.FormValue("name"), Value: c.FormValue("value"), Secret: c.FormValue("secret") != ""}
-	v, err := h.Deploy.SetVariable(c.Request().Context(), in)
-	if err != nil {
-		form, fault := again(c, err)
-		if fault != nil {
-			return fault
-		}
-		if in.Secret {
-			form.Values.Del("value") // a secret is never sent back
-		}
-		return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Form: form})
-	}
-	notify(c, v.Name+" set")
-	return c.Redirect(http.StatusSeeOther, "/environments/"+in.EnvironmentID+"#variables")
-}
-
 // refused shows the environment again, with what is wrong.
 func (h *Environments) refused(c echo.Context, err error) error {
 	form, fault := again(c, err)
@@ -237,15 +214,6 @@ func (h *Environments) refused(c echo.Context, err error) error {
 		return fault
 	}
 	return h.environment(c, problem.Of(c.Request().Context(), err).Status, environments.PageView{Err: form.Err})
-}
-
-// DeleteVariable removes a variable or a secret.
-func (h *Environments) DeleteVariable(c echo.Context) error {
-	if err := h.Deploy.DeleteVariable(c.Request().Context(), c.Param("id"), c.Param("variable")); err != nil {
-		return err
-	}
-	notify(c, "Deleted")
-	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"#variables")
 }
 
 // SetScale says how much of an app runs in the environment, and rolls it out at once where asked.
@@ -285,6 +253,7 @@ func scale(c echo.Context, to *models.Scale) error {
 		return n
 	}
 	to.Replicas, to.CPU, to.Memory = int(number("replicas")), int64(number("cpu")*1000), int64(number("memory")*(1<<20))
+	to.Max, to.CPUTarget = int(number("max")), int(number("cpu_target"))
 	return models.InvalidFields(wrong)
 }
 
@@ -325,62 +294,59 @@ func (h *Environments) Protect(c echo.Context) error {
 
 // AddFreeze adds a time in which nothing is deployed.
 func (h *Environments) AddFreeze(c echo.Context) error {
-	return h.protect(c, func(p *models.Protection) error {
-		f := models.Freeze{Name: strings.TrimSpace(c.FormValue("name"))}
-		if c.FormValue("start") == "" && c.FormValue("end") == "" {
-			from, err1 := strconv.Atoi(c.FormValue("from_day"))
-			to, err2 := strconv.Atoi(c.FormValue("to_day"))
-			if err1 != nil || err2 != nil {
-				return models.InvalidField("from_day", "Choose a day.")
-			}
-			f.Zone, f.FromDay, f.ToDay = strings.TrimSpace(c.FormValue("zone")), time.Weekday(from), time.Weekday(to)
-			f.FromTime, f.ToTime = c.FormValue("from_time"), c.FormValue("to_time")
-		} else {
-			for field, to := range map[string]**time.Time{"start": &f.Start, "end": &f.End} {
-				at, err := time.Parse("2006-01-02T15:04", c.FormValue(field))
-				if err != nil {
-					return models.InvalidField(field, "This is not a date and time.")
-				}
-				*to = &at
-			}
+	f, err := freeze(c)
+	if err == nil {
+		_, err = h.Deploy.AddFreeze(c.Request().Context(), c.Param("id"), f)
+	}
+	return h.protected(c, err)
+}
+
+// freeze reads what the form says: a time of every week, or one that comes once.
+func freeze(c echo.Context) (models.Freeze, error) {
+	f := models.Freeze{Name: strings.TrimSpace(c.FormValue("name"))}
+	if c.FormValue("start") == "" && c.FormValue("end") == "" {
+		from, err1 := strconv.Atoi(c.FormValue("from_day"))
+		to, err2 := strconv.Atoi(c.FormValue("to_day"))
+		if err1 != nil || err2 != nil {
+			return f, models.InvalidField("from_day", "Choose a day.")
 		}
-		p.Freezes = append(p.Freezes, f)
-		return nil
-	})
+		f.Zone, f.FromDay, f.ToDay = strings.TrimSpace(c.FormValue("zone")), time.Weekday(from), time.Weekday(to)
+		f.FromTime, f.ToTime = c.FormValue("from_time"), c.FormValue("to_time")
+		return f, nil
+	}
+	for field, to := range map[string]**time.Time{"start": &f.Start, "end": &f.End} {
+		at, err := time.Parse("2006-01-02T15:04", c.FormValue(field))
+		if err != nil {
+			return f, models.InvalidField(field, "This is not a date and time.")
+		}
+		*to = &at
+	}
+	return f, nil
 }
 
 // DeleteFreeze takes a freeze away.
 func (h *Environments) DeleteFreeze(c echo.Context) error {
-	return h.protect(c, func(p *models.Protection) error {
-		n, err := strconv.Atoi(c.Param("n"))
-		if err != nil || n < 0 || n >= len(p.Freezes) {
-			return models.Errorf(models.NotFound, "No such freeze.")
-		}
-		p.Freezes = slices.Delete(p.Freezes, n, n+1)
-		return nil
-	})
+	_, err := h.Deploy.DeleteFreeze(c.Request().Context(), c.Param("id"), c.Param("freeze"))
+	return h.protected(c, err)
 }
 
 // protect changes the protection, and shows the form again where that is refused.
 func (h *Environments) protect(c echo.Context, change func(*models.Protection) error) error {
-	ctx := c.Request().Context()
-	e, err := h.Deploy.Environment(ctx, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	rules := e.Protection
-	if err = change(&rules); err == nil {
-		_, err = h.Deploy.Protect(ctx, e.ID, rules)
-	}
+	_, err := h.Deploy.ChangeProtection(c.Request().Context(), c.Param("id"), change)
+	return h.protected(c, err)
+}
+
+// protected goes back to the form, or shows it again with what is wrong.
+func (h *Environments) protected(c echo.Context, err error) error {
 	if err != nil {
 		form, fault := again(c, err)
 		if fault != nil {
 			return fault
 		}
-		return h.protection(c, problem.Of(ctx, err).Status, form)
+		return h.protection(c, problem.Of(c.Request().Context(), err).Status, form)
 	}
 	notify(c, "Saved")
-	return c.Redirect(http.StatusSeeOther, environments.URL(*e)+"/protection")
+	return c.Redirect(http.StatusSeeOther, "/environments/"+c.Param("id")+"/protection")
 }
 
 // SetAuto has good builds of a branch deployed by themselves, or none.

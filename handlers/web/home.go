@@ -69,13 +69,16 @@ func (h *Home) apps(ctx context.Context) ([]apps.ListItem, bool, error) {
 
 // items adds to apps their last build and what runs where.
 func items(ctx context.Context, builds *builds.Service, deploys *deploy.Service, list []models.App) ([]apps.ListItem, error) {
-	board, err := deploys.Board(ctx, "", "")
-	if err != nil {
-		return nil, err
-	}
 	ids := make([]string, 0, len(list))
 	for _, a := range list {
 		ids = append(ids, a.ID)
+	}
+	board := &deploy.Board{}
+	if len(ids) > 0 {
+		var err error
+		if board, err = deploys.Board(ctx, deploy.BoardFilter{AppIDs: ids, Page: models.Page{Limit: models.MaxLimit}}); err != nil {
+			return nil, err
+		}
 	}
 	newest, err := builds.Newest(ctx, ids)
 	if err != nil {

@@ -22,8 +22,11 @@ func notifyUndo(c echo.Context, text, undo string) {
 	})
 }
 
-// undoPath is what all addresses that take something back begin with; others are not believed.
-const undoPath = "/images/deleted/"
+// What all addresses that take something back begin with; others are not believed.
+const (
+	undoDeletion = "/images/deleted/"
+	undoVariable = "/variable-changes/"
+)
 
 // notice returns what the action before told, once, and what takes it back.
 func notice(c echo.Context) (text, undo string) {
@@ -37,7 +40,8 @@ func notice(c echo.Context) (text, undo string) {
 		return "", ""
 	}
 	text, undo, _ = strings.Cut(string(raw), "\n")
-	if !strings.HasPrefix(undo, undoPath) || strings.Contains(undo, "..") {
+	known := strings.HasPrefix(undo, undoDeletion) || strings.HasPrefix(undo, undoVariable)
+	if !known || strings.Contains(undo, "..") {
 		undo = ""
 	}
 	return text, undo

@@ -12,10 +12,7 @@ import (
 // stages are the environments of the app's team, from left to right, as the app sees them.
 func stages(b *deploy.Board, app models.App) []apps.Stage {
 	var list []apps.Stage
-	for _, e := range b.Environments {
-		if e.TeamID != app.TeamID {
-			continue
-		}
+	for _, e := range b.Stages(app.TeamID) {
 		cell := b.Cell(e.ID, app.ID)
 		s := apps.Stage{Environment: e, Serving: cell.Active, Latest: cell.Latest, State: stageState(cell)}
 		if s.Latest != nil && s.Latest.State.Ended() && s.Latest.State != models.DeploymentFailed {
@@ -41,22 +38,7 @@ func stageState(c deploy.Cell) string {
 	case c.Active.Stopped:
 		return "stopped"
 	}
-	return instancesState(c.Active.Instances)
-}
-
-// instancesState is the state of the instance that is worst off.
-func instancesState(list []models.Instance) string {
-	if len(list) == 0 {
-		return string(models.InstanceUnknown)
-	}
-	worst := models.InstanceHealthy
-	rank := map[models.InstanceState]int{models.InstanceUnknown: 1, models.InstanceStarting: 2, models.InstanceStopped: 3, models.InstanceFailing: 4}
-	for _, i := range list {
-		if rank[i.State] > rank[worst] {
-			worst = i.State
-		}
-	}
-	return string(worst)
+	return string(deploy.HealthOf(c.Active).State)
 }
 
 // behind says how far a stage is behind the one before it, and where to promote what runs there.

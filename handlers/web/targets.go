@@ -96,7 +96,7 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 	}
 	v.KindTitle, v.KindHelp = kind.Title, kind.Help
 	for _, f := range kind.Fields {
-		v.Fields = append(v.Fields, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Made: f.Made})
+		v.Fields = append(v.Fields, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Check: f.Check, Made: f.Made})
 	}
 	list, err := h.Catalog.Teams(c.Request().Context(), catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}})
 	if err != nil {

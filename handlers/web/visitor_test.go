@@ -19,6 +19,15 @@ func TestAVisitorOfAStoppedAppGetsAPageThatNeedsNothingElse(t *testing.T) {
 	if policy := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") {
 		t.Errorf("the policy is %q", policy)
 	}
+	for _, c := range []struct{ accept, kind string }{{"application/json", "application/problem+json"}, {"text/html, application/json", "text/html; charset=utf-8"}, {"", "text/html; charset=utf-8"}} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "http://shop-dev.localhost/", nil)
+		r.Header.Set("Accept", c.accept)
+		web.Visitor(w, r, proxy.NotAnswering)
+		if w.Code != 502 || w.Header().Get("Content-Type") != c.kind || !strings.Contains(w.Body.String(), proxy.NotAnswering.Title) {
+			t.Errorf("to %q the answer is %d %s %s", c.accept, w.Code, w.Header().Get("Content-Type"), w.Body)
+		}
+	}
 	for _, outside := range []string{"src=", "href=", "url("} {
 		if strings.Contains(w.Body.String(), outside) {
 			t.Errorf("the page asks for something: %s", outside)

@@ -19,6 +19,7 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/auth"
 	"slipway.dev/services/idp"
+	"slipway.dev/services/porttest"
 	"slipway.dev/services/secrets"
 )
 
@@ -317,7 +318,7 @@ func TestAnIssuerThatWasDownIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFakeIssuer(t)
 	f.down = true
-	p := newPortal(t, modelstest.DB(t), f.issuer("corp"), &auth.Issuer{ID: "gone", Name: "Gone", URL: "http://" + closedPort(t), ClientID: "x"})
+	p := newPortal(t, modelstest.DB(t), f.issuer("corp"), &auth.Issuer{ID: "gone", Name: "Gone", URL: "http://" + porttest.Address(t), ClientID: "x"})
 	res, body := p.browser().get("/login/corp")
 	mustStatus(t, res, body, http.StatusServiceUnavailable)
 	f.set(func(f *fakeIssuer) { f.down = false })

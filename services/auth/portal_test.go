@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -244,14 +243,4 @@ func mustStatus(t *testing.T, res *http.Response, body string, want int) {
 	if res.StatusCode != want {
 		t.Fatalf("%s answers %d, want %d: %s", res.Request.URL, res.StatusCode, want, body)
 	}
-}
-
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

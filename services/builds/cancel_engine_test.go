@@ -30,7 +30,7 @@ import (
 var silent = log.New(io.Discard, "", 0)
 
 // goneWithin is how soon after a cancel nothing of the build may be left, on a machine that does much else.
-const goneWithin = 20 * time.Second
+const goneWithin = time.Minute
 
 // cancelAndWatch cancels the build and waits until nothing is left, by each of
 // the questions and of the build's own folder.

@@ -2,7 +2,6 @@ package builds_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -15,6 +14,7 @@ import (
 
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
+	"slipway.dev/services/porttest"
 )
 
 // cluster is a PostgreSQL of the test's own, which the test may stop.
@@ -32,7 +32,7 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, folder: folder, port: freePort(t), secret: models.NewID()}
+	c := &cluster{t: t, folder: folder, port: porttest.Port(t), secret: models.NewID()}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	secret := filepath.Join(folder, "password")
 	if err := os.WriteFile(secret, []byte(c.secret), 0o600); err != nil {
@@ -113,20 +113,6 @@ func postgresProgram(t *testing.T, program string) string {
 		t.Fatalf("there is no %s: install the package postgresql, or run the tests with make test, which does (%v)", program, err)
 	}
 	return slices.Max(found)
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 func TestBuildsOutliveADatabaseThatCrashesUnderLoad(t *testing.T) {

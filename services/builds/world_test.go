@@ -124,7 +124,7 @@ func start(t *testing.T, q *jobs.Queue) {
 
 func stop(t *testing.T, q *jobs.Queue) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := q.Stop(ctx); err != nil && !strings.Contains(err.Error(), "not started") {
 		t.Error(err)
@@ -250,7 +250,7 @@ func (w *world) queueBuild(t *testing.T, ref string) *models.Build {
 // wait waits until the build is in the state.
 func (w *world) wait(t *testing.T, id string, state models.BuildState) *models.Build {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		b, err := w.builds.Get(w.as(t, w.Viewer), id)
 		if err != nil {
@@ -269,7 +269,7 @@ func (w *world) wait(t *testing.T, id string, state models.BuildState) *models.B
 // ended waits until the log of the build has ended too, and returns its text.
 func (w *world) ended(t *testing.T, id string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(w.as(t, w.Admin), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.as(t, w.Admin), time.Minute)
 	defer cancel()
 	lines, err := w.builds.FollowLog(ctx, id, 0)
 	if err != nil {

@@ -34,6 +34,7 @@ type NewApp struct {
 	Port         int                `json:"port,omitempty" form:"port" doc:"What the container listens on. 0: as proposed, or what the image exposes."`
 	Health       models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image" doc:"Empty: http where there is a health_path, tcp otherwise."`
 	HealthPath   string             `json:"health_path,omitempty" form:"health_path" doc:"Path that answers 2xx or 3xx when the app is well."`
+	Protocol     models.Protocol    `json:"protocol,omitempty" form:"protocol" enum:",h2c" doc:"What the app speaks on its port: HTTP/1.1 where empty, or h2c, HTTP/2 without TLS as gRPC servers do."`
 	Command      string             `json:"release_command,omitempty" form:"release_command" maxLength:"1000" doc:"Arguments with which the image runs once before a new version takes over, such as a migration of the database."`
 	BuildTimeout int                `json:"build_timeout,omitempty" form:"build_timeout" doc:"Seconds that a build may take; 1800 where 0."`
 	WorkerLabels []string           `json:"worker_labels,omitempty" form:"worker_labels" maxItems:"16" doc:"Only workers that have all of these labels build it."`
@@ -53,6 +54,7 @@ type UpdateApp struct {
 	Port         *int                `json:"port,omitempty" form:"port"`
 	Health       *models.HealthKind  `json:"health,omitempty" form:"health" enum:"http,tcp,image"`
 	HealthPath   *string             `json:"health_path,omitempty" form:"health_path"`
+	Protocol     *models.Protocol    `json:"protocol,omitempty" form:"protocol" enum:",h2c" doc:"Counts from the next deployment on."`
 	Command      *string             `json:"release_command,omitempty" form:"release_command" maxLength:"1000"`
 	BuildTimeout *int                `json:"build_timeout,omitempty" form:"build_timeout"`
 	Triggers     *UpdateTriggers     `json:"triggers,omitempty" doc:"What builds it by itself."`
@@ -173,7 +175,7 @@ func (s *Service) newApp(ctx context.Context, in NewApp) (*models.App, error) {
 		return nil, err
 	}
 	app := &models.App{ID: models.NewID(), TeamID: r.TeamID, RepositoryID: r.ID, Name: strings.TrimSpace(in.Name), Dockerfile: cleanPath(in.Dockerfile, "Dockerfile"),
-		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), ReleaseCommand: strings.TrimSpace(in.Command), BuildTimeout: in.BuildTimeout,
+		Builder: in.Builder, Port: in.Port, Health: in.Health, HealthPath: strings.TrimSpace(in.HealthPath), Protocol: in.Protocol, ReleaseCommand: strings.TrimSpace(in.Command), BuildTimeout: in.BuildTimeout,
 		WorkerLabels: in.WorkerLabels, BuildSettings: in.Build, Triggers: models.DefaultTriggers(), RegistryID: strings.TrimSpace(in.RegistryID), ImageRepository: in.ImageRepository}
 	if p := models.PrincipalFrom(ctx); p != nil {
 		app.CreatedBy = p.UserID
@@ -256,6 +258,9 @@ func checkApp(app *models.App) error {
 	}
 	app.WorkerLabels = labels
 	checkHealth(app, wrong)
+	if app.Protocol != models.ProtocolHTTP1 && app.Protocol != models.ProtocolH2C {
+		wrong.add("protocol", "Leave it empty for HTTP/1.1, or choose h2c.")
+	}
 	if words, err := shlex.Split(app.ReleaseCommand); err != nil || len(app.ReleaseCommand) > 1000 || app.ReleaseCommand != "" && len(words) == 0 {
 		wrong.add("release_command", "This is not a command: is a quote left open?")
 	}
@@ -309,7 +314,7 @@ func (s *Service) UpdateApp(ctx context.Context, id string, in UpdateApp) (*mode
 		}
 	}
 	err = s.commit(ctx, appChange(app, "app.update"), func(tx *gorm.DB) error {
-		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "release_command", "build_timeout", "worker_labels", "build_settings", "registry_id", "image_repository",
+		err := tx.Model(&models.App{ID: app.ID}).Select("name", "dockerfile", "context", "builder", "port", "health", "health_path", "protocol", "release_command", "build_timeout", "worker_labels", "build_settings", "registry_id", "image_repository",
 			"trigger_push", "trigger_branches", "trigger_tags", "trigger_paths", "trigger_skip_markers", "trigger_pull_requests").Updates(app).Error
 		return taken(err, "name", "The team has an app named %q already.", app.Name)
 	})
@@ -323,6 +328,9 @@ func (in UpdateApp) apply(app *models.App) {
 	set(&app.Name, in.Name)
 	set(&app.HealthPath, in.HealthPath)
 	set(&app.ReleaseCommand, in.Command)
+	if in.Protocol != nil {
+		app.Protocol = *in.Protocol
+	}
 	if in.Dockerfile != nil {
 		app.Dockerfile = cleanPath(*in.Dockerfile, "Dockerfile")
 	}
@@ -375,8 +383,10 @@ func (s *Service) deleteApp(ctx context.Context, tx *gorm.DB, app *models.App) e
 			return err
 		}
 	}
-	if err := tx.Where("app_id = ?", app.ID).Delete(&models.Variable{}).Error; err != nil {
-		return err
+	for _, owned := range []any{&models.Variable{}, &models.VariableChange{}} {
+		if err := tx.Where("app_id = ?", app.ID).Delete(owned).Error; err != nil {
+			return err
+		}
 	}
 	if err := tx.Delete(&models.App{}, "id = ?", app.ID).Error; err != nil {
 		return err

@@ -49,7 +49,7 @@ func newWorld(t *testing.T, db *models.Database) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := queue.Stop(ctx); err != nil {
 			t.Error(err)
@@ -67,7 +67,7 @@ func newWorld(t *testing.T, db *models.Database) *world {
 // settled waits until a repository has been read, or could not be.
 func (w *world) settled(t *testing.T, id string) *models.Repository {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		r, err := w.catalog.Repository(w.as["admin"], id)
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ const (
 	longestPause = 10 * time.Minute
 	tellEvery    = time.Second
 	lastWords    = 15 * time.Second // for the writes that end a worker's part
+	lookAgain    = time.Second      // at what another worker carries
 )
 
 // run is one worker's try at a copy that it holds.
@@ -34,6 +35,11 @@ type run struct {
 // blobs that are missing are sent, manifests follow, the tag comes last. It may
 // be called again at any point, by any worker.
 func (s *Service) Run(ctx context.Context, job Job) error {
+	end, alone := s.Jobs.Alone(job.CopyID)
+	if !alone {
+		return jobs.Later(lookAgain)
+	}
+	defer end()
 	c, err := s.claim(ctx, job.CopyID)
 	if c == nil || err != nil {
 		return err
@@ -86,7 +92,7 @@ func (s *Service) claim(ctx context.Context, id string) (c *models.Copy, err err
 			return err
 		}
 		if !claimed {
-			return jobs.Later(time.Second) // a living worker has it: look again when it may have died
+			return jobs.Later(lookAgain) // a living worker has it: look again when it may have died
 		}
 		if err := tx.Where("id = ?", id).Take(&row).Error; err != nil {
 			return err
@@ -209,7 +215,7 @@ func (r *run) end(ctx context.Context, failed error) error {
 	case failed == nil:
 		return r.finish(last, models.CopySucceeded, "")
 	case errors.Is(failed, jobs.ErrLost), errors.Is(failed, jobs.ErrTaken), errors.Is(failed, errNotOurs):
-		return failed // another worker has it: touch nothing
+		return jobs.Later(lookAgain) // another worker may have it: touch nothing
 	case errors.Is(failed, jobs.ErrCanceled):
 		return r.finish(last, models.CopyCanceled, "")
 	case ctx.Err() != nil: // this worker stops; another one goes on at once

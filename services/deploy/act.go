@@ -97,31 +97,36 @@ func (s *Service) Stop(ctx context.Context, id string) (*models.Deployment, erro
 		if err := holdApp(tx, d.AppID); err != nil {
 			return err
 		}
-		now := s.now()
-		until := now.Add(s.drainTime())
-		r := tx.Model(&models.Deployment{}).Where("id = ? AND active AND NOT stopped", id).Updates(map[string]any{"stopped": true, "drain_until": until, "retired_at": nil})
-		if r.Error != nil {
-			return r.Error
-		}
-		if r.RowsAffected == 0 {
-			return models.Errorf(models.Conflict, "Deployment %s does not serve now, so it can't be stopped.", d.Title())
-		}
-		d.Stopped = true
-		err := tx.Model(&models.Route{}).Where("deployment_id = ?", id).Select("addresses", "updated_at").
-			Updates(&models.Route{Addresses: []string{}, UpdatedAt: now}).Error
-		if err != nil {
-			return err
-		}
-		entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.stop", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
-		if err := audit.Record(ctx, tx, entry); err != nil {
-			return err
-		}
-		if err := publish(tx, d, "deployment.stopped"); err != nil {
-			return err
-		}
-		return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Retire{DeploymentID: id})
+		return s.halt(ctx, tx, d)
 	})
 	return d, err
+}
+
+// halt has the instances of what serves end after their drain, in tx, which holds the app.
+func (s *Service) halt(ctx context.Context, tx *gorm.DB, d *models.Deployment) error {
+	now := s.now()
+	until := now.Add(s.drainTime())
+	r := tx.Model(&models.Deployment{}).Where("id = ? AND active AND NOT stopped", d.ID).Updates(map[string]any{"stopped": true, "paused": false, "drain_until": until, "retired_at": nil})
+	if r.Error != nil {
+		return r.Error
+	}
+	if r.RowsAffected == 0 {
+		return models.Errorf(models.Conflict, "Deployment %s does not serve now, so it can't be stopped.", d.Title())
+	}
+	d.Stopped = true
+	err := tx.Model(&models.Route{}).Where("deployment_id = ?", d.ID).Select("addresses", "updated_at").
+		Updates(&models.Route{Addresses: []string{}, UpdatedAt: now}).Error
+	if err != nil {
+		return err
+	}
+	entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.stop", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
+	if err := audit.Record(ctx, tx, entry); err != nil {
+		return err
+	}
+	if err := publish(tx, d, "deployment.stopped"); err != nil {
+		return err
+	}
+	return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Retire{DeploymentID: d.ID})
 }
 
 // Cancel ends a deployment that has not switched yet. What served before goes on serving.

@@ -40,6 +40,9 @@ func (s *Service) SetAuto(ctx context.Context, in AutoInput) (*models.AutoDeploy
 	if err != nil {
 		return nil, err
 	}
+	if err := ofPeople(p.Environment); err != nil {
+		return nil, err
+	}
 	if in.Branch == "" || len(in.Branch) > 200 || !doublestar.ValidatePattern(in.Branch) {
 		return nil, models.InvalidField("branch", "Name a branch, or a pattern such as release/**.")
 	}

@@ -6,6 +6,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -29,8 +30,15 @@ type Service struct {
 	Git        *git.Service
 	Kinds      []Kind
 	Apps       Address // where apps answer
+	// Refresh reads a repository on this machine, so that its commits can be counted; nil: what is there has to do.
+	Refresh func(ctx context.Context, repositoryID string) error
+
+	// Heard, where set, waits for a bounded time until what the deployment's
+	// instances have printed is kept. It is called before they are removed.
+	Heard func(ctx context.Context, d *models.Deployment)
 
 	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
+	Pull  time.Duration // how long an image may take to arrive; 15 minutes where zero
 	Drain time.Duration // how long requests to the old version may last; 30 s where zero
 
 	mu   sync.Mutex
@@ -58,6 +66,7 @@ type openTarget struct {
 }
 
 func (s *Service) startTime() time.Duration { return orElse(s.Start, 2*time.Minute) }
+func (s *Service) pullTime() time.Duration  { return orElse(s.Pull, 15*time.Minute) }
 func (s *Service) drainTime() time.Duration { return orElse(s.Drain, 30*time.Second) }
 
 func orElse(d, otherwise time.Duration) time.Duration {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
-	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,7 +70,7 @@ func testBox(t testing.TB) *secrets.Box {
 func newService(db *models.Database, box *secrets.Box, r *registry.Service) *deploy.Service {
 	return &deploy.Service{
 		DB: db, Box: box, Registry: r, Kinds: []deploy.Kind{docker.Kind(""), docker.SSHKind()}, Apps: deploy.Address{Scheme: "http", Domain: "localhost", Port: "8080"},
-		Start: 30 * time.Second, Drain: 2 * time.Second,
+		Start: 2 * time.Minute, Drain: 2 * time.Second,
 		Registries: &registries.Service{DB: db, Box: box, Embedded: r, Guard: &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
 	}
 }
@@ -87,6 +85,7 @@ func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Qu
 	jobs.Register(q, s.Roll)
 	jobs.Register(q, s.RetireStopped)
 	jobs.Register(q, s.RemoveReleases)
+	jobs.Register(q, s.Restore)
 	q.Every(200*time.Millisecond, "reconcile", s.Reconcile)
 	return q
 }
@@ -126,69 +125,23 @@ func addRoles(ctx context.Context, db *models.Database, p *models.Principal) err
 	return err
 }
 
-// worker starts a worker beside those that run.
-func (s *stage) worker() *jobs.Queue {
+// worker starts a worker beside those that run, and returns what stops it.
+func (s *stage) worker() (stop func()) {
 	s.t.Helper()
 	service := newService(s.db, s.service.Box, s.service.Registry)
-	service.Start, service.Drain = s.service.Start, s.service.Drain
+	service.Kinds, service.Start, service.Drain, service.Kinds = s.service.Kinds, s.service.Start, s.service.Drain, s.service.Kinds
 	q := newQueue(s.t, service, 10*time.Second)
 	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		q.Stop(ctx)
 		service.Close()
 	})
-	return q
-}
-
-// workerVariable has the test program be a worker, which a test can kill: it
-// holds the database's URL and the registry's.
-const workerVariable = "SLIPWAY_TEST_DEPLOY_WORKER"
-
-func TestMain(m *testing.M) {
-	if where := os.Getenv(workerVariable); where != "" {
-		database, external, _ := strings.Cut(where, " ")
-		log.Fatal(beWorker(database, external))
-	}
-	os.Exit(m.Run())
-}
-
-func beWorker(database, external string) error {
-	db, err := models.Open(context.Background(), database)
-	if err != nil {
-		return err
-	}
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	if err != nil {
-		return err
-	}
-	service := newService(db, box, &registry.Service{DB: db, Box: box, External: external})
-	q, err := jobs.New(db, jobs.Config{Deployments: 1, DeadAfter: 3 * time.Second})
-	if err != nil {
-		return err
-	}
-	service.Queue = q
-	jobs.Register(q, service.Roll)
-	if err := q.Start(context.Background()); err != nil {
-		return err
-	}
-	select {} // until it is killed
-}
-
-// killable starts a worker in a process of its own.
-func (s *stage) killable(database string) *exec.Cmd {
-	s.t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), workerVariable+"="+database+" "+s.service.Registry.External)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return cmd
+	s.t.Cleanup(stop)
+	return stop
 }
 
 // built pushes an image of the test server and records the build that made it.
@@ -243,7 +196,7 @@ func (s *stage) get(id string) *models.Deployment {
 // until waits for the deployment to be as wanted.
 func (s *stage) until(id, what string, ok func(*models.Deployment) bool) *models.Deployment {
 	s.t.Helper()
-	for end := time.Now().Add(40 * time.Second); ; {
+	for end := time.Now().Add(4 * time.Minute); ; {
 		d := s.get(id)
 		if ok(d) {
 			return d
@@ -289,6 +242,17 @@ func (s *stage) answer(path string) string {
 		s.t.Fatal(err)
 	}
 	return strings.TrimSpace(string(body))
+}
+
+// untilLive waits until the target has so many containers: those of a
+// deployment that did not come to serve go after its end.
+func (s *stage) untilLive(want int) {
+	s.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); s.live() != want; <-time.After(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("%d containers run, not %d", s.live(), want)
+		}
+	}
 }
 
 // live counts the containers of the target.

@@ -61,10 +61,10 @@ func (s *Service) environmentChanged(ctx context.Context, tx *gorm.DB, e *models
 	return events.Publish(tx, models.Event{TeamID: e.TeamID, Kind: action, Topic: "environment:" + e.ID, Parent: "team:" + e.TeamID})
 }
 
-// Environments lists the environments that the principal may see: of a team
-// from left to right, of all teams team by team.
+// Environments lists the environments that the principal may see, but for
+// previews: of a team from left to right, of all teams team by team.
 func (s *Service) Environments(ctx context.Context, f EnvironmentFilter) ([]models.Environment, error) {
-	q := s.DB.WithContext(ctx).Preload("Team").Preload("Target", slim).Limit(1000)
+	q := s.DB.WithContext(ctx).Preload("Team").Preload("Target", slim).Where("kind = ?", models.EnvironmentStage).Limit(1000)
 	if f.TeamID != "" {
 		if err := models.Authorize(ctx, f.TeamID, models.RoleViewer, "team"); err != nil {
 			return nil, err
@@ -115,13 +115,13 @@ func (s *Service) environment(ctx context.Context, id string, role models.Role) 
 
 // MoveEnvironment puts the environment at the position of its team's board.
 func (s *Service) MoveEnvironment(ctx context.Context, id string, position int) error {
-	e, err := s.environment(ctx, id, models.RoleMaintainer)
+	e, err := s.stage(ctx, id, models.RoleMaintainer)
 	if err != nil {
 		return err
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		var all []models.Environment
-		if err := tx.Where("team_id = ? AND id <> ?", e.TeamID, id).Order("position, name").Find(&all).Error; err != nil {
+		if err := tx.Where("team_id = ? AND id <> ? AND kind = ?", e.TeamID, id, models.EnvironmentStage).Order("position, name").Find(&all).Error; err != nil {
 			return err
 		}
 		position = min(max(position, 0), len(all))
@@ -138,26 +138,43 @@ func (s *Service) MoveEnvironment(ctx context.Context, id string, position int) 
 // DeleteEnvironment removes an environment in which nothing runs, with its
 // variables, secrets and history.
 func (s *Service) DeleteEnvironment(ctx context.Context, id string) error {
-	e, err := s.environment(ctx, id, models.RoleMaintainer)
+	e, err := s.stage(ctx, id, models.RoleMaintainer)
 	if err != nil {
 		return err
 	}
+	if err := s.keepsNothing(ctx, e); err != nil {
+		return err
+	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		var busy int64
-		running := tx.Model(&models.Deployment{}).Where("environment_id = ?", id).
-			Where("state IN ? OR (active AND NOT stopped) OR (drain_until IS NOT NULL AND retired_at IS NULL)", models.UnendedDeployments)
-		if err := running.Count(&busy).Error; err != nil {
+		var n int64
+		if err := busy(tx, id).Count(&n).Error; err != nil {
 			return err
 		}
-		if busy > 0 {
+		if n > 0 {
 			return models.Errorf(models.Conflict, "Something still runs in %s. Stop its apps first, and wait until they have ended.", e.Name)
 		}
-		if err := tx.Delete(&models.Route{}, "environment_id = ?", id).Error; err != nil {
-			return err
-		}
-		if err := tx.Delete(&models.Environment{}, "id = ?", id).Error; err != nil {
-			return fmt.Errorf("deleting the environment: %w", err)
-		}
-		return s.environmentChanged(ctx, tx, e, "environment.delete")
+		return s.deleteEnvironment(ctx, tx, e)
 	})
+}
+
+// busy are the environment's deployments of which something runs or may come to run.
+func busy(tx *gorm.DB, environmentID string) *gorm.DB {
+	return tx.Model(&models.Deployment{}).Where("environment_id = ?", environmentID).
+		Where("state IN ? OR (active AND NOT stopped) OR (drain_until IS NOT NULL AND retired_at IS NULL)", models.UnendedDeployments)
+}
+
+// deleteEnvironment deletes an environment in which nothing runs.
+func (s *Service) deleteEnvironment(ctx context.Context, tx *gorm.DB, e *models.Environment) error {
+	if err := tx.Delete(&models.Route{}, "environment_id = ?", e.ID).Error; err != nil {
+		return err
+	}
+	if err := tx.Delete(&models.Environment{}, "id = ?", e.ID).Error; err != nil {
+		return fmt.Errorf("deleting the environment: %w", err)
+	}
+	return s.environmentChanged(ctx, tx, e, "environment.delete")
+}
+
+// holdEnvironment holds the environment's row without changing it: of two who change something of it one waits for the other.
+func holdEnvironment(tx *gorm.DB, id string) error {
+	return tx.Model(&models.Environment{}).Where("id = ?", id).UpdateColumn("position", gorm.Expr("position")).Error
 }

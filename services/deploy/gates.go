@@ -12,6 +12,9 @@ import (
 	"slipway.dev/models"
 )
 
+// gateFreeze is the rule that a maintainer may overrule by saying why.
+const gateFreeze = "Freeze"
+
 // gate is one of the environment's rules, and whether the image passes it.
 func gate(name string, ok bool, format string, args ...any) Check {
 	return Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...), Gate: true}
@@ -111,9 +114,9 @@ func (s *Service) freezeGate(ctx context.Context, p *place, f models.Freeze, unt
 	}
 	who := models.PrincipalFrom(ctx)
 	if reason != "" && who != nil && who.UserID != "" && who.RoleIn(p.App.TeamID).AtLeast(models.RoleMaintainer) {
-		return gate("Freeze", true, "%s until %s; %s deploys all the same: %s", f.Name, end, who.Name, reason)
+		return gate(gateFreeze, true, "%s until %s; %s deploys all the same: %s", f.Name, end, who.Name, reason)
 	}
-	return gate("Freeze", false, "%s: nothing is deployed to %s until %s. A maintainer can deploy all the same and say why; a rollback is always possible.", f.Name, p.Environment.Name, end)
+	return gate(gateFreeze, false, "%s: nothing is deployed to %s until %s. A maintainer can deploy all the same and say why; a rollback is always possible.", f.Name, p.Environment.Name, end)
 }
 
 // closed returns the first gate that is closed, as an error; nil where all are open.

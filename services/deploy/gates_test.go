@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -300,6 +301,46 @@ func TestGoodBuildsOfTheBranchAreDeployedByThemselvesUntilARollback(t *testing.T
 		s.protect(models.Protection{Approvals: 1})
 		if got = auto(); len(got) != 5 || got[0].State != models.DeploymentWaiting || got[0].CreatedBy != s.Developer.ID {
 			t.Errorf("after the freeze deployed were %+v", got)
+		}
+	})
+}
+
+func TestAFreezeIsDeletedByWhichOneItIsAndNotByWhereItStands(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		c, service := modelstest.Seed(t, db), &deploy.Service{DB: db}
+		maintainer := modelstest.As(t, db, c.Maintainer)
+		weekly := func(name string) models.Freeze {
+			return models.Freeze{Name: name, Zone: "UTC", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}
+		}
+		old := models.Protection{Approvals: 1, Freezes: []models.Freeze{weekly("Old"), weekly("Older")}} // of before freezes had ids
+		if err := db.Model(&models.Environment{}).Where("id = ?", c.Environment.ID).Select("protection").Updates(&models.Environment{Protection: old}).Error; err != nil {
+			t.Fatal(err)
+		}
+		added, err := service.AddFreeze(maintainer, c.Environment.ID, weekly("Fresh"))
+		if err != nil || len(added.Protection.Freezes) != 3 || added.Protection.Freezes[0].ID != old.Freezes[0].Key() {
+			t.Fatalf("added it is %+v (%v)", added, err)
+		}
+		fresh := added.Protection.Freezes[2].ID
+		var group sync.WaitGroup
+		for _, id := range []string{old.Freezes[0].Key(), fresh, old.Freezes[0].Key()} { // two people who mean the same, and one who does not
+			group.Go(func() {
+				if _, err := service.DeleteFreeze(maintainer, c.Environment.ID, id); err != nil && !models.IsCode(err, models.NotFound) {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		e, err := service.Environment(maintainer, c.Environment.ID)
+		if err != nil || len(e.Protection.Freezes) != 1 || e.Protection.Freezes[0].Name != "Older" || e.Protection.Approvals != 1 {
+			t.Errorf("left is %+v (%v)", e.Protection, err)
+		}
+		if _, err := service.DeleteFreeze(modelstest.As(t, db, c.Developer), c.Environment.ID, old.Freezes[1].Key()); !models.IsCode(err, models.Denied) {
+			t.Errorf("a developer deletes one: %v", err)
+		}
+		twice := models.Protection{Freezes: []models.Freeze{weekly("A"), weekly("A")}}
+		if _, err := service.Protect(maintainer, c.Environment.ID, twice); !models.IsCode(err, models.Invalid) {
+			t.Errorf("the same freeze twice: %v", err)
 		}
 	})
 }

@@ -11,6 +11,23 @@ import (
 // maxLabel is the length of a label of a host name (RFC 1035 §2.3.4).
 const maxLabel = 63
 
+// address returns the address of a new deployment to the place, and keeps its
+// host name. Where the target itself sends visitors it gives the address, at
+// the first deployment only once it does.
+func (s *Service) address(tx *gorm.DB, p *place) (string, error) {
+	if s.routesItself(p.Environment) {
+		return s.willServeAt(tx, p)
+	}
+	host, err := s.reserve(tx, p)
+	return s.Apps.URL(host), err
+}
+
+// routesItself tells whether the environment's target sends visitors to releases itself.
+func (s *Service) routesItself(e *models.Environment) bool {
+	kind, err := s.KindOf(e.Target.Kind)
+	return err == nil && kind.Routes
+}
+
 // reserve returns the place's host name: the one it has, else the first free one.
 func (s *Service) reserve(tx *gorm.DB, p *place) (string, error) {
 	var r models.Route
@@ -37,10 +54,18 @@ func (s *Service) reserve(tx *gorm.DB, p *place) (string, error) {
 // team, or another pair of names with a hyphen in it, may have that one.
 func labels(p *place) []string {
 	short := p.App.Name + "-" + p.Environment.Name
-	sum := sha256.Sum256([]byte(p.App.ID + "/" + p.Environment.ID))
-	mark := "-" + hex.EncodeToString(sum[:4])
+	if p.Environment.Kind == models.EnvironmentPreview {
+		short = p.Environment.Name // which has the app's name in it: pr-12-checkout
+	}
+	mark := markOf(p.App.ID + "/" + p.Environment.ID)
 	all := []string{fit(short, mark), fit(short+"-"+p.Team.Slug, mark)}
 	return append(all, short[:min(len(short), maxLabel-len(mark))]+mark)
+}
+
+// markOf makes a label its place's own where the wanted one is taken.
+func markOf(place string) string {
+	sum := sha256.Sum256([]byte(place))
+	return "-" + hex.EncodeToString(sum[:4])
 }
 
 // fit cuts a name that is too long for a label and marks it.
@@ -51,9 +76,14 @@ func fit(name, mark string) string {
 	return name[:maxLabel-len(mark)] + mark
 }
 
-// host returns the host name that the place has or would get first.
-func (s *Service) host(tx *gorm.DB, p *place) (string, error) {
+// willServeAt returns the address that the place has or would get first.
+func (s *Service) willServeAt(tx *gorm.DB, p *place) (string, error) {
+	if s.routesItself(p.Environment) {
+		var d models.Deployment
+		err := tx.Select("url").Where("app_id = ? AND environment_id = ? AND active", p.App.ID, p.Environment.ID).Limit(1).Find(&d).Error
+		return d.URL, err
+	}
 	var r models.Route
 	err := tx.Where("app_id = ? AND environment_id = ?", p.App.ID, p.Environment.ID).Limit(1).Find(&r).Error
-	return or(r.Host, labels(p)[0]+"."+s.Apps.Domain), err
+	return s.Apps.URL(or(r.Host, labels(p)[0]+"."+s.Apps.Domain)), err
 }

@@ -21,6 +21,7 @@ import (
 const (
 	readTime    = 15 * time.Second // to read an image's manifest and config
 	pullTTL     = 30 * time.Minute // of the credential that an engine pulls with
+	lookTTL     = 2 * time.Minute  // of the credential that an engine only looks with
 	defaultPort = 8080
 	maxConfig   = 4 << 20 // bytes of an image's config that are read
 )
@@ -261,6 +262,31 @@ func (at source) credential(ctx context.Context) (username, password string, err
 	}
 	username, password, err = at.external.Lend(ctx)
 	return username, password, at.external.Explain(err)
+}
+
+// source is where a target gets the image from; own makes a context act for whoever needs it, each time that it is
+// needed. A credential lasts for ttl where its registry can limit it.
+func (s *Service) source(own func(context.Context) context.Context, teamID string, image Image, ttl time.Duration) Source {
+	return Source{
+		Credential: func(ctx context.Context) (string, string, error) {
+			at, err := s.openSource(own(ctx), teamID, image.Repository, ttl)
+			if err != nil {
+				return "", "", err
+			}
+			return at.credential(ctx)
+		},
+		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
+			at, err := s.openSource(own(ctx), teamID, image.Repository, ttl)
+			if err != nil {
+				return name.Repository{}, nil, err
+			}
+			ref, options, err := at.reference("@" + image.Digest)
+			if err != nil {
+				return name.Repository{}, nil, err
+			}
+			return ref.Context(), options, nil
+		},
+	}
 }
 
 // aboutField makes a refusal one about the field that named the image.

@@ -74,9 +74,12 @@ func (r *rollout) whileHeld(ctx context.Context, change func(tx *gorm.DB) error)
 	})
 }
 
-// record stores the instances as the target has just described them.
+// record stores the instances as the target has just described them, in place of those that went.
 func (r *rollout) record(ctx context.Context, found []Instance) error {
 	return r.whileHeld(ctx, func(tx *gorm.DB) error {
+		if err := dropOthers(tx, r.d.ID, found); err != nil {
+			return err
+		}
 		for _, i := range found {
 			if err := save(tx, r.d.ID, i, r.now()); err != nil {
 				return err
@@ -84,6 +87,18 @@ func (r *rollout) record(ctx context.Context, found []Instance) error {
 		}
 		return nil
 	})
+}
+
+// dropOthers forgets the deployment's instances that are none of those, if there are any.
+func dropOthers(tx *gorm.DB, deploymentID string, found []Instance) error {
+	var ids []string
+	for _, i := range found {
+		ids = append(ids, i.ID)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return tx.Delete(&models.Instance{}, "deployment_id = ? AND runtime_id NOT IN ?", deploymentID, ids).Error
 }
 
 // save stores an instance of the deployment, the row of its runtime id where there is one.
@@ -115,6 +130,22 @@ func (s *Service) maskerOf(d *models.Deployment) masker {
 		m.Add(v)
 	}
 	return masker{m}
+}
+
+// HideSecrets adds the secrets that the deployment's instances were given to those that the masker hides.
+func (s *Service) HideSecrets(ctx context.Context, deploymentID string, m *logs.Masker) error {
+	var d models.Deployment
+	if err := s.DB.WithContext(ctx).Select("id", "sealed_secrets").First(&d, "id = ?", deploymentID).Error; err != nil {
+		return models.FromDB(err, "deployment")
+	}
+	values, err := s.openValues(&d)
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		m.Add(v)
+	}
+	return nil
 }
 
 func (m masker) lines(lines []string) []string {

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,17 +33,20 @@ type Plan struct {
 	Port        int
 	Health      models.HealthKind
 	HealthPath  string
-	SizeBefore  int64 // of what runs; 0: not known
-	URL         string
+	SizeBefore  int64  // of what runs; 0: not known
+	URL         string // empty: the target gives the address with the first deployment
 	Checks      []Check
-	To          *models.Deployment // of a rollback: what would run again
-	ConfigHash  string             // give it to Deploy, so that what is deployed is what was looked at
+	To          *models.Deployment      // of a rollback: what would run again
+	Config      models.DeploymentConfig // that would be frozen
+	ConfigHash  string                  // give it to Deploy, so that what is deployed is what was looked at
+	Recreate    bool                    // one version at a time: nothing answers while the new one starts
 }
 
 // Change is a variable or a secret that differs from what runs. Values are not shown.
 type Change struct {
-	Name string
-	Kind string // added, removed, changed
+	Name   string
+	Kind   string               // added, removed, changed
+	Origin models.VariableLevel // where the new value is set; empty where it is removed, and in what repeats a deployment
 }
 
 // Difference is a setting that differs from what runs.
@@ -59,6 +61,8 @@ type Check struct {
 	OK      bool
 	Message string
 	Gate    bool // a rule of the environment: nothing is deployed while it fails
+
+	stage string // of a rollout that fails by it
 }
 
 // Ready tells whether every check passed.
@@ -87,6 +91,9 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 	}
 	p, err := s.plan(ctx, at, choice, next.Config, next.ConfigHash)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.addOrigins(ctx, p); err != nil {
 		return nil, err
 	}
 	gates, err := s.gates(ctx, s.DB.WithContext(ctx), at, choice, in.Reason)
@@ -122,12 +129,12 @@ func (s *Service) PlanRollback(ctx context.Context, id string) (*Plan, error) {
 
 // plan compares what would run with what runs.
 func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config models.DeploymentConfig, hash string) (*Plan, error) {
-	host, err := s.host(s.DB.WithContext(ctx), at)
+	url, err := s.willServeAt(s.DB.WithContext(ctx), at)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
-		Environment: at.Environment, App: at.App, Image: choice, URL: s.Apps.URL(host), ConfigHash: hash,
+		Environment: at.Environment, App: at.App, Image: choice, URL: url, Config: config, ConfigHash: hash, Recreate: config.Recreate,
 		Port: config.Port, Health: config.Health, HealthPath: config.HealthPath,
 	}
 	if p.Current, err = s.current(ctx, at); err != nil {
@@ -173,11 +180,11 @@ func compare(before, after map[string]string) (out []Change) {
 		is, has := after[n]
 		switch {
 		case !had:
-			out = append(out, Change{n, "added"})
+			out = append(out, Change{Name: n, Kind: "added"})
 		case !has:
-			out = append(out, Change{n, "removed"})
+			out = append(out, Change{Name: n, Kind: "removed"})
 		case was != is:
-			out = append(out, Change{n, "changed"})
+			out = append(out, Change{Name: n, Kind: "changed"})
 		}
 	}
 	return out
@@ -191,12 +198,33 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 		}
 	}
 	add("Instances", strconv.Itoa(before.Scale.OrOne().Replicas), strconv.Itoa(after.Scale.OrOne().Replicas))
+	add("Instances at most", atMost(before.Scale), atMost(after.Scale))
 	add("CPU of each", processors(before.Scale.CPU), processors(after.Scale.CPU))
 	add("Memory of each", memory(before.Scale.Memory), memory(after.Scale.Memory))
 	add("Port", strconv.Itoa(before.Port), strconv.Itoa(after.Port))
+	add("Protocol", protocol(before.Protocol), protocol(after.Protocol))
 	add("Health check", healthText(before), healthText(after))
+	add("Volumes", volumesText(before.Volumes), volumesText(after.Volumes))
+	add("Host paths", hostPathsText(before.HostPaths), hostPathsText(after.HostPaths))
+	add("Network", networkText(before.HostNetwork), networkText(after.HostNetwork))
+	add("After it ends", restartText(before.Runtime), restartText(after.Runtime))
+	add("Versions at once", switchText(before.Recreate), switchText(after.Recreate))
 	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
+}
+
+func atMost(s models.Scale) string {
+	if !s.Autoscales() {
+		return "no more"
+	}
+	return fmt.Sprintf("%d, from %d %% of CPU on", s.Max, s.CPUTarget)
+}
+
+func protocol(p models.Protocol) string {
+	if p == models.ProtocolH2C {
+		return "HTTP/2 (h2c)"
+	}
+	return "HTTP/1.1"
 }
 
 func processors(thousandths int64) string {
@@ -254,52 +282,14 @@ func (s *Service) readCommits(ctx context.Context, p *Plan, from, to string) (no
 
 // check looks at what could stop the deployment.
 func (s *Service) check(ctx context.Context, p *Plan) error {
-	add := func(name string, ok bool, format string, args ...any) {
+	e := p.Environment
+	from := s.source(func(ctx context.Context) context.Context { return ctx }, p.App.TeamID, p.Image.Image, lookTTL)
+	checks, err := s.preflight(ctx, subject{e.TargetID, p.Image, from, p.Config})
+	p.Checks = append(p.Checks, checks...)
+	s.checkHealth(p, func(name string, ok bool, format string, args ...any) {
 		p.Checks = append(p.Checks, Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...)})
-	}
-	known := len(p.Image.Platforms) > 0 // a rollback does not ask the registry
-	if known {
-		add("Image", true, "The registry has it.")
-	} else {
-		add("Image", true, "It ran here before; the registry is asked only if the target does not have it any more.")
-	}
-	target, err := s.target(ctx, p.Environment.TargetID)
-	if err != nil {
-		return err
-	}
-	info, err := target.Check(ctx)
-	if f := new(Failure); errors.As(err, &f) {
-		add("Target", false, "%s", f.Message)
-	} else if err != nil {
-		return err
-	} else {
-		add("Target", true, "%s answers: %s.", p.Environment.Target.Name, info.Version)
-		checkRoom(p.Scale.OrOne(), info, add)
-		made := strings.Join(p.Image.Platforms, ", ")
-		switch {
-		case !known:
-		case info.Platform == "" || slices.Contains(p.Image.Platforms, info.Platform):
-			add("Platform", true, "The image is made for %s.", made)
-		default:
-			add("Platform", false, "The image is made for %s, the target is %s. Build it for the target's platform.", made, info.Platform)
-		}
-	}
-	s.checkHealth(p, add)
-	return nil
-}
-
-// checkRoom looks whether the target is large enough for one instance.
-func checkRoom(scale models.Scale, info Info, add func(string, bool, string, ...any)) {
-	switch {
-	case info.CPU > 0 && scale.CPU > info.CPU:
-		add("Room", false, "An instance may take %s processors, and the target has %s. Lower the limit.", processors(scale.CPU), processors(info.CPU))
-	case info.Memory > 0 && scale.Memory > info.Memory:
-		add("Room", false, "An instance may take %s of memory, and the target has %s. Lower the limit.", memory(scale.Memory), memory(info.Memory))
-	case scale.CPU == 0 && scale.Memory == 0:
-		add("Room", true, "%s without limits of CPU and memory.", count(scale.Replicas, "instance", "instances"))
-	default:
-		add("Room", true, "%s; each may take %s of CPU and %s of memory.", count(scale.Replicas, "instance", "instances"), processors(scale.CPU), memory(scale.Memory))
-	}
+	})
+	return err
 }
 
 func count(n int, one, many string) string {
@@ -334,6 +324,14 @@ func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
 	}
 	if p.Current == nil || p.Current.Stopped {
 		add("Downtime", true, "Nothing serves here now.")
+		return
+	}
+	if p.Recreate {
+		add("Downtime", true, "From the end of deployment %s until this one is healthy: the app runs one version at a time. Visitors get a page that says so meanwhile. If this one fails, %s is started again.", p.Current.Title(), p.Current.Title())
+		return
+	}
+	if shared := sharedVolumes(p.Current.Config, p.Config); shared != "" {
+		add("Downtime", true, "None: the new version starts beside the old one. Both have %s at once until the switch; an app that can't bear that runs one version at a time.", shared)
 		return
 	}
 	add("Downtime", true, "None: the new version starts beside the old one, which serves until then.")

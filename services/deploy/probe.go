@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,9 @@ import (
 
 // probeTime is how long an instance may take to answer one probe.
 const probeTime = 3 * time.Second
+
+// maxRedirects is how many redirects within an app a probe follows.
+const maxRedirects = 5
 
 // Prober asks instances from outside whether they are healthy, so that an image needs no tools for it.
 type Prober struct {
@@ -29,8 +33,9 @@ func (p Prober) dial(ctx context.Context, network, address string) (net.Conn, er
 	return d.DialContext(ctx, network, address)
 }
 
-// HTTP asks for the path. Healthy is a status from 200 to 399. The answer says
-// what came back, for the transcript.
+// HTTP asks for the path. Healthy is a status from 200 to 399, but for a
+// redirect that leads in a circle within the app. The answer says what came
+// back, for the transcript.
 func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, healthy bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -39,15 +44,45 @@ func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, 
 		return "the path is not valid", false
 	}
 	req.Header.Set("User-Agent", "Slipway-Health")
+	circle, first := false, 0
+	transport := &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(true)
 	client := &http.Client{
-		Transport:     &http.Transport{DialContext: p.dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: transport,
+		CheckRedirect: func(next *http.Request, before []*http.Request) error {
+			if first == 0 {
+				first = next.Response.StatusCode
+			}
+			circle = circle || slices.ContainsFunc(before, func(b *http.Request) bool { return b.URL.String() == next.URL.String() })
+			if circle || next.URL.Host != address || len(before) > maxRedirects {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
 	}
 	res, err := client.Do(req)
-	if err != nil {
+	if err != nil && strings.Contains(err.Error(), "malformed HTTP") { // an app that speaks HTTP/2 alone answers in it
+		http2 := transport.Clone()
+		http2.Protocols = new(http.Protocols)
+		http2.Protocols.SetUnencryptedHTTP2(true)
+		client.Transport = http2
+		defer http2.CloseIdleConnections()
+		if again, err2 := client.Do(req); err2 == nil {
+			res, err = again, nil
+		}
+	}
+	if err != nil && first == 0 {
 		return explainProbe(err), false
 	}
-	defer res.Body.Close()
+	if err == nil {
+		defer res.Body.Close()
+	}
+	switch {
+	case circle:
+		return fmt.Sprintf("HTTP %d, a redirect in a circle", first), false
+	case first != 0:
+		return fmt.Sprintf("HTTP %d", first), true
+	}
 	return fmt.Sprintf("HTTP %d", res.StatusCode), res.StatusCode >= 200 && res.StatusCode < 400
 }
 
@@ -81,7 +116,7 @@ func explainProbe(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
 		return fmt.Sprintf("no answer within %s", probeTime)
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
 		return "connection refused"
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return "the answer is not HTTP"
@@ -94,6 +129,7 @@ type Transcript struct {
 	began time.Time
 	say   func(string)
 	last  string
+	said  string
 	times int
 }
 
@@ -108,9 +144,12 @@ func (t *Transcript) Add(asked, answered string) {
 		return
 	}
 	t.Flush()
-	t.last = line
+	t.last, t.said = line, answered
 	t.say(fmt.Sprintf("%6.2f s  %s", time.Since(t.began).Seconds(), line))
 }
+
+// Answer is what was answered last; empty: nothing was asked yet.
+func (t *Transcript) Answer() string { return t.said }
 
 // Flush tells how often the last line was repeated.
 func (t *Transcript) Flush() {

@@ -23,31 +23,80 @@ const (
 	maxReason    = 500 // bytes of what people say
 )
 
-// Protect sets what has to hold before something new is deployed to the environment.
+// Protect sets what has to hold before something new is deployed to the
+// environment. A freeze without an id gets one, always the same for the same times.
 func (s *Service) Protect(ctx context.Context, environmentID string, rules models.Protection) (*models.Environment, error) {
-	e, err := s.environment(ctx, environmentID, models.RoleMaintainer)
+	return s.ChangeProtection(ctx, environmentID, func(p *models.Protection) error {
+		*p = rules
+		return nil
+	})
+}
+
+// AddFreeze adds a time in which nothing is deployed to the environment.
+func (s *Service) AddFreeze(ctx context.Context, environmentID string, f models.Freeze) (*models.Environment, error) {
+	return s.ChangeProtection(ctx, environmentID, func(p *models.Protection) error {
+		f.ID = models.NewID()
+		p.Freezes = append(p.Freezes, f)
+		return nil
+	})
+}
+
+// DeleteFreeze takes away the freeze of the id.
+func (s *Service) DeleteFreeze(ctx context.Context, environmentID, freezeID string) (*models.Environment, error) {
+	return s.ChangeProtection(ctx, environmentID, func(p *models.Protection) error {
+		left := slices.DeleteFunc(slices.Clone(p.Freezes), func(f models.Freeze) bool { return f.Key() == freezeID })
+		if len(left) == len(p.Freezes) {
+			return models.Errorf(models.NotFound, "No such freeze. Somebody may have deleted it.")
+		}
+		p.Freezes = left
+		return nil
+	})
+}
+
+// ChangeProtection has the function change what has to hold, as it is now: others who change it take their turn.
+func (s *Service) ChangeProtection(ctx context.Context, environmentID string, change func(*models.Protection) error) (*models.Environment, error) {
+	e, err := s.stage(ctx, environmentID, models.RoleMaintainer)
 	if err != nil {
 		return nil, err
 	}
-	if rules.Branches, err = globs(rules.Branches); err != nil {
-		return nil, err
-	}
-	if err := s.checkRules(ctx, e, rules); err != nil {
-		return nil, err
-	}
-	e.Protection = rules
-	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Model(&models.Environment{ID: e.ID}).Select("protection", "updated_at").Updates(&models.Environment{Protection: rules, UpdatedAt: s.now()}).Error; err != nil {
+	return e, s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := holdEnvironment(tx, e.ID); err != nil {
 			return err
 		}
-		err := audit.Record(ctx, tx, audit.Entry{TeamID: e.TeamID, Action: "environment.protect", Subject: "environment:" + e.ID, Name: e.Name, Detail: map[string]string{
-			"approvals": strconv.Itoa(rules.Approvals), "branches": strings.Join(rules.Branches, ", "), "after": rules.After, "freezes": strconv.Itoa(len(rules.Freezes))}})
-		if err != nil {
+		var now models.Environment
+		if err := tx.Select("id", "protection").First(&now, "id = ?", e.ID).Error; err != nil {
+			return models.FromDB(err, "environment")
+		}
+		e.Protection = now.Protection
+		if err := change(&e.Protection); err != nil {
 			return err
 		}
-		return events.Publish(tx, models.Event{TeamID: e.TeamID, Kind: "environment.protect", Topic: "environment:" + e.ID, Parent: "team:" + e.TeamID})
+		return s.protect(ctx, tx, e)
 	})
-	return e, err
+}
+
+// protect checks and stores the environment's protection.
+func (s *Service) protect(ctx context.Context, tx *gorm.DB, e *models.Environment) (err error) {
+	rules := &e.Protection
+	if rules.Branches, err = globs(rules.Branches); err != nil {
+		return err
+	}
+	rules.Freezes = slices.Clone(rules.Freezes)
+	for i := range rules.Freezes {
+		rules.Freezes[i].ID = rules.Freezes[i].Key()
+	}
+	if err := checkRules(tx, e); err != nil {
+		return err
+	}
+	if err := tx.Model(&models.Environment{ID: e.ID}).Select("protection", "updated_at").Updates(&models.Environment{Protection: *rules, UpdatedAt: s.now()}).Error; err != nil {
+		return err
+	}
+	err = audit.Record(ctx, tx, audit.Entry{TeamID: e.TeamID, Action: "environment.protect", Subject: "environment:" + e.ID, Name: e.Name, Detail: map[string]string{
+		"approvals": strconv.Itoa(rules.Approvals), "branches": strings.Join(rules.Branches, ", "), "after": rules.After, "freezes": strconv.Itoa(len(rules.Freezes))}})
+	if err != nil {
+		return err
+	}
+	return events.Publish(tx, models.Event{TeamID: e.TeamID, Kind: "environment.protect", Topic: "environment:" + e.ID, Parent: "team:" + e.TeamID})
 }
 
 // globs drops empty lines and refuses what is no pattern.
@@ -67,17 +116,23 @@ func globs(lines []string) (out []string, err error) {
 	return slices.Compact(out), nil
 }
 
-func (s *Service) checkRules(ctx context.Context, e *models.Environment, rules models.Protection) error {
+func checkRules(tx *gorm.DB, e *models.Environment) error {
+	rules := e.Protection
 	if rules.Approvals < 0 || rules.Approvals > maxApprovals {
 		return models.InvalidField("approvals", "From 0 to %d.", maxApprovals)
 	}
 	if len(rules.Freezes) > maxFreezes {
 		return models.InvalidField("freezes", "At most %d freezes.", maxFreezes)
 	}
+	ids := map[string]bool{}
 	for _, f := range rules.Freezes {
 		if err := f.Validate(); err != nil {
 			return err
 		}
+		if ids[f.ID] {
+			return models.InvalidField("freezes", "%s stands there twice.", f.Name)
+		}
+		ids[f.ID] = true
 	}
 	if rules.After == "" {
 		return nil
@@ -89,7 +144,7 @@ func (s *Service) checkRules(ctx context.Context, e *models.Environment, rules m
 		}
 		seen[next] = true
 		var before models.Environment
-		if err := s.DB.WithContext(ctx).Limit(1).Find(&before, "id = ? AND team_id = ?", next, e.TeamID).Error; err != nil {
+		if err := tx.Limit(1).Find(&before, "id = ? AND team_id = ?", next, e.TeamID).Error; err != nil {
 			return err
 		}
 		if before.ID == "" {

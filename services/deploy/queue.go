@@ -27,6 +27,8 @@ type Input struct {
 	Tag           string `json:"tag" form:"tag"`
 	ConfigHash    string `json:"config_hash" form:"config_hash"` // of the plan that was looked at; empty: any
 	Reason        string `json:"reason" form:"reason"`           // why it is asked for; a maintainer's is needed during a freeze
+
+	preview bool // of a pull request, by Slipway itself
 }
 
 // place is where a deployment goes: an app in an environment of the same team.
@@ -68,6 +70,9 @@ func (s *Service) deploy(ctx context.Context, in Input, also func(*gorm.DB, *mod
 	}
 	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleDeveloper)
 	if err != nil {
+		return nil, err
+	}
+	if err := ofPeople(p.Environment); err != nil && !in.preview {
 		return nil, err
 	}
 	c, err := s.choose(ctx, p, in)
@@ -129,11 +134,19 @@ func (s *Service) freeze(tx *gorm.DB, d *models.Deployment, p *place, c *Choice)
 
 // configure fills in the deployment's configuration and returns its opened secrets.
 func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choice) (map[string]string, error) {
-	all, err := merged(tx, p.Environment.ID, p.App.ID)
+	from, err := s.origin(tx, p, c)
 	if err != nil {
 		return nil, err
 	}
-	scale, err := scaleOf(tx, p.Environment.ID, p.App.ID)
+	all, err := s.settings(tx, from.Environment, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	scale, err := scaleOf(tx, from.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	runtime, err := runtimeOf(tx, p.Environment.ID, p.App.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -142,9 +155,10 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 		return nil, models.Errorf(models.Conflict, "The command before the switch of %s can't be read: %v. Change it in the app's settings.", p.App.Name, err)
 	}
 	d.Config = models.DeploymentConfig{
-		Command: command,
-		Port:    c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
+		Command: command, Protocol: p.App.Protocol,
+		Port: c.port(p.App), Health: p.App.Health, HealthPath: p.App.HealthPath, Scale: scale,
 		Variables: map[string]string{}, Secrets: map[string]string{},
+		Runtime: runtime,
 	}
 	values := map[string]string{}
 	for _, v := range all {
@@ -152,11 +166,13 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 			d.Config.Variables[v.Name] = v.Value
 			continue
 		}
-		plain, err := s.Box.Open("variables/"+v.ID, v.Sealed)
-		if err != nil {
+		if !from.Secrets {
+			continue // a preview of code that may not have them
+		}
+		if values[v.Name], err = s.valueOf(&v.Variable); err != nil {
 			return nil, err
 		}
-		d.Config.Secrets[v.Name], values[v.Name] = v.Fingerprint, string(plain)
+		d.Config.Secrets[v.Name] = v.Fingerprint
 	}
 	d.ConfigHash, err = hashOf(c.Digest, d.Config)
 	return values, err
@@ -203,11 +219,9 @@ func (s *Service) insert(ctx context.Context, tx *gorm.DB, d *models.Deployment,
 	if err != nil {
 		return err
 	}
-	host, err := s.reserve(tx, p)
-	if err != nil {
+	if d.URL, err = s.address(tx, p); err != nil {
 		return err
 	}
-	d.URL = s.Apps.URL(host)
 	if err := tx.Create(d).Error; err != nil {
 		return fmt.Errorf("recording the deployment: %w", err)
 	}

@@ -43,7 +43,7 @@ func (s *Service) RetireStopped(ctx context.Context, job Retire) error {
 	if _, err := s.drained(ctx, &d, func(string) {}); err != nil {
 		return err
 	}
-	return s.retire(ctx, &d)
+	return s.retire(ctx, &d, graceTime)
 }
 
 // retireOthers lets what served before drain, and stops it.
@@ -72,7 +72,7 @@ func (r *rollout) retireOthers(ctx context.Context) error {
 	}
 	return r.phase(ctx, "stop", func(ctx context.Context, _ func(string)) error {
 		for i := range old {
-			if err := r.retire(ctx, &old[i]); err != nil {
+			if err := r.retire(ctx, &old[i], graceTime); err != nil {
 				return err
 			}
 		}
@@ -121,9 +121,9 @@ func (s *Service) holds(ctx context.Context, id string) (proxies, open int, err 
 	return sum.Proxies, sum.Open, err
 }
 
-// retire removes the instances of a deployment that has drained.
-func (s *Service) retire(ctx context.Context, d *models.Deployment) error {
-	if err := s.removeKeepingLogs(ctx, d, graceTime); err != nil {
+// retire removes the instances of a deployment that serves nobody, giving each the time to end by itself.
+func (s *Service) retire(ctx context.Context, d *models.Deployment, grace time.Duration) error {
+	if err := s.removeKeepingLogs(ctx, d, grace); err != nil {
 		return err
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -142,6 +142,9 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 	if err != nil {
 		return err
 	}
+	if s.Heard != nil {
+		s.Heard(ctx, d)
+	}
 	lines, err := s.removeAndListen(ctx, target, d, grace)
 	if err != nil {
 		return err
@@ -151,6 +154,9 @@ func (s *Service) removeKeepingLogs(ctx context.Context, d *models.Deployment, g
 		err := tx.Model(&models.Instance{}).Where("deployment_id = ?", d.ID).Select("state", "address", "message", "updated_at").Updates(&gone).Error
 		if err != nil {
 			return err
+		}
+		if len(lines) == 0 {
+			return nil // what was kept before stays
 		}
 		first := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Instance{}).Select("MIN(id)").Where("deployment_id = ?", d.ID) // the words of all, kept once
 		return tx.Model(&models.Instance{}).Where("id IN (?)", first).Select("last_logs").Updates(&gone).Error

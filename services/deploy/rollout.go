@@ -5,13 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
@@ -29,6 +24,7 @@ const (
 	cleanTime  = 20 * time.Second // to take away what a failed or canceled rollout left
 	proxyTime  = 5 * time.Second  // for the proxies to take a new version over
 	proxyEvery = 20 * time.Millisecond
+	lookAgain  = time.Second // at what another worker carries
 
 	commandTime = 15 * time.Minute // for the command before the switch
 )
@@ -41,10 +37,17 @@ type rollout struct {
 	seq    int // of the last phase
 }
 
-// Roll carries the deployment to its end: pull the image, start it beside what
-// runs, wait until it is healthy, switch the requests over, let the old one
-// drain, stop it. It may be called again at any point, by any worker.
+// Roll carries the deployment to its end: look whether it can work, pull the
+// image, start it beside what runs, wait until it is healthy, switch the
+// requests over, let the old one drain, stop it. Where an app runs one version
+// at a time the old one stops before the new one starts. Roll may be called
+// again at any point, by any worker.
 func (s *Service) Roll(ctx context.Context, job Rollout) error {
+	end, alone := s.Queue.Alone(job.DeploymentID)
+	if !alone {
+		return jobs.Later(lookAgain)
+	}
+	defer end()
 	d, err := s.claim(ctx, job.DeploymentID)
 	if d == nil || err != nil {
 		return err
@@ -62,9 +65,12 @@ func (r *rollout) run(ctx context.Context) (err error) {
 	for _, p := range []struct {
 		name string
 		do   func(context.Context, func(string)) error
-	}{{"pull", r.pull}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+	}{{"check", r.check}, {"pull", r.pull}, {"pause", r.pause}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
 		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
 			continue // a worker before this one came further
+		}
+		if p.name == "pause" && !r.d.Config.Recreate {
+			continue
 		}
 		if p.name == "command" && (len(r.d.Config.Command) == 0 || r.d.Action != models.ActionDeploy) {
 			continue // what served before has run it
@@ -101,7 +107,7 @@ func (s *Service) claim(ctx context.Context, id string) (*models.Deployment, err
 			return err
 		}
 		if !claimed {
-			return jobs.Later(time.Second) // a living worker has it: look again when it may have died
+			return jobs.Later(lookAgain) // a living worker has it: look again when it may have died
 		}
 		return s.begin(tx, d)
 	})
@@ -142,40 +148,14 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 }
 
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
-	title := "deployment " + r.d.Title() + " of " + r.d.App.Name + " to " + r.d.Environment.Name
-	own := func(ctx context.Context) context.Context { // what it may ends with the deployment
-		return models.WithPrincipal(ctx, models.SystemFor("deployment:"+r.d.ID, title))
-	}
-	from := Source{
-		Credential: func(ctx context.Context) (string, string, error) {
-			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
-			if err != nil {
-				return "", "", err
-			}
-			return at.credential(ctx)
-		},
-		Open: func(ctx context.Context) (name.Repository, []remote.Option, error) {
-			at, err := r.openSource(own(ctx), r.d.TeamID, r.d.ImageRepository, pullTTL)
-			if err != nil {
-				return name.Repository{}, nil, err
-			}
-			ref, options, err := at.reference("@" + r.d.ImageDigest)
-			if err != nil {
-				return name.Repository{}, nil, err
-			}
-			return ref.Context(), options, nil
-		},
-	}
-	return r.target.Fetch(ctx, r.image(), from, say)
-}
-
-func (r *rollout) image() Image {
-	return Image{Repository: r.d.ImageRepository, Digest: r.d.ImageDigest}
+	ctx, cancel := context.WithTimeout(ctx, r.pullTime())
+	defer cancel()
+	return r.target.Fetch(ctx, imageOf(r.d), r.from(r.d, "deployment:", pullTTL), say)
 }
 
 // command runs the app's command before the switch; where it fails, nothing of the new version serves.
 func (r *rollout) command(ctx context.Context, say func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}
@@ -186,7 +166,7 @@ func (r *rollout) command(ctx context.Context, say func(string)) error {
 }
 
 func (r *rollout) start(ctx context.Context, _ func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}
@@ -207,26 +187,8 @@ func (r *rollout) start(ctx context.Context, _ func(string)) error {
 	return r.record(ctx, own)
 }
 
-// release is the deployment as its target sees it, secrets opened.
-func (r *rollout) release() (Release, error) {
-	values, err := r.openValues(r.d)
-	if err != nil {
-		return Release{}, err
-	}
-	env := maps.Clone(values)
-	maps.Copy(env, r.d.Config.Variables)
-	env["PORT"] = strconv.Itoa(r.d.Config.Port)
-	e, app := r.d.Environment, r.d.App
-	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
-	return Release{
-		ID: r.d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + r.d.ID[len(r.d.ID)-12:],
-		Team: e.Team.Slug, App: app.Name, Environment: e.Name, EnvironmentID: e.ID, Image: r.image(), Env: env,
-		Port: r.d.Config.Port, Health: r.d.Config.Health, HealthPath: or(r.d.Config.HealthPath, "/"), Scale: r.d.Config.Scale.OrOne(), Command: r.d.Config.Command,
-	}, nil
-}
-
 func (r *rollout) wait(ctx context.Context, say func(string)) error {
-	release, err := r.release()
+	release, err := r.release(r.d)
 	if err != nil {
 		return err
 	}
@@ -240,18 +202,36 @@ func (r *rollout) wait(ctx context.Context, say func(string)) error {
 }
 
 // switchOver makes the new version the one that serves: in one transaction for
-// the records, and then at every proxy, so that a deployment has succeeded only
-// once its own revision answers.
+// the records, and then where visitors come in, so that a deployment has
+// succeeded only once its own revision answers.
 func (r *rollout) switchOver(ctx context.Context, say func(string)) error {
 	if !r.d.Active {
 		if err := r.activate(ctx); err != nil {
 			return err
 		}
 	}
-	if err := r.taken(ctx, say); err != nil {
+	if err := r.send(ctx, say); err != nil {
 		return err
 	}
 	return r.succeed(ctx)
+}
+
+// send waits until visitors reach the new version, through the target itself or the proxies.
+func (r *rollout) send(ctx context.Context, say func(string)) error {
+	release, err := r.release(r.d)
+	if err != nil {
+		return err
+	}
+	url, err := r.target.Route(ctx, release)
+	if err != nil {
+		return err
+	}
+	if url == "" {
+		return r.taken(ctx, say)
+	}
+	r.d.URL = url
+	say("The target sends visitors of " + url + " to the new version.")
+	return nil
 }
 
 // activate is the point of no return: from its commit on proxies send new
@@ -319,7 +299,7 @@ func (r *rollout) succeed(ctx context.Context) error {
 		if err := d.Move(models.DeploymentSucceeded); err != nil {
 			return err
 		}
-		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "finished_at").Updates(&d)
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "finished_at", "url").Updates(&d)
 		if held.Error != nil {
 			return held.Error
 		}
@@ -344,7 +324,7 @@ func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
 	if previous.ID == "" || err != nil {
 		return nil, err
 	}
-	previous.Active = false
+	previous.Active, previous.Paused = false, false
 	if r.d.Action == models.ActionRollback && previous.State == models.DeploymentSucceeded {
 		previous.State = models.DeploymentRolledBack
 	}
@@ -352,7 +332,7 @@ func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
 		until := r.now().Add(r.drainTime())
 		previous.DrainUntil = &until
 	}
-	return &previous.ID, tx.Model(&previous).Select("active", "state", "drain_until").Updates(&previous).Error
+	return &previous.ID, tx.Model(&previous).Select("active", "paused", "state", "drain_until").Updates(&previous).Error
 }
 
 // route points the place's host name at the new instances.
@@ -362,8 +342,8 @@ func (r *rollout) route(tx *gorm.DB, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	route := models.Route{DeploymentID: r.d.ID, Addresses: addresses, UpdatedAt: now}
-	return tx.Model(&models.Route{}).Where("app_id = ? AND environment_id = ?", r.d.AppID, r.d.EnvironmentID).Select("deployment_id", "addresses", "updated_at").Updates(&route).Error
+	route := models.Route{DeploymentID: r.d.ID, Addresses: addresses, Protocol: r.d.Config.Protocol, UpdatedAt: now}
+	return tx.Model(&models.Route{}).Where("app_id = ? AND environment_id = ?", r.d.AppID, r.d.EnvironmentID).Select("deployment_id", "addresses", "protocol", "updated_at").Updates(&route).Error
 }
 
 // next queues the deployment that waits for this one to end.
@@ -387,8 +367,8 @@ func (r *rollout) finish(ctx, work context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, jobs.ErrTaken):
-		return err // another worker has it: touch nothing
+	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, jobs.ErrTaken), errors.Is(err, jobs.ErrLost):
+		return jobs.Later(lookAgain) // another worker may have it: touch nothing
 	case !r.d.Active && errors.Is(cause, jobs.ErrCanceled), errors.Is(err, errNotOurs):
 		return r.abandon(ctx, models.DeploymentCanceled, &models.DeploymentError{Stage: "canceled", Message: "A person canceled the deployment. What served before goes on serving."})
 	case ctx.Err() != nil:
@@ -421,14 +401,51 @@ func (r *rollout) explain(ctx context.Context, err error) *models.DeploymentErro
 	return &models.DeploymentError{Stage: StageTarget, Message: "The target answered in a way that Slipway does not understand; the server's log says more. What served before goes on serving. Deploy again."}
 }
 
-// abandon takes the new instances away and ends the deployment. What served before is not touched.
+// abandon ends the deployment, and then takes its instances away. What served
+// before is not touched, or started again where it had to stop for this one.
+// The end comes first: from its commit on no worker goes on with the
+// deployment, so nobody loses what another one has taken over.
 func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
+	err := r.giveBack(ctx, why)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	var removed error
-	if r.target != nil {
-		removed = r.removeKeepingLogs(ctx, r.d, 0)
+	if err == nil {
+		err = r.end(ctx, state, why)
 	}
+	if errors.Is(err, jobs.ErrLost) {
+		return jobs.Later(lookAgain)
+	}
+	if err != nil || r.target == nil {
+		return err
+	}
+	if err := r.retire(ctx, r.d, 0); err != nil { // Reconcile removes what is left
+		slog.WarnContext(ctx, "instances of a deployment that ended are left behind for a while", "deployment", r.d.ID, "error", err)
+	}
+	return nil
+}
+
+// giveBack makes room for the former version where it had to stop for this one,
+// starts it again, and adds to why what a person should know where that did not work.
+func (r *rollout) giveBack(ctx context.Context, why *models.DeploymentError) error {
+	if r.target == nil || !r.d.Config.Recreate {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
+	if err := r.whileHeld(ctx, func(*gorm.DB) error { return nil }); err != nil {
+		return err
+	}
+	if err := r.removeKeepingLogs(ctx, r.d, 0); err != nil {
+		slog.WarnContext(ctx, "instances of a deployment that failed are in the way of what served before", "deployment", r.d.ID, "error", err)
+	}
+	if left := r.unpause(ctx); left != "" {
+		why.Message += " " + left
+	}
+	return nil
+}
+
+// end records that the deployment did not come to serve, if it is this worker's.
+func (r *rollout) end(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
 	return r.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := holdApp(tx, r.d.AppID); err != nil {
 			return err
@@ -436,15 +453,18 @@ func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why
 		now := r.now()
 		d := *r.d
 		d.Error, d.FinishedAt, d.DrainUntil = why, &now, &now
-		if removed == nil {
-			d.RetiredAt = &now // where not, Reconcile removes what is left
+		if r.target == nil { // nothing was started
+			d.RetiredAt = &now
 		}
 		if err := d.Move(state); err != nil {
 			return err
 		}
 		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Select("state", "error", "finished_at", "drain_until", "retired_at").Updates(&d)
-		if held.Error != nil || held.RowsAffected == 0 {
-			return errors.Join(held.Error, jobs.ErrLost)
+		if held.Error != nil {
+			return held.Error
+		}
+		if held.RowsAffected == 0 {
+			return jobs.ErrLost
 		}
 		if err := publish(tx, &d, "deployment."+string(state)); err != nil {
 			return err

@@ -18,6 +18,8 @@ const (
 	maxCPU      = 256_000
 	minMemory   = 6 << 20 // bytes; the Docker Engine takes no less
 	maxMemory   = 4 << 40
+
+	cpuTarget = 80 // percent, where nothing else is said
 )
 
 // ScaleInput says how much of an app is to run in an environment.
@@ -38,7 +40,25 @@ func (in ScaleInput) validate() error {
 	if in.Memory != 0 && (in.Memory < minMemory || in.Memory > maxMemory) {
 		wrong["memory"] = "From 6 MiB to 4 TiB; 0 for no limit."
 	}
+	switch {
+	case in.Max < 0 || in.Max > maxReplicas || in.Max > 0 && in.Max < in.Replicas:
+		wrong["max"] = "From the number of instances to " + strconv.Itoa(maxReplicas) + "; 0 where it does not change."
+	case in.Max > in.Replicas && in.CPU == 0:
+		wrong["cpu"] = "The load is measured against what each may take of CPU: say how much."
+	case in.CPUTarget < 0 || in.CPUTarget > 100:
+		wrong["cpu_target"] = "From 1 to 100 percent; 0 for 80."
+	}
 	return models.InvalidFields(wrong)
+}
+
+// tidy leaves nothing of an autoscaler that would change nothing, and completes one that would.
+func (in *ScaleInput) tidy() {
+	switch {
+	case !in.Autoscales():
+		in.Max, in.CPUTarget = 0, 0
+	case in.CPUTarget == 0:
+		in.CPUTarget = cpuTarget
+	}
 }
 
 // Scales lists the scales that were set in the environment; all other apps run once, without limits.
@@ -56,9 +76,20 @@ func (s *Service) SetScale(ctx context.Context, in ScaleInput) (*models.AppScale
 	if err != nil {
 		return nil, err
 	}
+	if err := ofPeople(p.Environment); err != nil {
+		return nil, err
+	}
 	if err := in.validate(); err != nil {
 		return nil, err
 	}
+	runtime, err := runtimeOf(s.DB.WithContext(ctx), p.Environment.ID, p.App.ID)
+	if err != nil {
+		return nil, err
+	}
+	if runtime.HostNetwork && in.Replicas > 1 {
+		return nil, models.InvalidField("replicas", "One instance: it uses its host's network, where only one can listen on the port.")
+	}
+	in.tidy()
 	row := &models.AppScale{EnvironmentID: p.Environment.ID, AppID: p.App.ID, Scale: in.Scale, UpdatedAt: s.now()}
 	if who := models.PrincipalFrom(ctx); who != nil {
 		row.UpdatedBy = who.Name
@@ -69,7 +100,7 @@ func (s *Service) SetScale(ctx context.Context, in ScaleInput) (*models.AppScale
 		}
 		e := p.Environment
 		err := audit.Record(ctx, tx, audit.Entry{TeamID: e.TeamID, Action: "environment.scale", Subject: "environment:" + e.ID, Name: p.App.Name, Detail: map[string]string{
-			"environment": e.Name, "replicas": strconv.Itoa(in.Replicas), "cpu": strconv.FormatInt(in.CPU, 10), "memory": strconv.FormatInt(in.Memory, 10)}})
+			"environment": e.Name, "replicas": strconv.Itoa(in.Replicas), "cpu": strconv.FormatInt(in.CPU, 10), "memory": strconv.FormatInt(in.Memory, 10), "max": strconv.Itoa(in.Max)}})
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ type Field struct {
 	Secret   bool // encrypted at rest and never shown again
 	Required bool
 	Lines    int  // of a text that has several; 0: one
+	Check    bool // a box to check: "true" or empty
 	Made     bool // by the kind's Prepare, and shown for copying; nobody enters it
 }
 
@@ -38,6 +39,14 @@ type Kind struct {
 	Title  string
 	Help   string
 	Fields []Field
+	// Volumes tells that its targets are VolumeKeepers.
+	Volumes bool
+	// Routes says that targets of the kind send visitors to a release themselves
+	// (Target.Route). Slipway then keeps no host name for it, and no proxy serves it.
+	Routes bool
+	// Heals says that targets of the kind replace instances by themselves, so that
+	// they come and go while a release serves.
+	Heals bool
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error
@@ -48,8 +57,8 @@ type Kind struct {
 
 // Target is an open place that runs containers.
 //
-// A rollout calls Fetch, Start and Wait, in this order, then sends requests to
-// the new instances, and calls Remove for the release that served before. Any
+// A rollout calls Fetch, Start and Wait, in this order, then Route, sends requests
+// to the new instances, and calls Remove for the release that served before. Any
 // of the calls may come again for the same release, from another process too,
 // after a worker died in the middle: each finds what is there by the release's
 // id and goes on from it, so that a release never has instances twice.
@@ -78,12 +87,22 @@ type Target interface {
 	// soon as one ends or ctx's deadline passes. Say takes the transcript of
 	// what was asked and answered.
 	Wait(ctx context.Context, r Release, say func(string)) ([]Instance, error)
+	// Route sends visitors to the release, and to no other one of its app in its
+	// environment, where the target itself does so, and returns the address at
+	// which they come. It is called once Wait has returned, and again until it
+	// has succeeded, while the release before still runs. A target whose visitors
+	// come through Slipway's proxy returns "" and does nothing.
+	Route(ctx context.Context, r Release) (url string, err error)
 	// List returns all instances of the target, of whatever release, as they are now.
 	List(ctx context.Context) ([]Instance, error)
 	// Logs yields the lines of the release's instances after the time, oldest
 	// first, at most the last tail of them where tail is not 0; with follow it goes on until
 	// ctx or the instances end.
 	Logs(ctx context.Context, release string, o LogOptions) iter.Seq2[LogLine, error]
+	// Usage returns what each running instance takes now, with no more load on
+	// the target than one question for each. A target that can't tell returns an
+	// empty list; an instance of which nothing is known yet is left out.
+	Usage(ctx context.Context) ([]Usage, error)
 	// Dial connects to an address at which an instance answers (Instance.Address),
 	// in the way in which alone it can be reached from here.
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
@@ -100,6 +119,11 @@ type Info struct {
 	Platform string // such as linux/amd64; empty where instances may run anywhere
 	CPU      int64  // thousandths of a processor that one instance can get; 0: not known
 	Memory   int64  // bytes that one instance can get; 0: not known
+	Disk     int64  // free bytes for images and volumes; 0: not known
+	// HealthCheck says that the target runs an image's own HEALTHCHECK.
+	HealthCheck bool
+	// Autoscales says that the target changes the number of instances by their load (Scale.Max).
+	Autoscales bool
 }
 
 // Image is what a release runs, always by digest.
@@ -127,15 +151,21 @@ type Release struct {
 	Name          string // a DNS label, unique in the target, readable
 	Team          string // slug
 	App           string // name
+	AppID         string // with EnvironmentID it says whose the volumes are
 	Environment   string // name
 	EnvironmentID string // instances of one environment reach each other, and nobody else's
 	Image         Image
+	From          Source            // for a target that pulls the image only when an instance starts
 	Env           map[string]string // variables and opened secrets: never to be logged
+	Plain         []string          // names in Env that are no secrets
 	Port          int
 	Health        models.HealthKind
 	HealthPath    string
 	Scale         models.Scale // at least one instance
 	Command       []string     // what Run runs, in place of the image's own command
+	// Runtime is what instances keep, what they get of the host, and when they are started again. That a target may
+	// give it was looked at before; a target still looks where a host path leads.
+	models.Runtime
 }
 
 // Instance is one running or ended thing of a release, as its target sees it.
@@ -150,6 +180,13 @@ type Instance struct {
 	Restarts  int
 	ExitCode  *int
 	StartedAt *time.Time
+}
+
+// Usage is what a running instance takes now.
+type Usage struct {
+	Instance string // its ID in the target
+	CPU      int64  // thousandths of a processor
+	Memory   int64  // bytes, without what the system would give back at once
 }
 
 // LogOptions says which lines of a log are wanted.
@@ -172,6 +209,7 @@ type LogLine struct {
 
 // Stages of a rollout that can fail.
 const (
+	StageCheck   = "check"
 	StageImage   = "image"
 	StageCommand = "command"
 	StageStart   = "start"

@@ -122,7 +122,7 @@ func (s *Service) saveTarget(ctx context.Context, t *models.Target, in TargetInp
 		if err := grant(tx, t.ID, in.TeamIDs); err != nil {
 			return err
 		}
-		if err := audit.Record(ctx, tx, audit.Entry{Action: action, Subject: "target:" + t.ID, Name: t.Name, Detail: map[string]string{"kind": t.Kind}}); err != nil {
+		if err := audit.Record(ctx, tx, audit.Entry{Action: action, Subject: "target:" + t.ID, Name: t.Name, Detail: grantsOf(t)}); err != nil {
 			return err
 		}
 		return events.Publish(tx, models.Event{Kind: action, Topic: "target:" + t.ID, Parent: "targets"})
@@ -131,6 +131,11 @@ func (s *Service) saveTarget(ctx context.Context, t *models.Target, in TargetInp
 		return nil, err
 	}
 	return t, nil
+}
+
+// grantsOf is what an audit says of a target: its kind, and what its apps may have of its host.
+func grantsOf(t *models.Target) map[string]string {
+	return map[string]string{"kind": t.Kind, settingHostNetwork: t.Settings[settingHostNetwork], settingHostPaths: t.Settings[settingHostPaths]}
 }
 
 // fill checks the input and puts it into the target, secrets sealed.
@@ -160,6 +165,9 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 		if value == "" && f.Required {
 			wrong[f.Name] = "This is needed."
 		}
+		if f.Check && value != "" && value != "true" {
+			wrong[f.Name] = "This is true, or empty."
+		}
 		if len(value) > 16<<10 || strings.ContainsRune(value, 0) {
 			wrong[f.Name] = "This is too long, or not text."
 		}
@@ -168,6 +176,9 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 		}
 	}
 	if err := models.InvalidFields(wrong); err != nil {
+		return err
+	}
+	if _, err := ParsePermissions(settings); err != nil {
 		return err
 	}
 	if kind.Prepare != nil {
@@ -296,6 +307,12 @@ func (s *Service) target(ctx context.Context, id string) (Target, error) {
 	}
 	s.open[id] = openTarget{opened, t.UpdatedAt} // the one before may be in use: its idle connections end by themselves
 	return opened, nil
+}
+
+// OpenTarget gives the open target to another service, which has to authorize
+// what it does with it.
+func (s *Service) OpenTarget(ctx context.Context, id string) (Target, error) {
+	return s.target(ctx, id)
 }
 
 // Dial connects to an address at which an instance of the target answers. The

@@ -2,7 +2,6 @@ package deploy_test
 
 import (
 	"testing"
-	"time"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -33,10 +32,6 @@ func TestWhatRunsOfADeletedAppIsStopped(t *testing.T) {
 		if err := db.Model(&models.Route{}).Count(&routes).Error; err != nil || routes != 0 {
 			t.Errorf("%d routes are left, %v", routes, err)
 		}
-		for end := time.Now().Add(30 * time.Second); s.live() > 0; <-time.After(50 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("the container still runs")
-			}
-		}
+		s.untilLive(0)
 	})
 }

@@ -4,6 +4,7 @@
 //	base := dockertest.BaseImage(t)             // "slipway.test/base:1": busybox with sh, httpd, wget, nc; use it in FROM
 //	image := dockertest.AppImage(t, "VERSION=2") // a small HTTP server with these variables baked in, by tag
 //	dockertest.Sweep(t, "slipway.environment", id) // at the end removes what carries this label
+//	engine := dockertest.NewOwn(t)              // another engine, which the test may stop and start
 //
 // [Base] and [App] are the same images as values, for tests that push to a registry without an engine.
 // An image is made once and has the same id on every run, so that tests of several packages may ask
@@ -29,7 +30,7 @@ import (
 )
 
 // patience bounds every call that a helper makes.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // Engine returns a client of the Docker Engine that DOCKER_HOST names, by default the local one.
 // A test without an engine fails.
@@ -40,7 +41,7 @@ func Engine(t testing.TB) *client.Client {
 		t.Fatalf("Docker client: %v", err)
 	}
 	t.Cleanup(func() { _ = docker.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := docker.Ping(ctx); err != nil {
 		t.Fatalf("no Docker Engine answers at %s: run the tests with make test, which installs and starts one (%v)",

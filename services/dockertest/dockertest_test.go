@@ -77,7 +77,7 @@ func TestImagesAreTheSameOnEveryRun(t *testing.T) {
 // get waits for the server to answer.
 func get(t *testing.T, url string) string {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		response, err := http.Get(url)
 		if err == nil {

@@ -68,14 +68,14 @@ func Base(t testing.TB) v1.Image {
 	return img
 }
 
-// App is the test server's image as a value. It listens on PORT, by default 8080.
+// App is the test server's image as a value. It listens on PORT, by default 8080, and may write to /data and to volumes there.
 func App(t testing.TB, env ...string) v1.Image {
 	t.Helper()
 	program, err := compileApp()
 	if err != nil {
 		t.Fatalf("compile the test server: %v", err)
 	}
-	img, err := assemble([]entry{{name: "app", mode: 0o755, body: program}}, v1.Config{
+	img, err := assemble([]entry{{name: "app", mode: 0o755, body: program}, {name: "data/", mode: 0o777}}, v1.Config{
 		Entrypoint:   []string{"/app"},
 		Env:          slices.Concat([]string{"PORT=8080"}, env),
 		ExposedPorts: map[string]struct{}{"8080/tcp": {}},
@@ -146,7 +146,7 @@ func assemble(entries []entry, config v1.Config) (v1.Image, error) {
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(archive)), nil
-	})
+	}, tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, err
 	}

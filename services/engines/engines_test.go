@@ -152,7 +152,7 @@ func TestBuildsSpreadByLoadAndNoEngineTakesMoreThanItMay(t *testing.T) {
 				w.end(t, b)
 			})
 		}
-		for late := time.After(30 * time.Second); small.count() < 1 || large.count() < 3; {
+		for late := time.After(2 * time.Minute); small.count() < 1 || large.count() < 3; {
 			select {
 			case <-late:
 				t.Fatalf("%d and %d builds run", small.count(), large.count())

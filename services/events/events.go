@@ -17,9 +17,12 @@ import (
 const (
 	pollEvery = 100 * time.Millisecond
 	// overlap is how far back each poll looks again, for a transaction may
-	// commit after one that began later.
-	overlap = 3 * time.Second
-	keep    = 24 * time.Hour
+	// commit after one that began later. Now and then a poll looks further back,
+	// for those that took very long.
+	overlap     = 2 * time.Second
+	deepEvery   = 2 * time.Second
+	deepOverlap = 20 * time.Second
+	keep        = 24 * time.Hour
 )
 
 // Publish writes the event in tx.
@@ -86,7 +89,7 @@ func Visible(p *models.Principal, e models.Event) bool {
 
 // Run reads new events and hands them out until ctx ends.
 func (s *Service) Run(ctx context.Context) {
-	seen := map[string]time.Time{}
+	r := &reader{Service: s, seen: map[string]time.Time{}}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -98,7 +101,7 @@ func (s *Service) Run(ctx context.Context) {
 			if !wanted {
 				continue
 			}
-			if err := s.poll(ctx, seen, since); err != nil && ctx.Err() == nil {
+			if err := r.poll(ctx, since); err != nil && ctx.Err() == nil {
 				slog.WarnContext(ctx, "reading events", "error", err)
 			}
 		}
@@ -111,26 +114,42 @@ func (s *Service) wanted() (since time.Time, wanted bool) {
 	return s.since, len(s.subs) > 0
 }
 
-func (s *Service) poll(ctx context.Context, seen map[string]time.Time, since time.Time) error {
+// reader is how far Run has come.
+type reader struct {
+	*Service
+	seen   map[string]time.Time // what was handed out, and when
+	polled time.Time            // when the last poll began that went well
+	deep   time.Time            // when the last one began that looked far back
+}
+
+// poll hands out what is new. It looks back from the last poll that went well,
+// however long ago that was: a process that got no time for a while misses nothing.
+func (r *reader) poll(ctx context.Context, since time.Time) error {
 	now := time.Now()
-	from := now.Add(-overlap)
+	from, deep := r.polled.Add(-overlap), now.Sub(r.deep) >= deepEvery
+	if deep {
+		from = r.polled.Add(-deepOverlap)
+	}
 	if from.Before(since) {
 		from = since
 	}
 	var rows []models.Event
-	if err := s.DB.WithContext(ctx).Where("id > ?", firstID(from)).Order("id").Find(&rows).Error; err != nil {
+	if err := r.DB.WithContext(ctx).Where("id > ?", firstID(from)).Order("id").Find(&rows).Error; err != nil {
 		return err
 	}
 	for _, e := range rows {
-		if _, ok := seen[e.ID]; !ok {
-			seen[e.ID] = now
-			s.hand(e)
+		if _, ok := r.seen[e.ID]; !ok {
+			r.hand(e)
+		}
+		r.seen[e.ID] = now
+	}
+	for id, at := range r.seen { // what the last far look did not find no look finds again
+		if at.Before(r.deep) {
+			delete(r.seen, id)
 		}
 	}
-	for id, at := range seen {
-		if now.Sub(at) > 2*overlap {
-			delete(seen, id)
-		}
+	if r.polled = now; deep {
+		r.deep = now
 	}
 	return nil
 }

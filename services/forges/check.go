@@ -249,8 +249,8 @@ func (s *Service) checkGitLab(ctx context.Context, o Opened, path string) []Find
 	}
 	may := level >= developer && slices.Contains(self.Scopes, "api")
 	return append(found,
-		finding(findStatuses, may, "Allowed.", needs(o)), finding("Merge requests", may, "Allowed.", needs(o)),
-		finding(findContents, may || level >= developer && slices.Contains(self.Scopes, "write_repository"), "Allowed.", needs(o)))
+		finding(findStatuses, may, "Allowed.", needs(o, thingStatuses)), finding("Merge requests", may, "Allowed.", needs(o, thingStatuses)),
+		finding(findContents, may || level >= developer && slices.Contains(self.Scopes, "write_repository"), "Allowed.", needs(o, thingStatuses)))
 }
 
 // checkGitea reads what the token's user may do in a repository.
@@ -274,7 +274,7 @@ func (s *Service) checkGitea(ctx context.Context, o Opened, path string) []Findi
 	}
 	may := repository.Permissions
 	return []Finding{
-		accepted(forgeName(&o.Connection)), finding(findStatuses, may.Push, "Allowed.", needs(o)),
-		finding(findPulls, may.Pull, "Allowed.", needs(o)), finding(findContents, may.Push, "Allowed.", needs(o)),
+		accepted(forgeName(&o.Connection)), finding(findStatuses, may.Push, "Allowed.", needs(o, thingStatuses)),
+		finding(findPulls, may.Pull, "Allowed.", needs(o, thingStatuses)), finding(findContents, may.Push, "Allowed.", needs(o, thingStatuses)),
 	}
 }

@@ -23,6 +23,9 @@ type Service struct {
 	ExternalURL string           // where forges reach the portal, without a slash at its end
 	Client      *http.Client     // of the outbound guard, for calls of forges' APIs
 	Now         func() time.Time // nil: the database's clock
+	// CommentText is what the comment on a pull request says now, in Markdown; empty: there is nothing to say. Nil: no
+	// comments are written.
+	CommentText func(ctx context.Context, repositoryID string, number int64) (string, error)
 
 	tokens installations
 }

@@ -80,22 +80,26 @@ func (s *Service) ofAnswer(o Opened, forge, thing string, a *answerError) proble
 	case a.status == http.StatusUnauthorized:
 		return problem{message: forge + " does not accept the credential: it is wrong, was revoked or has expired. Give another one in the connection's settings.", refused: true}
 	case a.status == http.StatusForbidden:
-		return problem{message: fmt.Sprintf("%s does not let the credential write %s. %s%s", forge, thing, needs(o), said)}
+		return problem{message: fmt.Sprintf("%s does not let the credential write %s. %s%s", forge, thing, needs(o, thing), said)}
 	case a.status == http.StatusNotFound:
-		return problem{message: fmt.Sprintf("%s finds nothing there for this credential: the repository was moved, or the credential may not see it. %s", forge, needs(o))}
+		return problem{message: fmt.Sprintf("%s finds nothing there for this credential: the repository was moved, or the credential may not see it. %s", forge, needs(o, thing))}
 	case a.status >= 500 || a.status == http.StatusRequestTimeout || a.status == http.StatusTooEarly:
 		return problem{message: fmt.Sprintf("%s answered %d.", forge, a.status), passes: true}
 	}
 	return problem{message: fmt.Sprintf("%s refuses %s with %d.%s", forge, thing, a.status, said)}
 }
 
-// needs says which permission a commit status needs.
-func needs(o Opened) string {
+// needs says which permission writing the thing needs.
+func needs(o Opened, thing string) string {
+	permission := findStatuses
+	if thing == thingComments {
+		permission = findPulls
+	}
 	switch {
 	case o.Kind == models.ForgeGitHub && o.Credential == models.ConnectionApp:
-		return "Install the app for the repository, with the permission “Commit statuses: Read and write”, and accept it for the installation."
+		return fmt.Sprintf("Install the app for the repository, with the permission “%s: Read and write”, and accept it for the installation.", permission)
 	case o.Kind == models.ForgeGitHub:
-		return "Give the token access to the repository, with “Commit statuses: Read and write”."
+		return fmt.Sprintf("Give the token access to the repository, with “%s: Read and write”.", permission)
 	case o.Kind == models.ForgeGitLab:
 		return "Give the token the scope api and the role Developer in the project."
 	}

@@ -127,10 +127,16 @@ func (s *Service) Trouble(ctx context.Context, connectionID string) (report mode
 // retry has what could not be told lately tried anew in tx, because the connection was changed.
 func (s *Service) retry(tx *gorm.DB, connectionID string) error {
 	now := s.now()
-	waiting := func() *gorm.DB { return tx.Model(&models.ForgeReport{}).Where("connection_id = ?", connectionID) }
-	if err := waiting().Where("held_until IS NOT NULL").UpdateColumn("held_until", nil).Error; err != nil {
-		return err
+	for _, what := range []any{&models.ForgeReport{}, &models.ForgeComment{}} {
+		waiting := func() *gorm.DB { return tx.Model(what).Where("connection_id = ?", connectionID) }
+		if err := waiting().Where("held_until IS NOT NULL").UpdateColumn("held_until", nil).Error; err != nil {
+			return err
+		}
+		err := waiting().Where("error <> '' AND since > ?", now.Add(-maxAge)).
+			UpdateColumns(map[string]any{"next_at": now, "since": now, "attempts": 0, "version": gorm.Expr("version + 1")}).Error
+		if err != nil {
+			return err
+		}
 	}
-	return waiting().Where("error <> '' AND since > ?", now.Add(-maxAge)).
-		UpdateColumns(map[string]any{"next_at": now, "since": now, "attempts": 0, "version": gorm.Expr("version + 1")}).Error
+	return nil
 }

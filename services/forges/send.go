@@ -35,6 +35,8 @@ var errLate = errors.New("what the forge is to be told has changed")
 // Register has the workers of the queue send what forges are to be told.
 func (s *Service) Register(q *jobs.Queue) {
 	q.Every(sendEvery, "telling forges about builds", s.SendDue)
+	q.Every(sendEvery, "writing comments on pull requests", s.SendComments)
+	q.Every(time.Hour, "forgetting old comments", s.PruneComments)
 }
 
 // SendDue sends every report that is due. Every worker runs it regularly. What goes wrong is written down with the
@@ -49,42 +51,48 @@ func (s *Service) SendDue(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking for what forges are to be told: %w", err)
 	}
-	look := look{Service: s, down: map[string]bool{}}
-	slots := make(chan struct{}, atOnce)
+	look := newLook()
 	for i := range due {
-		slots <- struct{}{}
-		look.running.Go(func() {
-			defer func() { <-slots }()
-			look.send(ctx, &due[i])
-		})
+		look.send("build "+due[i].BuildID, due[i].ConnectionID, func() (bool, error) { return s.deliver(ctx, &due[i]) })
 	}
-	look.running.Wait()
-	return errors.Join(look.faults...)
+	return look.wait()
 }
 
-// look is one round of sending. It leaves the other reports of a connection alone once one of them failed.
+// look is one round of sending, a few things side by side. It leaves the rest of a connection alone once one of them failed.
 type look struct {
-	*Service
 	running sync.WaitGroup
+	slots   chan struct{}
 	mu      sync.Mutex
 	down    map[string]bool // by connection
 	faults  []error
 }
 
-func (l *look) send(ctx context.Context, r *models.ForgeReport) {
-	l.mu.Lock()
-	down := l.down[r.ConnectionID]
-	l.mu.Unlock()
-	if down {
-		return
-	}
-	passes, err := l.deliver(ctx, r)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down[r.ConnectionID] = l.down[r.ConnectionID] || passes
-	if err != nil {
-		l.faults = append(l.faults, fmt.Errorf("telling a forge about build %s: %w", r.BuildID, err))
-	}
+func newLook() *look { return &look{slots: make(chan struct{}, atOnce), down: map[string]bool{}} }
+
+// send has the thing told of as soon as there is a slot. It tells whether the forge is down or asks to be left alone.
+func (l *look) send(thing, connectionID string, deliver func() (down bool, err error)) {
+	l.slots <- struct{}{}
+	l.running.Go(func() {
+		defer func() { <-l.slots }()
+		l.mu.Lock()
+		down := l.down[connectionID]
+		l.mu.Unlock()
+		if down {
+			return
+		}
+		passes, err := deliver()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.down[connectionID] = l.down[connectionID] || passes
+		if err != nil {
+			l.faults = append(l.faults, fmt.Errorf("telling a forge about %s: %w", thing, err))
+		}
+	})
+}
+
+func (l *look) wait() error {
+	l.running.Wait()
+	return errors.Join(l.faults...)
 }
 
 // deliver sends one report: reserve it, call the forge, write down what came of it. down tells that the forge is down
@@ -105,7 +113,7 @@ func (s *Service) deliver(ctx context.Context, r *models.ForgeReport) (down bool
 	if ctx.Err() != nil {
 		return false, nil // this worker stops; another one sends it once the lease is over
 	}
-	p := s.problemOf(o, "commit statuses", err)
+	p := s.problemOf(o, thingStatuses, err)
 	slog.DebugContext(ctx, "a forge could not be told about a build", "build", r.BuildID, "connection", r.ConnectionID, "reason", p.message)
 	return p.passes, s.postpone(ctx, o, r, p)
 }
@@ -123,27 +131,32 @@ func (s *Service) told(ctx context.Context, r *models.ForgeReport, sent string) 
 	return s.settle(ctx, r, map[string]any{"sent": sent, "sent_at": now, "next_at": nil, "held_until": nil, "error": "", "attempts": 0, "updated_at": now})
 }
 
-// postpone writes down why the forge could not be told, and when it is tried again: soon at first, then more and more
-// seldom for a day; only a few times where nothing will change by itself.
+// postpone writes down why the forge could not be told, and when it is tried again.
 func (s *Service) postpone(ctx context.Context, o Opened, r *models.ForgeReport, p problem) error {
+	return s.settle(ctx, r, s.later(o, r.Attempts, r.Since, p))
+}
+
+// later is when something is tried again that could not be told, for it failed once more after so many attempts: soon
+// at first, then more and more seldom for a day; only a few times where nothing will change by itself.
+func (s *Service) later(o Opened, attempts int, since time.Time, p problem) map[string]any {
 	if p.refused {
 		s.forgetToken(o)
 	}
 	now := s.now()
-	pause := max(backoff(r.Attempts), p.pause)
+	pause := max(backoff(attempts), p.pause)
 	next := now.Add(pause)
-	change := map[string]any{"attempts": r.Attempts + 1, "error": p.message, "next_at": next, "updated_at": now}
+	change := map[string]any{"attempts": attempts + 1, "error": p.message, "next_at": next, "updated_at": now}
 	switch {
-	case p.passes && next.Sub(r.Since) > maxAge:
+	case p.passes && next.Sub(since) > maxAge:
 		change["next_at"], change["error"] = nil, p.message+" Slipway tried for a day."
 	case p.limited:
 		change["held_until"] = next
 	case p.passes:
 		change["held_until"] = now.Add(min(pause, maxHold))
-	case r.Attempts+1 >= maxRefused:
+	case attempts+1 >= maxRefused:
 		change["next_at"] = nil
 	}
-	return s.settle(ctx, r, change)
+	return change
 }
 
 // backoff is the pause after so many failures before: doubling, and never the same for two reports.

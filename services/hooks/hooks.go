@@ -32,6 +32,8 @@ type Service struct {
 	// Elsewhere says why the forge builds the app by itself when it sends such an event; empty where Slipway has to ask
 	// for a build. Nil: it always has to.
 	Elsewhere func(ctx context.Context, app *models.App, trigger models.BuildTrigger) (string, error)
+	// PullClosed ends in tx what runs of an app's pull request, and tells whether there was anything. Nil: nothing ever does.
+	PullClosed func(ctx context.Context, tx *gorm.DB, appID string, number int64, deliveryID string) (bool, error)
 }
 
 // keep is how long deliveries are kept.

@@ -1,10 +1,13 @@
 package hooks_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/builds"
@@ -169,6 +172,29 @@ func TestAClosedPullRequestTakesItsBuildsAlong(t *testing.T) {
 	closed["n"] = 2
 	if got := w.deliver("pull_request", closed); got != "checkout: ignored: the pull request was closed, and no build of it waits" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestAClosedPullRequestTakesItsPreviewAlong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	w.connect(models.ForgeGitHub)
+	w.triggers(w.App.ID, func(t *models.Triggers) { t.PullRequests = models.PullRequestsForks })
+	var asked []string
+	w.hooks.PullClosed = func(_ context.Context, tx *gorm.DB, appID string, number int64, deliveryID string) (bool, error) {
+		asked = append(asked, fmt.Sprint(appID == w.App.ID, number, deliveryID != "" && tx != nil))
+		return number != 9, nil
+	}
+	head := w.pull(7, "One", gittest.Files{"a": "1"})
+	w.deliver("pull_request", w.hubPull(7, "opened", head, true))
+	for number, want := range map[int]string{7: "canceled the build that waited: the pull request was closed, and its preview is removed", 8: "removes the preview: the pull request was closed",
+		9: "ignored: the pull request was closed, and no build of it waits"} {
+		if got := w.deliver("pull_request", w.hubPull(number, "closed", head, true)); got != "checkout: "+want {
+			t.Errorf("%d: got %q", number, got)
+		}
+	}
+	if len(asked) != 3 || !slices.Contains(asked, "true 7 true") {
+		t.Errorf("asked were %q", asked)
 	}
 }
 

@@ -25,6 +25,8 @@ type step struct {
 	outcome models.DeliveryOutcome
 	build   *builds.Triggered // to queue
 	cancel  string            // the ref of the pull request whose builds are to be canceled
+	closed  int64             // its number
+	by      string            // the delivery that said so
 }
 
 // Work carries a delivery to its end: understand it, look at the repositories that it is about, and then, in one
@@ -173,6 +175,23 @@ func (s *Service) cancelPull(ctx context.Context, tx *gorm.DB, st *step) error {
 		st.outcome.Message = "canceled the build that waited: the pull request was closed"
 	default:
 		st.outcome.Message = "canceled the builds that waited: the pull request was closed"
+	}
+	return s.endPull(ctx, tx, st)
+}
+
+// endPull ends what runs of a pull request that was closed.
+func (s *Service) endPull(ctx context.Context, tx *gorm.DB, st *step) error {
+	if s.PullClosed == nil {
+		return nil
+	}
+	ended, err := s.PullClosed(ctx, tx, st.outcome.AppID, st.closed, st.by)
+	switch {
+	case err != nil || !ended:
+		return err
+	case st.outcome.Kind == models.OutcomeIgnored:
+		st.outcome.Kind, st.outcome.Message = models.OutcomeCanceled, "removes the preview: the pull request was closed"
+	default:
+		st.outcome.Message += ", and its preview is removed"
 	}
 	return nil
 }

@@ -65,9 +65,10 @@ type Queue struct {
 	self    models.Worker
 
 	mu       sync.Mutex
-	beaten   time.Time // when this worker last said that it lives
-	taker    *taker    // takes jobs now; nil while this worker drains
-	takers   []*taker  // all that were not stopped for good
+	beaten   time.Time       // when this worker last said that it lives
+	carried  map[string]bool // rows on which work goes on here
+	taker    *taker          // takes jobs now; nil while this worker drains
+	takers   []*taker        // all that were not stopped for good
 	stopping bool
 	periodic []periodic
 	wg       sync.WaitGroup
@@ -109,7 +110,7 @@ func New(db *models.Database, cfg Config) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{db: db, cfg: cfg, workers: river.NewWorkers()}
+	q := &Queue{db: db, cfg: cfg, workers: river.NewWorkers(), carried: map[string]bool{}}
 	q.self = models.Worker{ID: models.NewID(), Host: host, Version: cfg.Version, Builds: max(cfg.Builds, 1), Labels: cfg.Labels}
 	q.client, err = river.NewClient(driver(db), &river.Config{ID: q.self.ID, Workers: q.workers, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

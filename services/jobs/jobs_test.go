@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func start(t *testing.T, q *jobs.Queue) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := q.Stop(ctx); err != nil {
 			t.Error(err)
@@ -68,7 +69,7 @@ func TestAJobRunsIfAndOnlyIfItsTransactionCommits(t *testing.T) {
 			if name != "committed" {
 				t.Fatalf("the job %q ran", name)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no job ran")
 		}
 	})
@@ -92,7 +93,7 @@ func TestTheJobOfADeadWorkerIsTakenOverByAnother(t *testing.T) {
 		start(t, q)
 		select {
 		case <-got:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("nobody took the job over")
 		}
 	})
@@ -146,7 +147,7 @@ func TestWorkEndsWhenAnotherWorkerHasTakenItsRow(t *testing.T) {
 		if cause := context.Cause(work); !errors.Is(cause, jobs.ErrTaken) {
 			t.Fatalf("the work ended with %v", cause)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the worker went on")
 	}
 }
@@ -170,8 +171,74 @@ func TestWorkEndsWhenAPersonCancelsItsRow(t *testing.T) {
 		if !errors.Is(context.Cause(work), jobs.ErrCanceled) {
 			t.Fatalf("the work ended with %v", context.Cause(work))
 		}
-	case <-time.After(2 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the work was not told")
+	}
+}
+
+func TestAWorkerWithoutTimeGoesOnWhileTheRowIsItsOwnAndOneWithoutADatabaseDoesNot(t *testing.T) {
+	t.Parallel()
+	db := modelstest.DB(t)
+	var quiet, away atomic.Bool
+	silence := db.Callback().Update().Before("gorm:update").Register("silence", func(tx *gorm.DB) {
+		if _, ok := tx.Statement.Model.(*models.Worker); ok && quiet.Load() {
+			tx.AddError(errors.New("no time"))
+		}
+	})
+	absence := db.Callback().Query().Before("gorm:query").Register("absence", func(tx *gorm.DB) {
+		if _, ok := tx.Statement.Model.(*models.Build); ok && away.Load() {
+			tx.AddError(errors.New("no database"))
+		}
+	})
+	if err := errors.Join(silence, absence); err != nil {
+		t.Fatal(err)
+	}
+	q := queue(t, db, func(context.Context, greet) error { return nil })
+	start(t, q)
+	build := seedBuild(t, db)
+	if ok, err := q.Claim(t.Context(), db.DB, &models.Build{}, build); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	work, done := q.Watch(t.Context(), &models.Build{}, build)
+	defer done()
+	quiet.Store(true)
+	for end := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
+		if n, err := q.Alive(t.Context()); err == nil && n == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the worker still says that it lives")
+		}
+	}
+	select {
+	case <-work.Done():
+		t.Fatalf("the work ended with %v", context.Cause(work))
+	case <-time.After(time.Second):
+	}
+	away.Store(true)
+	select {
+	case <-work.Done():
+		if cause := context.Cause(work); !errors.Is(cause, jobs.ErrLost) {
+			t.Fatalf("the work ended with %v", cause)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the worker goes on without its database")
+	}
+}
+
+func TestOnePieceOfWorkOnARowGoesOnAtATimeInAProcess(t *testing.T) {
+	t.Parallel()
+	q := queue(t, modelstest.DB(t), func(context.Context, greet) error { return nil })
+	done, ok := q.Alone("a")
+	if _, twice := q.Alone("a"); !ok || twice {
+		t.Fatalf("it goes on once %v, twice %v", ok, twice)
+	}
+	if _, other := q.Alone("b"); !other {
+		t.Error("another row has to wait")
+	}
+	done()
+	if _, again := q.Alone("a"); !again {
+		t.Error("after its end it can't be done again")
 	}
 }
 
@@ -197,7 +264,7 @@ func TestAJobThatWasPutOffRunsAtOnceWhenItIsWoken(t *testing.T) {
 				return false
 			}
 		}
-		for late := time.Now().Add(20 * time.Second); !again(); {
+		for late := time.Now().Add(time.Minute); !again(); {
 			if time.Now().After(late) {
 				t.Fatal("the job sleeps on")
 			}
@@ -252,7 +319,7 @@ func TestAWorkerDrainsResumesAndTakesAsManyBuildsAsAnAdminSays(t *testing.T) {
 			}
 		}
 		add(jobs.QueueDefault, "first")
-		if !runs(20 * time.Second) {
+		if !runs(time.Minute) {
 			t.Fatal("nothing runs")
 		}
 		says(map[string]any{"draining": true})
@@ -270,7 +337,7 @@ func TestAWorkerDrainsResumesAndTakesAsManyBuildsAsAnAdminSays(t *testing.T) {
 			add(jobs.QueueBuilds, "more")
 		}
 		for n := range 4 { // with the last probe
-			if !runs(20 * time.Second) {
+			if !runs(time.Minute) {
 				t.Fatalf("with three places only %d jobs run", n)
 			}
 		}

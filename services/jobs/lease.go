@@ -132,10 +132,30 @@ func (q *Queue) Pending(ctx context.Context, kind string) (args []string, err er
 // Later returned by the work of a job has it run again after the pause. It counts as no failure.
 func Later(pause time.Duration) error { return river.JobSnooze(pause) }
 
+// Alone has one piece of work on the row with the id go on in this process at a
+// time. A lease names a worker, not its work: one that was silent for long may be
+// given a job again that it still carries. ok is false where the work goes on
+// already; otherwise done must be called at its end.
+func (q *Queue) Alone(id string) (done func(), ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.carried[id] {
+		return nil, false
+	}
+	q.carried[id] = true
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.carried, id)
+	}, true
+}
+
 // Watch returns a context for the work on a row that this worker has claimed.
 // It ends with the cause ErrCanceled within half a second of the row's
-// cancel_requested_at being set, and with ErrLost when another worker may take
-// the row. The returned function must be called when the work is done.
+// cancel_requested_at being set, with ErrTaken as soon after another worker has
+// taken the row, and with ErrLost where the database has not answered for so long
+// that another worker may have. A worker that only has little time goes on while
+// the row is its own. The returned function must be called when the work is done.
 func (q *Queue) Watch(ctx context.Context, model any, id string) (context.Context, func()) {
 	work, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -159,17 +179,18 @@ func (q *Queue) Watch(ctx context.Context, model any, id string) (context.Contex
 }
 
 func (q *Queue) ended(ctx context.Context, model any, id string) error {
-	if q.silent() {
-		return ErrLost
-	}
+	asking, cancel := context.WithTimeout(ctx, q.cfg.DeadAfter/3)
+	defer cancel()
 	var row struct {
 		Worker            string
 		CancelRequestedAt *time.Time
 	}
-	if err := q.db.WithContext(ctx).Model(model).Where("id = ?", id).Take(&row).Error; err != nil {
-		return nil // a database that does not answer makes this worker silent in time
-	}
+	err := q.db.WithContext(asking).Model(model).Where("id = ?", id).Take(&row).Error
 	switch {
+	case err != nil && q.silent():
+		return ErrLost
+	case err != nil:
+		return nil // a database that does not answer makes this worker silent in time
 	case row.CancelRequestedAt != nil:
 		return ErrCanceled
 	case row.Worker != q.self.ID:

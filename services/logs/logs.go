@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"slipway.dev/models"
@@ -24,7 +25,7 @@ import (
 // The kinds of streams.
 const (
 	KindBuild      = "build"
-	KindDeployment = "deployment"
+	KindDeployment = "deployment" // a part of what the deployments of a place print
 )
 
 // Source says who printed a line.
@@ -121,4 +122,24 @@ func (s *Service) Sweep(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// Delete removes the streams with all that is stored of them. One that does not exist is no error.
+func (s *Service) Delete(ctx context.Context, ids ...string) error {
+	var rows []models.LogStream
+	if err := s.DB.WithContext(ctx).Where("id IN ?", ids).Find(&rows).Error; err != nil {
+		return fmt.Errorf("looking for logs to delete: %w", err)
+	}
+	for _, row := range rows {
+		if row.Blob == "" {
+			continue
+		}
+		if err := s.Blobs.Delete(ctx, row.Blob); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+			return fmt.Errorf("deleting the log %s: %w", row.ID, err)
+		}
+	}
+	if err := s.DB.WithContext(ctx).Where("id IN ?", ids).Delete(&models.LogStream{}).Error; err != nil {
+		return fmt.Errorf("deleting logs: %w", err)
+	}
+	return nil
 }

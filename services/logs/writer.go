@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type Writer struct {
 	token  string // who writes: whoever opened the stream last
 	mask   *Masker
 	limits Limits
+	with   With
 	full   chan struct{}
 	quit   chan struct{}
 	done   chan struct{}
@@ -53,11 +55,26 @@ type part struct {
 	stream Source
 }
 
+// With is what a writer does beside storing lines.
+type With struct {
+	Every time.Duration // how often lines are stored, where no more than a few wait; 50 ms where zero
+	// Along, where set, takes part in each transaction that stores lines, so that
+	// what it writes down is true whenever the process ends. It may be called
+	// again with the same lines.
+	Along func(tx *gorm.DB, lines []Line) error
+}
+
 // Open begins to write the stream, or goes on where another writer left it:
 // that other, if it still lives, can write no more.
 func (s *Service) Open(ctx context.Context, id, kind string, mask *Masker) (*Writer, error) {
+	return s.OpenWith(ctx, id, kind, mask, With{})
+}
+
+// OpenWith is Open for a writer that does more than to store lines.
+func (s *Service) OpenWith(ctx context.Context, id, kind string, mask *Masker, with With) (*Writer, error) {
+	with.Every = cmp.Or(with.Every, flushEvery)
 	w := &Writer{
-		svc: s, id: id, token: models.NewID(), mask: mask, limits: s.Limits.withDefaults(),
+		svc: s, id: id, token: models.NewID(), mask: mask, limits: s.Limits.withDefaults(), with: with,
 		full: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		parts: map[part]*splitter{}, tails: map[string][]string{},
 	}
@@ -182,7 +199,7 @@ func (w *Writer) append(l Line) {
 
 func (w *Writer) run() {
 	defer close(w.done)
-	tick := time.NewTicker(flushEvery)
+	tick := time.NewTicker(w.with.Every)
 	defer tick.Stop()
 	failed := false
 	for {
@@ -259,7 +276,18 @@ func (w *Writer) store(tx *gorm.DB, lines []Line, lost int, last bool) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	return tx.Create(&models.LogChunk{StreamID: w.id, First: lines[0].N, Lines: int64(len(lines)), Data: encode(lines)}).Error
+	if err := tx.Create(&models.LogChunk{StreamID: w.id, First: lines[0].N, Lines: int64(len(lines)), Data: encode(lines)}).Error; err != nil || w.with.Along == nil {
+		return err
+	}
+	return w.with.Along(tx, lines)
+}
+
+// Waiting returns how many bytes are not stored yet. Who can wait should, while
+// they are many: what finds no room is lost, with a remark.
+func (w *Writer) Waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waiting
 }
 
 func (w *Writer) overLimit() bool {
@@ -285,7 +313,7 @@ func (w *Writer) Close(ctx context.Context) {
 		slog.WarnContext(ctx, "the end of a log could not be stored", "stream", w.id, "error", err)
 		return
 	}
-	if w.isTaken() {
+	if w.Taken() {
 		return
 	}
 	if err := w.svc.pack(ctx, w.id); err != nil {
@@ -321,7 +349,9 @@ func (w *Writer) stop(ctx context.Context, last bool) error {
 	}
 }
 
-func (w *Writer) isTaken() bool {
+// Taken tells whether another writer has the stream: what this one was given
+// since its last flush is not stored.
+func (w *Writer) Taken() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.taken

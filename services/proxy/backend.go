@@ -2,30 +2,32 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"slipway.dev/models"
 )
 
-// dialTime bounds the making of a connection to an instance.
-const dialTime = 10 * time.Second
+// maxHeader bounds the head of an app's answer.
+const maxHeader = 256 << 10
 
-// backend is a deployment's instances. Each has a transport of its own, so that
+// backend is a deployment's instances. Each has transports of its own, so that
 // no idle connection outlives it when another instance gets its port.
 type backend struct {
 	deployment string
+	preview    bool // of a pull request: no search engine is to list it
+	target     string
+	protocol   models.Protocol
 	addresses  []string
 	proxy      *httputil.ReverseProxy
-	transport  *http.Transport
+	dial       func(ctx context.Context, targetID, network, address string) (net.Conn, error)
+	transport  atomic.Pointer[transport]
 	next       atomic.Uint64
 	inFlight   atomic.Int64
 	draining   atomic.Bool
@@ -34,115 +36,78 @@ type backend struct {
 	kill       context.CancelFunc // ends the requests that outlive the drain
 }
 
-func (s *Service) newBackend(deployment, target string, addresses []string) *backend {
-	b := &backend{deployment: deployment, addresses: addresses, idle: make(chan struct{}, 1)}
+// transport is how requests go to a backend within a place's limits; other limits make another one.
+type transport struct {
+	limits models.PlaceLimits
+	http1  *http.Transport
+	http2  *http.Transport // nil where the app speaks HTTP/1.1
+}
+
+func (s *Service) newBackend(r *row, limits models.PlaceLimits) *backend {
+	b := &backend{deployment: r.DeploymentID, preview: r.Kind == models.EnvironmentPreview, target: r.TargetID, protocol: r.Protocol, addresses: r.Addresses, dial: s.Dial, idle: make(chan struct{}, 1)}
 	b.life, b.kill = context.WithCancel(context.Background())
-	b.transport = &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTime)
-			defer cancel()
-			return s.Dial(ctx, target, network, address)
-		},
-		MaxIdleConnsPerHost:   256,
-		IdleConnTimeout:       30 * time.Second,
-		ResponseHeaderTimeout: 10 * time.Minute,
-		DisableCompression:    true,
-	}
+	b.limit(limits)
 	b.proxy = &httputil.ReverseProxy{
-		Transport:      b.transport,
+		Transport:      b,
 		BufferPool:     buffers,
 		ErrorLog:       log.New(io.Discard, "", 0),
 		Rewrite:        s.rewrite(b),
-		ModifyResponse: s.clean,
+		ModifyResponse: s.received,
 		ErrorHandler:   s.failed,
 	}
 	return b
 }
 
-// rewrite prepares a request for an app: forwarding headers that came in are
-// gone already, those that go out are this proxy's own.
-func (s *Service) rewrite(b *backend) func(*httputil.ProxyRequest) {
-	return func(p *httputil.ProxyRequest) {
-		address := b.addresses[int(b.next.Add(1)%uint64(len(b.addresses)))]
-		p.SetURL(&url.URL{Scheme: "http", Host: address})
-		p.Out.Host = p.In.Host
-		p.SetXForwarded()
-		p.Out.Header.Set("X-Forwarded-Proto", s.Scheme)
-		p.Out.Header.Del("X-Real-Ip")
-		s.withoutCookies(p.Out)
-	}
-}
-
-// withoutCookies takes the portal's own cookies out of a request. A browser
-// does not send them to an app's host; this holds where it does.
-func (s *Service) withoutCookies(r *http.Request) {
-	if lines := r.Header["Cookie"]; len(lines) == 0 || !s.mentions(lines) {
+// limit puts other limits into force, for requests that come from now on.
+func (b *backend) limit(limits models.PlaceLimits) {
+	before := b.transport.Load()
+	if before != nil && before.limits == limits {
 		return
 	}
-	all := r.Cookies()
-	r.Header.Del("Cookie")
-	for _, c := range all {
-		if !slices.Contains(s.Cookies, c.Name) {
-			r.AddCookie(c)
-		}
+	t := &transport{limits: limits, http1: b.newTransport(limits)}
+	if b.protocol == models.ProtocolH2C {
+		t.http2 = b.newTransport(limits)
+		t.http2.Protocols = new(http.Protocols)
+		t.http2.Protocols.SetUnencryptedHTTP2(true)
+	}
+	b.transport.Store(t)
+	if before != nil {
+		before.closeIdle()
 	}
 }
 
-func (s *Service) mentions(lines []string) bool {
-	return slices.ContainsFunc(s.Cookies, func(name string) bool {
-		return slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, name) })
-	})
+func (b *backend) newTransport(limits models.PlaceLimits) *http.Transport {
+	connect := time.Duration(limits.Connect) * time.Second
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, connect)
+			defer cancel()
+			return b.dial(ctx, b.target, network, address)
+		},
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        30 * time.Second,
+		ResponseHeaderTimeout:  time.Duration(limits.FirstByte) * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true,
+	}
 }
 
-// clean keeps an app from setting cookies for other hosts than its own, the
-// portal's among them.
-func (s *Service) clean(r *http.Response) error {
-	lines := r.Header["Set-Cookie"]
-	if len(lines) == 0 {
-		return nil
+// RoundTrip sends a request to an instance: by HTTP/2 where the app speaks it,
+// unless the visitor wants another protocol instead, which HTTP/1.1 alone can change to.
+func (b *backend) RoundTrip(r *http.Request) (*http.Response, error) {
+	t := b.transport.Load()
+	if t.http2 != nil && r.Header.Get("Upgrade") == "" {
+		return t.http2.RoundTrip(r)
 	}
-	r.Header.Del("Set-Cookie")
-	for _, line := range lines {
-		if kept := s.ownCookie(line); kept != "" {
-			r.Header.Add("Set-Cookie", kept)
-		}
-	}
-	return nil
+	return t.http1.RoundTrip(r)
 }
 
-// ownCookie returns the cookie without its Domain, so that it is the app's
-// host's alone, or nothing where it has a name of the portal's.
-func (s *Service) ownCookie(line string) string {
-	var kept []string
-	for i, part := range strings.Split(line, ";") {
-		name, _, _ := strings.Cut(part, "=")
-		name = strings.TrimSpace(name)
-		if i == 0 && slices.Contains(s.Cookies, name) {
-			return ""
-		}
-		if i > 0 && strings.EqualFold(name, "domain") {
-			continue
-		}
-		kept = append(kept, part)
+func (t *transport) closeIdle() {
+	t.http1.CloseIdleConnections()
+	if t.http2 != nil {
+		t.http2.CloseIdleConnections()
 	}
-	return strings.Join(kept, ";")
-}
-
-type attemptKey struct{}
-
-// attempt remembers that nobody took the connection for a request.
-type attempt struct{ refused bool }
-
-// failed answers a request that an instance did not answer. One whose
-// connection nobody took, and which has no body, can still go elsewhere.
-func (s *Service) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if dial := new(net.OpError); errors.As(err, &dial) && dial.Op == "dial" && (r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0) {
-		if a, ok := r.Context().Value(attemptKey{}).(*attempt); ok && r.Context().Err() == nil {
-			a.refused = true
-			return
-		}
-	}
-	s.problem(w, r, NotAnswering)
 }
 
 // acquire counts a request in, unless the backend takes no more.
@@ -164,16 +129,31 @@ func (b *backend) release() {
 	}
 }
 
-// serve sends the request to an instance. It tells whether nobody took the
-// connection; then nothing was answered yet.
-func (b *backend) serve(w http.ResponseWriter, r *http.Request) (refused bool) {
+// serve sends the request to an instance. Unless the visit's end is answered,
+// nothing of an answer was sent, and the request may go to another backend.
+func (b *backend) serve(w http.ResponseWriter, r *http.Request, v *visit) {
 	defer b.release()
-	a := &attempt{}
-	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), attemptKey{}, a))
-	defer cancel()
-	defer context.AfterFunc(b.life, cancel)()
-	b.proxy.ServeHTTP(w, r.WithContext(ctx))
-	return a.refused
+	v.end = answered
+	if b.preview {
+		w.Header().Set("X-Robots-Tag", "noindex, nofollow") // https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag
+	}
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), visitKey{}, v))
+	defer cancel(nil)
+	defer context.AfterFunc(b.life, func() { cancel(nil) })()
+	out := r.WithContext(ctx)
+	if v.body != nil {
+		out.Body = v.body
+	}
+	v.watch = &watch{}
+	v.watch.start(w, r, time.Duration(b.transport.Load().limits.Idle)*time.Second, cancel)
+	defer v.watch.end()
+	if !v.watch.asked.Load() {
+		if v.route.place.body > 0 {
+			out.Body = http.MaxBytesReader(w, out.Body, v.route.place.body)
+		}
+		out.Body = v.watch.request(out.Body)
+	}
+	b.proxy.ServeHTTP(w, out)
 }
 
 // drain lets the requests that are under way end, at the deadline by force.
@@ -186,7 +166,7 @@ func (b *backend) drain(deadline time.Time) {
 	if b.inFlight.Load() > 0 {
 		b.await(2 * time.Second)
 	}
-	b.transport.CloseIdleConnections()
+	b.transport.Load().closeIdle()
 }
 
 func (b *backend) await(d time.Duration) {

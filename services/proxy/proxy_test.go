@@ -1,10 +1,11 @@
 package proxy_test
 
 import (
-	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,30 +20,42 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/events"
 	"slipway.dev/services/proxy"
+	"slipway.dev/services/secrets"
 )
 
 const host = "checkout-dev.localhost"
 
 // front is a proxy on a port of its own.
 type front struct {
-	t   *testing.T
-	db  *models.Database
-	w   *modelstest.World
-	url string
+	t    *testing.T
+	db   *models.Database
+	w    *modelstest.World
+	box  *secrets.Box
+	url  string
+	slow chan struct{} // takes from each request for /slow that has reached its instance
+	end  chan struct{} // lets one of them be answered
+
+	secure string // the address for visitors by TLS
 }
+
+// patience is how long a test waits for what must come.
+const patience = time.Minute
 
 func newFront(t *testing.T) *front {
 	t.Helper()
-	f := &front{t: t, db: modelstest.DB(t)}
+	f := &front{t: t, db: modelstest.DB(t), slow: make(chan struct{}), end: make(chan struct{}), box: newBox(t)}
 	f.w = modelstest.Seed(t, f.db)
 	f.url = f.another()
 	return f
 }
 
 // another starts one more proxy on the same database.
-func (f *front) another() string {
+func (f *front) another(with ...func(*proxy.Service)) string {
 	e := &events.Service{DB: f.db.DB}
-	p := &proxy.Service{DB: f.db, Events: e, Scheme: "https", Dial: direct, Cookies: []string{"slipway_session"}}
+	p := &proxy.Service{DB: f.db, Events: e, Box: f.box, Scheme: "https", Dial: direct, Cookies: []string{"slipway_session"}}
+	for _, change := range with {
+		change(p)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { e.Run(ctx) })
@@ -51,9 +64,29 @@ func (f *front) another() string {
 			f.t.Error(err)
 		}
 	})
-	server := httptest.NewServer(p)
-	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); wg.Wait() })
+	server := httptest.NewUnstartedServer(p)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	front := &http.Server{Handler: p, TLSConfig: p.TLSConfig(), ErrorLog: log.New(io.Discard, "", 0)}
+	wg.Go(func() { _ = front.ServeTLS(l, "", "") })
+	f.secure = l.Addr().String()
+	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); front.Close(); stop(); wg.Wait() })
 	return server.URL
+}
+
+func newBox(t *testing.T) *secrets.Box {
+	t.Helper()
+	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
 }
 
 func direct(ctx context.Context, _, network, address string) (net.Conn, error) {
@@ -64,6 +97,12 @@ func direct(ctx context.Context, _, network, address string) (net.Conn, error) {
 // serve makes the addresses what answers, as a deployment's switch does, and
 // returns the deployment's id.
 func (f *front) serve(drain time.Duration, addresses ...string) string {
+	f.t.Helper()
+	return f.serveAs(models.ProtocolHTTP1, drain, addresses...)
+}
+
+// serveAs is serve for instances that speak the protocol.
+func (f *front) serveAs(protocol models.Protocol, drain time.Duration, addresses ...string) string {
 	f.t.Helper()
 	addresses = append([]string{}, addresses...)
 	now := f.db.NowFunc()
@@ -77,7 +116,7 @@ func (f *front) serve(drain time.Duration, addresses ...string) string {
 		if err := tx.Create(d).Error; err != nil {
 			return err
 		}
-		r := models.Route{Host: host, TeamID: d.TeamID, AppID: d.AppID, EnvironmentID: d.EnvironmentID, DeploymentID: d.ID, Addresses: addresses, UpdatedAt: now}
+		r := models.Route{Host: host, TeamID: d.TeamID, AppID: d.AppID, EnvironmentID: d.EnvironmentID, DeploymentID: d.ID, Addresses: addresses, Protocol: protocol, UpdatedAt: now}
 		if err := tx.Save(&r).Error; err != nil {
 			return err
 		}
@@ -89,6 +128,18 @@ func (f *front) serve(drain time.Duration, addresses ...string) string {
 	return d.ID
 }
 
+// echo upgrades the connection and sends back what comes.
+func echo(w http.ResponseWriter, r *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	rw.Flush()
+	io.Copy(conn, rw)
+}
+
 // instance is a server that answers with its name.
 func (f *front) instance(name string) string {
 	mux := http.NewServeMux()
@@ -98,6 +149,11 @@ func (f *front) instance(name string) string {
 		fmt.Fprintf(w, "%s\nproto %s\nfor %s\ncookie %s\n", name, r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-For"), r.Header.Get("Cookie"))
 	})
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		f.slow <- struct{}{}
+		<-f.end
+		fmt.Fprintln(w, name)
+	})
+	mux.HandleFunc("/while", func(w http.ResponseWriter, r *http.Request) {
 		<-time.After(600 * time.Millisecond)
 		fmt.Fprintln(w, name)
 	})
@@ -113,16 +169,7 @@ func (f *front) instance(name string) string {
 			}
 		}
 	})
-	mux.HandleFunc("/upgrade", func(w http.ResponseWriter, r *http.Request) {
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		rw.Flush()
-		io.Copy(conn, rw)
-	})
+	mux.HandleFunc("/upgrade", echo)
 	server := httptest.NewServer(mux)
 	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	return strings.TrimPrefix(server.URL, "http://")
@@ -153,7 +200,7 @@ func (f *front) get(url, path string, change func(*http.Request)) (int, string, 
 // until waits for the host to answer with the text.
 func (f *front) until(url, text string) {
 	f.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		_, body, _ := f.get(url, "/", nil)
 		if strings.Contains(body, text) {
 			return
@@ -173,11 +220,28 @@ func (f *front) holds(id string) (n int64) {
 	return n
 }
 
-func (f *front) untilHolds(id string, want int64, within time.Duration) {
+func (f *front) untilHolds(id string, want int64) {
 	f.t.Helper()
-	for end := time.Now().Add(within); f.holds(id) != want; <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); f.holds(id) != want; <-time.After(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			f.t.Fatalf("%d proxies hold the deployment, not %d", f.holds(id), want)
+		}
+	}
+}
+
+// untilServes waits until requests go to the deployment.
+func (f *front) untilServes(id string) {
+	f.t.Helper()
+	for end := time.Now().Add(patience); ; <-time.After(5 * time.Millisecond) {
+		var n int64
+		if err := f.db.Model(&models.ProxyHold{}).Where("deployment_id = ? AND serving", id).Count(&n).Error; err != nil {
+			f.t.Fatal(err)
+		}
+		if n > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			f.t.Fatal("no request ever goes to the deployment")
 		}
 	}
 }
@@ -217,96 +281,19 @@ func TestAHostWithoutARunningAppGetsAPageThatTellsNothing(t *testing.T) {
 	f.until(f.url, "Stopped")
 	f.serve(time.Second, "127.0.0.1:1")
 	f.until(f.url, "does not answer")
+	_, body, _ := f.get(f.url, "/", nil)
 	for _, secret := range []string{"127.0.0.1", "payments", id} {
-		if _, body, _ := f.get(f.url, "/", nil); strings.Contains(body, secret) {
+		if strings.Contains(body, secret) {
 			t.Errorf("the page tells %q: %q", secret, body)
 		}
 	}
-}
-
-func TestWhatIsUnderWayEndsOnTheOldVersionAndTheRestIsCutAtTheDeadline(t *testing.T) {
-	t.Parallel()
-	f := newFront(t)
-	first := f.serve(time.Second, f.instance("one"))
-	f.until(f.url, "one")
-	slow, stream := make(chan string, 1), make(chan string, 1)
-	go func() { _, body, _ := f.get(f.url, "/slow", nil); slow <- body }()
-	go func() { _, body, _ := f.get(f.url, "/sse", nil); stream <- body }()
-	conn := f.upgrade()
-	if got := conn.echo(t, "hello"); got != "hello" {
-		t.Fatalf("the upgraded connection answers %q", got)
-	}
-	<-time.After(100 * time.Millisecond) // so that the slow request is under way
-	second := f.serve(1200*time.Millisecond, f.instance("two"))
-	began := time.Now()
-	f.until(f.url, "two")
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the switch took %s", took)
-	}
-	if f.holds(first) != 1 {
-		t.Error("the old version was let go of with requests under way")
-	}
-	if got := conn.echo(t, "still"); got != "still" {
-		t.Errorf("the upgraded connection was cut early: %q", got)
-	}
-	if got := <-slow; got != "one\n" {
-		t.Errorf("the slow request got %q", got)
-	}
-	<-stream
-	f.untilHolds(first, 0, 5*time.Second)
-	if took := time.Since(began); took < time.Second || took > 3*time.Second {
-		t.Errorf("the drain took %s", took)
-	}
-	if _, err := conn.r.ReadByte(); err == nil {
-		t.Error("the upgraded connection outlived the deadline")
-	}
-	if f.holds(second) != 1 {
-		t.Error("the new version is not held")
-	}
-}
-
-type upgraded struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (f *front) upgrade() *upgraded {
-	f.t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "GET /upgrade HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", host)
-	u := &upgraded{conn, bufio.NewReader(conn)}
-	for {
-		line, err := u.r.ReadString('\n')
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		if line == "\r\n" {
-			return u
-		}
-	}
-}
-
-func (u *upgraded) echo(t *testing.T, text string) string {
-	t.Helper()
-	if _, err := io.WriteString(u, text); err != nil {
-		return err.Error()
-	}
-	got := make([]byte, len(text))
-	if _, err := io.ReadFull(u.r, got); err != nil {
-		return err.Error()
-	}
-	return string(got)
 }
 
 func TestEachOfSeveralProxiesHoldsWhatItSendsRequestsTo(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	other := f.another()
-	first := f.serve(3*time.Second, f.instance("one"))
+	first := f.serve(0, f.instance("one"))
 	f.until(f.url, "one")
 	f.until(other, "one")
 	if f.holds(first) != 2 {
@@ -314,15 +301,16 @@ func TestEachOfSeveralProxiesHoldsWhatItSendsRequestsTo(t *testing.T) {
 	}
 	slow := make(chan string, 1)
 	go func() { _, body, _ := f.get(other, "/slow", nil); slow <- body }()
-	<-time.After(100 * time.Millisecond) // so that the slow request is under way
-	f.serve(3*time.Second, f.instance("two"))
+	<-f.slow
+	f.serve(patience, f.instance("two"))
 	f.until(f.url, "two")
 	f.until(other, "two")
-	f.untilHolds(first, 1, 400*time.Millisecond)
+	f.untilHolds(first, 1)
+	f.end <- struct{}{}
 	if got := <-slow; got != "one\n" {
 		t.Errorf("the slow request got %q", got)
 	}
-	f.untilHolds(first, 0, time.Second)
+	f.untilHolds(first, 0)
 }
 
 func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
@@ -331,19 +319,31 @@ func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
 	f.serve(time.Second, f.instance("one"))
 	f.until(f.url, "one")
 	f.serve(time.Second, "127.0.0.1:1")
-	for end := time.Now().Add(5 * time.Second); ; { // until the proxy has taken the dead address over
-		if code, _, _ := f.get(f.url, "/", nil); code == http.StatusBadGateway {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the dead address was never used")
-		}
+	f.until(f.url, "does not answer")
+	answered := make(chan string, 2)
+	for _, body := range []io.Reader{nil, strings.NewReader("an order")} {
+		go func() {
+			req, err := http.NewRequest("POST", f.url+"/", body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Host = host
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				answered <- err.Error()
+				return
+			}
+			defer res.Body.Close()
+			got, _ := io.ReadAll(res.Body)
+			answered <- string(got)
+		}()
 	}
-	answered := make(chan string, 1)
-	go func() { _, body, _ := f.get(f.url, "/", nil); answered <- body }()
 	f.serve(time.Second, f.instance("two"))
-	if body := <-answered; !strings.HasPrefix(body, "two") {
-		t.Errorf("the request got %q", body)
+	for range 2 {
+		if body := <-answered; !strings.HasPrefix(body, "two") {
+			t.Errorf("the request got %q", body)
+		}
 	}
 }
 
@@ -365,7 +365,7 @@ func TestNoRequestFailsWhileVersionsReplaceEachOther(t *testing.T) {
 				}
 				path := "/"
 				if n%40 == worker {
-					path = "/slow"
+					path = "/while"
 				}
 				if code, body, _ := f.get(f.url, path, nil); code != http.StatusOK {
 					failed.Add(1)

@@ -25,6 +25,10 @@ func (s *Service) Run(ctx context.Context) error {
 	s.self = models.Proxy{ID: models.NewID()}
 	s.held, s.told = map[string]bool{}, map[string]bool{}
 	s.open, s.ended = map[*backend]bool{}, make(chan *backend)
+	s.serving, s.shown = map[placeKey]*backend{}, map[string]*shown{}
+	pulse, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.news.beat(pulse)
 	changes := s.Events.Subscribe(ctx)
 	s.must(ctx, "registering the proxy", s.beat(ctx))
 	s.must(ctx, "reading the routes", s.refresh(ctx))
@@ -62,7 +66,10 @@ func (s *Service) must(ctx context.Context, what string, err error) {
 
 // matters tells whether the event can have changed a route.
 func matters(e models.Event) bool {
-	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.instances"}, e.Kind)
+	if strings.HasPrefix(e.Kind, models.VisitorEvents) {
+		return true
+	}
+	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.paused", "deployment.instances"}, e.Kind)
 }
 
 // beat says that this proxy lives. Where its row is gone, because it was silent
@@ -110,32 +117,21 @@ func (s *Service) leave(ctx context.Context) error {
 // used, and one that is replaced later is known to be held.
 func (s *Service) refresh(ctx context.Context) error {
 	for {
-		rows, err := s.read(ctx)
+		began := time.Now()
+		found, err := s.read(ctx)
 		if err != nil {
 			return err
 		}
-		fresh := s.notHeld(rows)
+		fresh := s.notHeld(found.rows)
 		if len(fresh) == 0 {
-			return errors.Join(s.use(ctx, rows), s.tell(ctx))
+			err := s.use(ctx, found)
+			s.news.taken(began)
+			return errors.Join(err, s.tell(ctx))
 		}
 		if err := s.hold(ctx, fresh); err != nil {
 			return err
 		}
 	}
-}
-
-// row is a route and what its deployment says.
-type row struct {
-	models.Route
-	Stopped  bool
-	TargetID string
-}
-
-func (s *Service) read(ctx context.Context) (rows []row, err error) {
-	err = s.DB.WithContext(ctx).Table("routes").Select("routes.*, COALESCE(deployments.stopped, FALSE) AS stopped, environments.target_id").
-		Joins("JOIN environments ON environments.id = routes.environment_id").
-		Joins("LEFT JOIN deployments ON deployments.id = routes.deployment_id").Find(&rows).Error
-	return rows, err
 }
 
 func (s *Service) notHeld(rows []row) (ids []string) {
@@ -183,28 +179,23 @@ func (s *Service) tell(ctx context.Context) error {
 }
 
 // use replaces the table; backends that are not in the new one drain.
-func (s *Service) use(ctx context.Context, rows []row) error {
-	before := map[string]*backend{}
-	if t := s.table.Load(); t != nil {
-		for host, to := range t.routes {
-			before[host] = to.backend
-		}
-	}
-	next := &table{routes: make(map[string]route, len(rows))}
+func (s *Service) use(ctx context.Context, found *findings) error {
 	kept := map[*backend]bool{}
-	for _, r := range rows {
-		to := route{stopped: r.Stopped, known: r.DeploymentID != ""}
+	places := map[placeKey]*place{}
+	serving := map[placeKey]*backend{}
+	for i := range found.rows {
+		r := &found.rows[i]
+		key := placeKey{r.EnvironmentID, r.AppID}
+		limits := found.limits[key].WithDefaults()
+		p := &place{stopped: r.Stopped, paused: r.Paused, known: r.DeploymentID != "", body: limits.Body, maintenance: found.maintenance[key]}
 		if len(r.Addresses) > 0 {
-			to.backend = before[r.Host]
-			if to.backend == nil || to.backend.deployment != r.DeploymentID || !slices.Equal(to.backend.addresses, r.Addresses) {
-				to.backend = s.newBackend(r.DeploymentID, r.TargetID, r.Addresses)
-				s.open[to.backend] = true
-			}
-			kept[to.backend] = true
+			p.backend = s.backendFor(key, r, limits)
+			serving[key], kept[p.backend] = p.backend, true
 		}
-		next.routes[r.Host] = to
+		places[key] = p
 	}
-	s.table.Store(next)
+	s.table.Store(found.table(s, places))
+	s.serving = serving
 	for b := range s.open {
 		if !kept[b] && !b.draining.Load() {
 			if err := s.startDrain(ctx, b); err != nil {
@@ -213,6 +204,18 @@ func (s *Service) use(ctx context.Context, rows []row) error {
 		}
 	}
 	return nil
+}
+
+// backendFor returns the backend that serves the place already, with the limits as they are now, or a new one.
+func (s *Service) backendFor(key placeKey, r *row, limits models.PlaceLimits) *backend {
+	b := s.serving[key]
+	if b == nil || b.deployment != r.DeploymentID || b.protocol != r.Protocol || !slices.Equal(b.addresses, r.Addresses) {
+		b = s.newBackend(r, limits)
+		s.open[b] = true
+		return b
+	}
+	b.limit(limits)
+	return b
 }
 
 // startDrain lets a backend that gets no new requests drain until its deployment's deadline.

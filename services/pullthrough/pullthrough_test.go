@@ -190,6 +190,7 @@ func TestADownloadGoesOnWhereItsConnectionBroke(t *testing.T) {
 func TestWhatAnUpstreamForgesIsNeverStoredNorEndsWell(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modelstest.DB(t))
+	w.Service.Stall = time.Second
 	login := w.reader()
 	stop := make(chan struct{})
 	defer close(stop)

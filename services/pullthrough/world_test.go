@@ -55,7 +55,7 @@ func newWorld(t *testing.T, db *models.Database) *world {
 	registrytest.Serve(t, own)
 	w.host = own.Host()
 	guard := &outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
-	w.Service = &pullthrough.Service{DB: db, Registry: own, Guard: guard, Scratch: t.TempDir(), Stall: time.Second,
+	w.Service = &pullthrough.Service{DB: db, Registry: own, Guard: guard, Scratch: t.TempDir(),
 		Registries: &registries.Service{DB: db, Box: box, Embedded: own, Guard: guard}}
 	t.Cleanup(func() { w.Close() })
 	own.Upstream = w.Service.Upstream()
@@ -171,7 +171,7 @@ func (w *world) settled(bytes int64) *pullthrough.Overview {
 	w.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for {
 		o, err := w.Overview(w.admin())
 		if err != nil {

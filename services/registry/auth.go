@@ -92,24 +92,24 @@ func (s *Service) reload(ctx context.Context, p *models.Principal) (*models.Prin
 }
 
 // underWay fails where the build or the deployment that a credential was made
-// for has ended. Other work of Slipway's own has no end but the credential's.
+// for has ended, or the release, which is the deployment for as long as it serves. Other work of Slipway's own has no end but the credential's.
 func (s *Service) underWay(ctx context.Context, subject string) error {
 	kind, id, _ := strings.Cut(subject, ":")
 	ended := true
-	db := s.DB.WithContext(ctx).Select("state").Where("id = ?", id).Limit(1)
+	db := s.DB.WithContext(ctx).Where("id = ?", id).Limit(1)
 	switch kind {
 	case "build":
 		var rows []models.Build
-		if err := db.Find(&rows).Error; err != nil {
+		if err := db.Select("state").Find(&rows).Error; err != nil {
 			return fmt.Errorf("reading the build of a credential: %w", err)
 		}
 		ended = len(rows) == 0 || rows[0].State.Ended()
-	case "deployment":
+	case "deployment", "release":
 		var rows []models.Deployment
-		if err := db.Find(&rows).Error; err != nil {
+		if err := db.Select("state", "active", "stopped").Find(&rows).Error; err != nil {
 			return fmt.Errorf("reading the deployment of a credential: %w", err)
 		}
-		ended = len(rows) == 0 || rows[0].State.Ended()
+		ended = len(rows) == 0 || rows[0].State.Ended() && (kind == "deployment" || !rows[0].Active || rows[0].Stopped)
 	default:
 		return nil
 	}

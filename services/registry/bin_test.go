@@ -287,7 +287,7 @@ func TestNoDeletionTakesWhatRunsOrIsProtected(t *testing.T) {
 func TestRestoredImagesAreWholeWhileTheCollectionRuns(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
-		f := serve(t, db, func(s *registry.Service) { s.Grace = time.Second })
+		f := serve(t, db, func(s *registry.Service) { s.Grace = 3 * time.Second })
 		login, maintainer := f.writer(t, f.Maintainer), modelstest.As(t, db, f.Maintainer)
 		done := make(chan struct{})
 		var collecting, working sync.WaitGroup

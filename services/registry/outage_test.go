@@ -18,7 +18,7 @@ func TestAnUploadGoesOnWhereTheRowSaysAfterItsProcessWasKilled(t *testing.T) {
 	t.Parallel()
 	database, place := modelstest.PostgresURL(t), s3Place(s3Address(t))
 	db := modelstest.Open(t, database)
-	f := serve(t, db, inBucket(t, place), func(s *registry.Service) { s.Lease = time.Second })
+	f := serve(t, db, inBucket(t, place), func(s *registry.Service) { s.Lease = 10 * time.Second })
 	access := f.pusher(t)
 	content := bytesOf(400_000)
 	d := digest.FromBytes(content).String()
@@ -161,7 +161,7 @@ func TestAWriterThatWokeUpTooLateAddsNothing(t *testing.T) {
 func TestABucketThatDoesNotAnswerIsAnErrorAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	front := newFrontier(t)
-	f := serve(t, modelstest.DB(t), inBucket(t, front.place()), func(s *registry.Service) { s.Patience = 2 * time.Second })
+	f := serve(t, modelstest.DB(t), inBucket(t, front.place()), func(s *registry.Service) { s.Patience = 5 * time.Second })
 	access := f.pusher(t)
 	content := bytesOf(200_000)
 	d := digest.FromBytes(content).String()

@@ -55,8 +55,8 @@ func (s *Service) Workload(ctx context.Context, text string) (*models.Principal,
 // Credential returns a user name and a password with which docker and BuildKit
 // may do the actions on the repository until ttl is over. It acts for the
 // context's principal, who must be allowed them; the repository may be given
-// with the registry's host or without. What models.SystemFor a build or a
-// deployment is given ends with that, however long ttl is; ttl is at most 24 hours.
+// with the registry's host or without. What models.SystemFor a build, a
+// deployment or a release is given ends with that, however long ttl is; ttl is at most 24 hours.
 func (s *Service) Credential(ctx context.Context, repository string, actions []string, ttl time.Duration) (username, password string, err error) {
 	return s.credential(ctx, ttl, access{"repository", s.localName(repository), actions})
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"slipway.dev/services/porttest"
 )
 
 // Server is a real sshd on a free port of this machine that lets one key in. It forwards connections as sshd does by default.
@@ -35,7 +37,7 @@ func New(t testing.TB, authorizedKey string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{User: me.Username, t: t, dir: t.TempDir(), Address: freeAddress(t)}
+	s := &Server{User: me.Username, t: t, dir: t.TempDir(), Address: porttest.Address(t)}
 	s.write("authorized_keys", authorizedKey)
 	s.NewHostKey()
 	if os.Geteuid() == 0 {
@@ -109,7 +111,7 @@ func (s *Server) start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		conn, err := net.DialTimeout("tcp", s.Address, time.Second)
 		if err == nil {
@@ -166,14 +168,4 @@ func sshd(t testing.TB) string {
 		t.Fatal("these tests need an SSH server: install openssh-server")
 	}
 	return "/usr/sbin/sshd"
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

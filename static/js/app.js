@@ -87,7 +87,7 @@ class Stream {
   }
 
   start() {
-    if (this.source || this.ended) return;
+    if (this.source || this.ended || this.paused) return;
     const url = new URL(this.url, location.href);
     if (this.last) url.searchParams.set("after", this.last);
     this.source = new EventSource(url);
@@ -169,6 +169,8 @@ function soon() {
 }
 
 const live = $("main[data-live]");
+const every = $("main").dataset.every;
+if (every) setInterval(() => document.hidden || refresh(), every * 1000);
 if (live) {
   let seen = false;
   new Stream(live.dataset.live, (kind) => {
@@ -279,7 +281,7 @@ customElements.define("log-view", class extends HTMLElement {
     this.log.append(lines);
     if (this.parts) this.trim(this.following ? "earlier" : "later");
     this.say();
-    if (this.term) this.find(this.term, this.at);
+    if (this.term) this.find(this.term, this.hit);
     if (this.following) this.toEnd();
     if (this.aim()) this.following = false;
   }
@@ -335,12 +337,12 @@ customElements.define("log-view", class extends HTMLElement {
     put(fragment(html));
     for (const side of ["earlier", "later"]) if (this.more(side)) this.ends?.observe(this.more(side));
     this.say();
-    if (this.term) this.find(this.term, this.at);
+    if (this.term) this.find(this.term, this.hit);
     return true;
   }
 
   earlier() {
-    return this.read({ before: this.firstLine }, (part) => {
+    return this.read({ before: this.at("earlier", "before") }, (part) => {
       $("[data-later]", part)?.remove();
       this.more("earlier")?.remove();
       this.still(() => {
@@ -351,7 +353,7 @@ customElements.define("log-view", class extends HTMLElement {
   }
 
   later() {
-    return this.read({ after: this.lastLine }, (part) => {
+    return this.read({ after: this.at("later", "after") }, (part) => {
       $("[data-earlier]", part)?.remove();
       this.more("later")?.remove();
       this.log.append(part);
@@ -362,8 +364,8 @@ customElements.define("log-view", class extends HTMLElement {
   /** Shows another part instead of this one. */
   show(query) { return this.read(query, (part) => this.log.replaceChildren(part)); }
 
-  get firstLine() { return $(".l", this.log)?.dataset.n ?? "1"; }
-  get lastLine() { return $$(".l", this.log).at(-1)?.dataset.n ?? "0"; }
+  /** Where the link to more lines goes on: a search may have come further than the lines that it found. */
+  at(side, name) { return new URL(this.more(side).href).searchParams.get(name); }
 
   /** Changes the log without moving what one looks at. */
   still(change, which = ".ch") {
@@ -415,7 +417,7 @@ customElements.define("log-view", class extends HTMLElement {
 
   say(text) {
     if (!this.tail) return;
-    const part = this.parts?.includes("step=");
+    const part = this.parts?.includes("step=") || "part" in this.dataset;
     const count = part ? $$(".l", this.log).length : this.last;
     this.tail.textContent = text ?? `${count.toLocaleString("en")} ${count === 1 ? "line" : "lines"}${part && !this.whole ? " in sight" : ""}`;
   }
@@ -462,6 +464,17 @@ customElements.define("log-view", class extends HTMLElement {
     }
     const step = event.target.closest("[data-step]");
     if (step) this.step(Number(step.dataset.step));
+    const pause = event.target.closest("[data-pause]");
+    if (pause) this.pause(pause);
+  }
+
+  /** Lets nothing more come until the button is pressed again; then what was missed comes first. */
+  pause(button) {
+    const on = (this.stream.paused = !this.stream.paused);
+    button.setAttribute("aria-pressed", on);
+    if (on) this.stream.stop();
+    else this.stream.start();
+    this.say(on ? "Paused" : undefined);
   }
 
   /** Puts an address into the bar that opens at the line, also where scripts are off. */
@@ -497,13 +510,13 @@ customElements.define("log-view", class extends HTMLElement {
       }
       this.mark(wanted);
     }
-    this.at = at;
+    this.hit = at;
     this.count();
   }
 
   count() {
     const count = $("[data-count]", this);
-    const found = this.at < 0 ? `${this.hits.length} ${this.parts && !this.whole ? "in sight" : "lines"}` : `${this.at + 1} of ${this.hits.length}`;
+    const found = this.hit < 0 ? `${this.hits.length} ${this.parts && !this.whole ? "in sight" : "lines"}` : `${this.hit + 1} of ${this.hits.length}`;
     if (count) count.textContent = this.term ? (this.hits.length ? found : "none") : "";
   }
 
@@ -528,8 +541,8 @@ customElements.define("log-view", class extends HTMLElement {
   step(by) {
     if (!this.hits?.length) return;
     this.follow(false);
-    this.at = (this.at + by + this.hits.length) % this.hits.length;
-    const line = this.hits[this.at];
+    this.hit = (this.hit + by + this.hits.length) % this.hits.length;
+    const line = this.hits[this.hit];
     line.scrollIntoView({ block: "center" });
     if (globalThis.Highlight) {
       const range = new Range();
@@ -614,6 +627,14 @@ addEventListener("pageshow", () => $$("[aria-busy=true]").forEach((button) => bu
 // Filter forms apply as soon as something is chosen.
 document.addEventListener("change", (event) => {
   if (event.target.closest("form[data-auto]")) event.target.form.requestSubmit();
+});
+
+// A list is narrowed while one types; Enter asks the server for all of it.
+document.addEventListener("input", (event) => {
+  const rows = event.target.dataset?.filter && document.getElementById(event.target.dataset.filter);
+  if (!rows) return;
+  const wanted = event.target.value.trim().toLowerCase();
+  for (const row of $$("[data-name]", rows)) row.hidden = !row.dataset.name.toLowerCase().includes(wanted);
 });
 
 // Browsers before 2025 do not know command and commandfor.

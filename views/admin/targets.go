@@ -49,6 +49,7 @@ type TargetField struct {
 	Name, Label, Help, Example string
 	Secret, Required           bool
 	Lines                      int  // of a text that has several
+	Check                      bool // a box to check
 	Made                       bool // by Slipway, for copying
 }
 

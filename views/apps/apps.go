@@ -115,7 +115,7 @@ func triggersHint(h Header) string {
 // URL is the app's page.
 func URL(a models.App) string { return "/apps/" + a.ID }
 
-// Tabs are the views of an app; current is one of overview, builds, images, deployments, schedules, settings.
+// Tabs are the views of an app; current is one of overview, builds, images, deployments, previews, schedules, settings.
 func Tabs(h Header, current string) []layout.Tab {
 	base := URL(h.App)
 	tabs := []layout.Tab{
@@ -123,6 +123,7 @@ func Tabs(h Header, current string) []layout.Tab {
 		{Label: "Builds", Href: base + "/builds", Current: current == "builds", Count: count(h.App.BuildCount)},
 		{Label: "Images", Href: base + "/images", Current: current == "images"},
 		{Label: "Deployments", Href: base + "/deployments", Current: current == "deployments", Count: count(h.App.DeploymentCount)},
+		{Label: "Previews", Href: base + "/previews", Current: current == "previews"},
 		{Label: "Schedules", Href: base + "/schedules", Current: current == "schedules"},
 	}
 	if h.CanEdit || h.App.Builder == models.BuilderActions {
@@ -177,6 +178,12 @@ func health(a models.App) string {
 		return "the image's HEALTHCHECK"
 	}
 	return string(a.Health)
+}
+
+// protocolOptions are what an app can speak on its port.
+var protocolOptions = []components.Option{
+	{Value: string(models.ProtocolHTTP1), Label: "HTTP/1.1, with WebSocket"},
+	{Value: string(models.ProtocolH2C), Label: "HTTP/2 without TLS (h2c), for gRPC"},
 }
 
 // healthOptions are the kinds of health checks.

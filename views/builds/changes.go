@@ -2,7 +2,6 @@ package builds
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -50,12 +49,12 @@ func stepMore(s models.StepChange) string {
 	return tookMore(s.Difference)
 }
 
-// commitURL is the commit's page at the forge, where the repository is one that a browser can open; empty otherwise.
+// commitURL is the commit's page at the forge; empty where there is none.
 func commitURL(b models.Build, commit string) string {
-	if b.App == nil || b.App.Repository == nil || !strings.HasPrefix(b.App.Repository.CloneURL, "https://") {
+	if b.App == nil {
 		return ""
 	}
-	return strings.TrimSuffix(b.App.Repository.CloneURL, ".git") + "/commit/" + commit
+	return components.CommitURL(b.App.Repository, commit)
 }
 
 // missHeading names the step where the cache helped no further.

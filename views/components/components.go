@@ -67,6 +67,9 @@ func Thousands[T int | int64](n T) string {
 // Scale says how much of an app runs: "2 instances, 0.5 CPU each, 256 MiB each".
 func Scale(s models.Scale) string {
 	text := Count(s.OrOne().Replicas, "instance", "instances")
+	if s.Autoscales() {
+		text = itoa(s.OrOne().Replicas) + " to " + Count(s.Max, "instance", "instances")
+	}
 	if s.CPU > 0 {
 		text += ", " + strconv.FormatFloat(float64(s.CPU)/1000, 'f', -1, 64) + " CPU each"
 	}

@@ -47,6 +47,10 @@ var looks = map[string]look{
 	"down":     {"fail", "Down", "bad"},
 	"stopped":  {"cancel", "Stopped", "idle"},
 	"unknown":  {"unknown", "Unknown", "idle"},
+	// previews
+	"building": {"run", "Building", "run"},
+	"removing": {"run", "Being removed", "idle"},
+	"ended":    {"cancel", "Ended", "idle"},
 	// workers
 	"working":  {"ok", "Working", "ok"},
 	"draining": {"wait", "Draining", "warn"},

@@ -5,7 +5,6 @@ package deployments
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"slipway.dev/models"
 	"slipway.dev/views/components"
@@ -17,7 +16,8 @@ type NewView struct {
 	Environments []components.FilterLink
 	Environment  *models.Environment // nil: the team has none
 	Choices      []Choice
-	Plan         *Plan // nil where Form.Err says why there is none
+	Plan         *Plan   // nil where Form.Err says why there is none
+	Origin       *Origin // where the image is promoted from; nil: it is not
 	Form         components.Form
 	CanDeploy    bool
 	CanOverride  bool // deploy during a freeze
@@ -39,7 +39,8 @@ type Plan struct {
 	Build         *models.Build
 	Current       *models.Deployment
 	RollbackTo    *models.Deployment
-	Commits       []Commit
+	Repository    *models.Repository // of the commits
+	Commits       []models.ChangeCommit
 	More, Back    bool
 	CommitsNote   string
 	Settings      []Difference
@@ -55,14 +56,19 @@ type Plan struct {
 	ConfigHash    string
 }
 
-// Commit is one commit that comes or goes.
-type Commit struct {
-	ID, Subject, Author string
-	At                  time.Time
+// Change is a variable or a secret that differs: added, removed or changed.
+type Change struct {
+	Name, Kind string
+	Origin     models.VariableLevel // where the new value is set; empty where that is not said
 }
 
-// Change is a variable or a secret that differs: added, removed or changed.
-type Change struct{ Name, Kind string }
+// said is the change in words.
+func (c Change) said() string {
+	if c.Origin == "" {
+		return c.Kind
+	}
+	return c.Kind + ", from the " + string(c.Origin)
+}
 
 // Difference is a setting that differs from what runs.
 type Difference struct{ Name, Before, After string }
@@ -81,6 +87,7 @@ type PageView struct {
 	Reason     string            // why it waits
 	Log        components.LogView
 	CanDeploy  bool
+	CanDrift   bool               // others may change what runs
 	CanDecide  bool               // approve or reject it
 	Bad        *models.BadImage   // its image is marked; nil: not
 	Earlier    *models.Deployment // what a failed one can go back to, or the one before
@@ -93,7 +100,7 @@ func URL(d models.Deployment) string { return "/deployments/" + d.ID }
 
 // phaseNames are the phases as people call them.
 var phaseNames = map[string]string{
-	"pull": "Get the image", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
+	"check": "Look whether it can work", "pull": "Get the image", "pause": "Stop the old version", "resume": "Start the old version again", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
 	"drain": "Let the old version finish its requests", "stop": "Stop the old version",
 }
 

@@ -9,48 +9,20 @@ import (
 	"slipway.dev/views/components"
 )
 
-// BoardView is what runs where, team by team.
-type BoardView struct {
-	Teams   []TeamBoard
-	CanMake bool // the reader is a maintainer of a team
-	Curl    components.CurlExample
-}
-
-// TeamBoard is the board of one team.
-type TeamBoard struct {
-	Team         models.Team
-	Environments []models.Environment
-	Rows         []Row
-	CanDeploy    bool
-}
-
-// Row is one app, with a cell for each environment.
-type Row struct {
-	App   models.App
-	Cells []Cell
-}
-
-// Cell is an app in an environment.
-type Cell struct {
-	Environment models.Environment
-	Serving     *models.Deployment
-	Latest      *models.Deployment // an attempt that does not serve and that matters now
-	State       string             // empty: nothing runs or ran
-}
-
 // PageView is one environment.
 type PageView struct {
 	Environment models.Environment // with Team and Target
 	Cells       []AppCell
-	Variables   []models.Variable
-	Apps        []models.App // of the team, for variables of one app
+	Variables   VariablesView
 	History     []models.Deployment
 	First, Next string
-	Form        components.Form // of a variable
-	Err         *models.Error   // of anything else that was refused
-	CanChange   bool            // variables, deployments
-	CanDelete   bool            // and everything else about the environment itself
-	Rules       []string        // what has to hold before a deployment
+	Err         *models.Error  // of what was refused
+	CanChange   bool           // variables, deployments
+	CanDelete   bool           // and everything else about the environment itself
+	KeepsData   bool           // its target keeps volumes
+	Rules       []string       // what has to hold before a deployment
+	From        string         // the name of the environment to its left; empty: there is none
+	Addresses   []AppAddresses // where visitors find the apps
 	Curl        components.CurlExample
 }
 
@@ -81,6 +53,14 @@ func (c AppCell) memory() string {
 		return ""
 	}
 	return strconv.FormatInt(c.Scale.Memory>>20, 10)
+}
+
+// positive writes a number, as the form has it; empty: none.
+func positive(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 // NewView is the form that makes an environment.
@@ -138,24 +118,6 @@ func kindTitle(kind string) string {
 		return "Containers on a machine that is reached over SSH, behind Slipway's own proxy"
 	}
 	return kind
-}
-
-// appOptions are the apps that a variable can be for.
-func (v PageView) appOptions() []components.Option {
-	list := []components.Option{{Value: "", Label: "Every app"}}
-	for _, a := range v.Apps {
-		list = append(list, components.Option{Value: a.ID, Label: a.Name})
-	}
-	return list
-}
-
-func (v PageView) appName(id string) string {
-	for _, a := range v.Apps {
-		if a.ID == id {
-			return a.Name
-		}
-	}
-	return ""
 }
 
 // canRollBack tells whether the deployment can run again.

@@ -142,7 +142,7 @@ func Protection(p layout.Page, v ProtectionView) templ.Component {
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
-						for i, f := range v.Environment.Protection.Freezes {
+						for _, f := range v.Environment.Protection.Freezes {
 							templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 7, "<li><div><div class=\"row-line\"><span class=\"fg\">")
 							if templ_7745c5c3_Err != nil {
 								return templ_7745c5c3_Err
@@ -218,7 +218,7 @@ func Protection(p layout.Page, v ProtectionView) templ.Component {
 								}
 								return nil
 							})
-							templ_7745c5c3_Err = components.Post(URL(v.Environment)+"/freezes/"+strconv.Itoa(i)+"/delete", "btn sm ghost icon").Render(templ.WithChildren(ctx, templ_7745c5c3_Var9), templ_7745c5c3_Buffer)
+							templ_7745c5c3_Err = components.Post(URL(v.Environment)+"/freezes/"+f.Key()+"/delete", "btn sm ghost icon").Render(templ.WithChildren(ctx, templ_7745c5c3_Var9), templ_7745c5c3_Buffer)
 							if templ_7745c5c3_Err != nil {
 								return templ_7745c5c3_Err
 							}

@@ -37,6 +37,7 @@ type Page struct {
 	Tabs   []Tab
 	Live   []string // topics whose change redraws the page, such as "app:ID"
 	Reload int      // seconds after which a page without scripts loads itself again; 0: never
+	Every  int      // seconds after which a page reads itself again for what changed, as after a change of a topic; 0: never
 
 	NoKeys  bool   // single keys are no shortcuts
 	Theme   string // light, dark, or empty for the system's

@@ -47,7 +47,7 @@ func (b browsing) Run() int {
 }
 
 // patience is how long a person in these tests waits for something to appear.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // tab is a browser tab that looks at one portal. Whatever the page writes to the console as an error, be it an
 // exception or a breach of the content security policy, fails the test.
@@ -142,30 +142,43 @@ func (b *tab) click(words string) {
 // clickIn is click inside of the element that a CSS selector names.
 func (b *tab) clickIn(selector, words string) {
 	b.t.Helper()
-	mark := fmt.Sprintf(`(() => {
-		const found = [...document.querySelectorAll(%q)].flatMap(e => [...e.querySelectorAll("button, a, summary")])
-			.find(e => e.textContent.replace(/\s+/g, " ").trim() === %q || e.ariaLabel === %q);
-		document.querySelectorAll("[data-press]").forEach(e => e.removeAttribute("data-press"));
-		if (found) found.setAttribute("data-press", "");
-		return !!found;
-	})()`, selector, words, words)
-	b.await(fmt.Sprintf("%s has %q", selector, words), mark)
-	b.press(`//*[@data-press]`)
+	b.pressFirst(fmt.Sprintf("%q in %s", words, selector), fmt.Sprintf(`[...document.querySelectorAll(%q)].flatMap(e => [...e.querySelectorAll("button, a, summary")])
+		.filter(e => e.textContent.replace(/\s+/g, " ").trim() === %q || e.ariaLabel === %q)`, selector, words, words))
 }
 
 // press clicks the first visible element that the XPath finds.
 func (b *tab) press(xpath string) {
 	b.t.Helper()
-	b.do(chromedp.Click(xpath, chromedp.NodeVisible))
+	b.pressFirst(xpath, fmt.Sprintf(`(() => {
+		const found = document.evaluate(%q, document, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE, null);
+		return Array.from({length: found.snapshotLength}, (_, n) => found.snapshotItem(n));
+	})()`, xpath))
 }
 
-// fill types into the field with this name, in place of what stood there.
+// pressFirst clicks the first visible one of the elements that the JavaScript expression gives. It looks and clicks
+// in one go, for a page that is live may change at any moment; the click itself comes after the answer, for it may
+// lead away from the page.
+func (b *tab) pressFirst(what, elements string) {
+	b.t.Helper()
+	b.await("there is "+what, fmt.Sprintf(`(() => {
+		const found = %s.find(e => e.checkVisibility({visibilityProperty: true}) && !e.disabled);
+		if (found && document.readyState !== "loading") setTimeout(() => found.click());
+		return !!found && document.readyState !== "loading";
+	})()`, elements))
+}
+
+// fill writes into the field with this name, in place of what stood there, as one who types does. It does so in one
+// go, so that all of it comes to the same page.
 func (b *tab) fill(name, value string) {
 	b.t.Helper()
 	selector := fmt.Sprintf(`[name=%q]:not([type=hidden])`, name)
-	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
-	eval[bool](b, fmt.Sprintf(`(document.querySelector(%q).value = "", true)`, selector))
-	b.do(chromedp.SendKeys(chromedp.CSS(selector), value))
+	b.await("there is the field "+name, fmt.Sprintf(`(() => {
+		const field = [...document.querySelectorAll(%q)].find(e => e.checkVisibility({visibilityProperty: true}));
+		if (!field || document.readyState === "loading") return false;
+		field.focus();
+		field.value = "";
+		return document.execCommand("insertText", false, %q) && field.value === %q;
+	})()`, selector, value, value))
 }
 
 // see waits until the page shows the words.
@@ -173,6 +186,12 @@ func (b *tab) see(words string) {
 	b.t.Helper()
 	b.await(fmt.Sprintf("the page shows %q", words),
 		fmt.Sprintf(`document.body !== null && document.body.innerText.replace(/\s+/g, " ").includes(%q)`, words))
+}
+
+// reach waits until the tab shows a page whose path begins so, all of it.
+func (b *tab) reach(path string) {
+	b.t.Helper()
+	b.await("the page is "+path, fmt.Sprintf(`location.pathname.startsWith(%q) && document.readyState === "complete"`, path))
 }
 
 // await waits until the JavaScript expression is true, across page loads.

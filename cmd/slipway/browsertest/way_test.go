@@ -53,6 +53,7 @@ func TestAPersonGoesFromTheSetUpPageToTheRunningApp(t *testing.T) {
 	b.openApp(portal, "Shop two")
 	b.rollBack()
 	b.openApp(portal, "Shop one")
+	b.lookAtPlace()
 	b.makeToken()
 	b.lookAround()
 }
@@ -162,6 +163,7 @@ func (b *tab) createApp() {
 	b.visit("/apps")
 	b.inspect("apps")
 	b.press(`//main//a[starts-with(@href, "/apps/")]`)
+	b.reach("/apps/")
 	b.see("Last builds")
 	b.inspect("app-first-build")
 }
@@ -169,6 +171,7 @@ func (b *tab) createApp() {
 func (b *tab) watchBuild() {
 	b.t.Helper()
 	b.press(`//main//a[starts-with(@href, "/builds/")]`)
+	b.reach("/builds/")
 	b.see("Steps")
 	b.see("packing the shop")
 	b.see("Layers and config")
@@ -186,6 +189,7 @@ func (b *tab) watchBuild() {
 func (b *tab) lookAtImage() {
 	b.t.Helper()
 	b.click("Layers and config")
+	b.reach("/images/")
 	b.see("RUN")
 	b.inspect("image")
 	b.visit("/images")
@@ -198,6 +202,7 @@ func (b *tab) makeEnvironment() {
 	b.visit("/environments")
 	b.inspect("environments-empty")
 	b.press(`//main//a[contains(normalize-space(), "New environment")]`)
+	b.reach("/environments/new")
 	b.see("Name")
 	b.inspect("environment-new")
 	b.fill("name", "staging")
@@ -213,6 +218,7 @@ func (b *tab) deploy() {
 	b.see("What changes")
 	b.inspect("deploy")
 	b.press(`//main//form//button[contains(@class, "primary")]`)
+	b.reach("/deployments/")
 	b.see("Succeeded")
 	b.inspect("deployment")
 }
@@ -222,6 +228,7 @@ func (b *tab) toApp() {
 	b.t.Helper()
 	b.visit("/apps")
 	b.press(`//main//a[starts-with(@href, "/apps/")]`)
+	b.reach("/apps/")
 	b.see("Last builds")
 }
 
@@ -245,6 +252,7 @@ func (b *tab) buildAndDeployAgain() {
 	b.do(chromedp.WaitVisible(chromedp.CSS("dialog[open]")))
 	b.inspect("build-dialog")
 	b.clickIn("dialog[open] form", "Build")
+	b.reach("/builds/")
 	b.see("Sell more")
 	b.see("Layers and config")
 	b.clickIn("main", "Deploy")
@@ -252,6 +260,7 @@ func (b *tab) buildAndDeployAgain() {
 	b.see("Sell more")
 	b.inspect("deploy-again")
 	b.press(`//main//form//button[contains(@class, "primary")]`)
+	b.reach("/deployments/")
 	b.see("Succeeded")
 	b.toApp()
 	b.inspect("app")
@@ -264,15 +273,35 @@ func (b *tab) rollBack() {
 	b.see("Deployments")
 	b.inspect("deployments")
 	b.press(`(//main//a[starts-with(@href, "/deployments/")])[last()]`)
+	b.reach("/deployments/")
 	b.see("Roll back")
 	b.press(`//main//button[@command="show-modal" and starts-with(normalize-space(), "Roll back")]`)
-	b.await("the rollback is confirmed or runs", `!!document.querySelector("dialog[open]") || document.body.innerText.includes("Succeeded")`)
-	if eval[bool](b, `!!document.querySelector("dialog[open]")`) {
-		b.inspect("rollback-dialog")
-		b.press(`//dialog[@open]//form//button[starts-with(normalize-space(), "Roll back")]`)
-	}
+	b.await("the rollback asks whether it may", `!!document.querySelector("dialog[open]")`)
+	b.inspect("rollback-dialog")
+	b.press(`//dialog[@open]//form//button[starts-with(normalize-space(), "Roll back")]`)
 	b.see("a roll back")
 	b.see("Succeeded")
+}
+
+// lookAtPlace goes from the deployment to what its instances take and have printed, and searches that.
+func (b *tab) lookAtPlace() {
+	b.t.Helper()
+	b.press(`//main//header//nav//a[contains(@href, "/deployments")]`)
+	b.see("Deployments")
+	b.press(`(//main//a[starts-with(@href, "/deployments/")])[1]`)
+	b.press(`//main//a[contains(@href, "/log?deployment=")]`)
+	b.see("Log of all instances")
+	b.press(`//main//a[normalize-space() = "Everything"]`)
+	b.await("the log is there", `document.querySelectorAll(".log .l").length > 3`)
+	b.inspect("place-log")
+	b.fill("q", "RESPONSE:200")
+	b.clickIn("main form", "Search")
+	b.await("the hits are marked", `document.querySelectorAll(".log .l mark").length > 0`)
+	b.inspect("place-log-search")
+	b.press(`//main//nav//a[normalize-space() = "Instances"]`)
+	b.see("Load of the last hour")
+	b.await("what the instances take is drawn", `!!document.querySelector("svg.stackbar path[d^=M]")`)
+	b.inspect("place")
 }
 
 func (b *tab) makeToken() {

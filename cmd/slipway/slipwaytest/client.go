@@ -53,7 +53,7 @@ func (c *Client) Call(t testing.TB, method, path string, body any, headers ...st
 		}
 		sent = bytes.NewReader(encoded)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, sent)
 	if err != nil {
@@ -109,10 +109,10 @@ func Refused(t testing.TB, c *Client, status int, method, path string, body any)
 	return problem
 }
 
-// Await reads path again and again until the condition holds for what the API answers, for at most a minute and a half.
+// Await reads path again and again until the condition holds for what the API answers, for at most four minutes.
 func Await[T any](t testing.TB, c *Client, path, what string, condition func(T) bool) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	var got T
 	defer func() {

@@ -32,7 +32,7 @@ func (p *Portal) SignIn(t testing.TB) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	browser := &http.Client{Jar: jar, Timeout: 2 * time.Minute}
 	page := submit(t, browser, link, url.Values{
 		"name": {"Ada Lovelace"}, "user_name": {"ada"}, "password": {password}, "password_again": {password},
 	})

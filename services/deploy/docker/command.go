@@ -96,11 +96,10 @@ func (t *target) startCommand(ctx context.Context, r deploy.Release) (string, er
 	if err != nil {
 		return "", err
 	}
-	id, err := t.create(ctx, r, image, commandReplica)
-	if err != nil {
+	if err := t.prepare(ctx, r, true); err != nil {
 		return "", err
 	}
-	return id, t.docker.ContainerStart(ctx, id, container.StartOptions{})
+	return t.createAndStart(ctx, r, image, commandReplica)
 }
 
 // commandReplica is the number of the container that runs the command: it is none of the replicas.

@@ -37,20 +37,23 @@ const (
 	labelPort        = "slipway.port"
 	labelReplica     = "slipway.replica" // which of the deployment's containers, from 1
 	labelCommand     = "slipway.command" // it runs the command before the switch and serves nobody
+	labelAppID       = "slipway.app-id"
+	labelVolume      = "slipway.volume" // its name in the app's settings
 )
 
 // Kind is the kind of target for a Docker Engine. An empty host setting means defaultHost.
 func Kind(defaultHost string) deploy.Kind {
 	return deploy.Kind{
-		Name:  KindName,
-		Title: "Docker Engine",
-		Help:  "Containers on a Docker Engine that this machine reaches, behind Slipway's own proxy.",
-		Fields: []deploy.Field{
+		Name:    KindName,
+		Title:   "Docker Engine",
+		Help:    "Containers on a Docker Engine that this machine reaches, behind Slipway's own proxy.",
+		Volumes: true,
+		Fields: append([]deploy.Field{
 			{Name: "host", Label: "Engine address", Example: "unix:///var/run/docker.sock",
 				Help: "Where the engine listens. Empty: the engine that this portal builds with."},
 			{Name: "address", Label: "Publish on", Example: "127.0.0.1",
 				Help: "The engine's IP address at which the proxy reaches containers. Empty: 127.0.0.1, so that nobody goes around the proxy."},
-		},
+		}, deploy.HostFields()...),
 		Open: func(c deploy.Config) (deploy.Target, error) { return open(c, defaultHost) },
 	}
 }
@@ -58,10 +61,11 @@ func Kind(defaultHost string) deploy.Kind {
 // SSHKind is the kind of target for a Docker Engine on another machine.
 func SSHKind() deploy.Kind {
 	return deploy.Kind{
-		Name:  SSHKindName,
-		Title: "Docker over SSH",
-		Help:  "Containers on any machine that has Docker and an SSH server, such as a virtual machine of a cloud. Nothing else is installed there, and only its SSH port has to be open to this portal.",
-		Fields: []deploy.Field{
+		Name:    SSHKindName,
+		Title:   "Docker over SSH",
+		Help:    "Containers on any machine that has Docker and an SSH server, such as a virtual machine of a cloud. Nothing else is installed there, and only its SSH port has to be open to this portal.",
+		Volumes: true,
+		Fields: append([]deploy.Field{
 			{Name: "host", Label: "Machine", Example: "slipway@203.0.113.7", Required: true,
 				Help: "user@host or user@host:port. The user is in the machine's group docker."},
 			{Name: "private_key", Label: "Private key", Secret: true, Lines: 6,
@@ -74,7 +78,7 @@ func SSHKind() deploy.Kind {
 				Help: "Where the engine listens on the machine."},
 			{Name: "address", Label: "Publish on", Example: "127.0.0.1",
 				Help: "The machine's IP address that containers are published on. The proxy goes through SSH to it. Empty: 127.0.0.1, so that nobody goes around the proxy."},
-		},
+		}, deploy.HostFields()...),
 		Prepare: prepareSSH,
 		Open:    openSSH,
 	}
@@ -86,14 +90,20 @@ type target struct {
 	where   string   // of the engine, for people
 	machine *machine // of the engine; nil where it is reached without SSH
 	address string   // the host's address that ports are published on
+	may     deploy.Permissions
 	probe   deploy.Prober
 
-	mu     sync.Mutex
-	agreed bool // the client and the engine have agreed on a version of the API
+	mu      sync.Mutex
+	agreed  bool              // the client and the engine have agreed on a version of the API
+	samples map[string]sample // of the containers that Usage was asked for last
 }
 
 func open(c deploy.Config, defaultHost string) (deploy.Target, error) {
 	address, err := publishAddress(c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	may, err := deploy.ParsePermissions(c.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -112,11 +122,15 @@ func open(c deploy.Config, defaultHost string) (deploy.Target, error) {
 	if err != nil {
 		return nil, models.InvalidField("host", "%q is not the address of a Docker Engine.", host)
 	}
-	return &target{id: c.ID, docker: engine, where: engine.DaemonHost(), address: address}, nil
+	return &target{id: c.ID, docker: engine, where: engine.DaemonHost(), address: address, may: may}, nil
 }
 
 func openSSH(c deploy.Config) (deploy.Target, error) {
 	address, err := publishAddress(c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	may, err := deploy.ParsePermissions(c.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +150,7 @@ func openSSH(c deploy.Config) (deploy.Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("docker over ssh: %w", err)
 	}
-	return &target{id: c.ID, docker: engine, where: m.address, machine: m, address: address, probe: deploy.Prober{Dial: m.Dial}}, nil
+	return &target{id: c.ID, docker: engine, where: m.address, machine: m, address: address, may: may, probe: deploy.Prober{Dial: m.Dial}}, nil
 }
 
 func publishAddress(settings map[string]string) (string, error) {
@@ -160,7 +174,7 @@ func checkHost(host string) error {
 
 // Check reaches the engine.
 func (t *target) Check(ctx context.Context) (deploy.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	v, err := t.docker.ServerVersion(ctx)
 	if err != nil {
@@ -170,7 +184,11 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	if err != nil {
 		return deploy.Info{}, t.unreachable(err)
 	}
-	return deploy.Info{Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch, CPU: int64(has.NCPU) * 1000, Memory: has.MemTotal}, nil
+	return deploy.Info{
+		Version: "Docker Engine " + v.Version, Platform: v.Os + "/" + v.Arch,
+		CPU: int64(has.NCPU) * 1000, Memory: has.MemTotal, Disk: t.freeDisk(ctx, has),
+		HealthCheck: true,
+	}, nil
 }
 
 // List returns the containers that carry the target's label.
@@ -227,6 +245,9 @@ func (t *target) list(ctx context.Context, labelled ...filters.KeyValuePair) ([]
 func (t *target) ofRelease(ctx context.Context, release string) ([]deploy.Instance, error) {
 	return t.list(ctx, filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelDeployment+"="+release))
 }
+
+// Route leaves visitors to Slipway's proxy.
+func (t *target) Route(context.Context, deploy.Release) (string, error) { return "", nil }
 
 // Dial connects to an address at which an instance answers.
 func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, error) {

@@ -132,7 +132,7 @@ func TestADockerEngineDoesWhatEveryTargetMust(t *testing.T) {
 func forget(t *testing.T, ref string) {
 	engine := dockertest.Engine(t)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		if _, err := engine.ImageRemove(ctx, ref, image.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
 			t.Error(err)
@@ -237,7 +237,7 @@ func TestAnImageThatTheEngineCanNotPullIsCarriedOver(t *testing.T) {
 	if err := target.Start(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if _, err := target.Wait(ctx, r, func(string) {}); err != nil {
 		t.Fatal(err)
@@ -309,4 +309,19 @@ func TestTheFirstCallsOfATargetMayComeAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// body is what the address answers.
+func body(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
 }

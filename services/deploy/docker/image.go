@@ -40,15 +40,18 @@ func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source
 		return t.unreachable(err)
 	}
 	user, password, err := from.Credential(ctx)
-	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", img.Ref(), told.Message)
-	}
 	if err != nil {
-		return deploy.Failf(deploy.StageImage, err, "No credential could be made to pull %s.", img.Ref())
+		return noCredential(img, err)
 	}
 	pulled := t.pull(ctx, img, user, password, say)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
+	}
 	if pulled == nil || ctx.Err() != nil {
-		return pulled
+		return late(ctx, img, pulled)
+	}
+	if f := fullDisk(img, pulled); f != nil {
+		return f
 	}
 	if client.IsErrConnectionFailed(pulled) {
 		return t.unreachable(pulled)
@@ -57,13 +60,34 @@ func (t *target) Fetch(ctx context.Context, img deploy.Image, from deploy.Source
 	return t.carry(ctx, img, from)
 }
 
+// late explains a pull that its time has ended; nil where it came to its own end.
+func late(ctx context.Context, img deploy.Image, err error) error {
+	if err == nil {
+		return nil
+	}
+	return explainImage(ctx, img, context.DeadlineExceeded)
+}
+
+// fullDisk tells that the engine has no room for the image; nil: that is not what the error says.
+func fullDisk(img deploy.Image, err error) *deploy.Failure {
+	if !strings.Contains(err.Error(), "no space left on device") {
+		return nil
+	}
+	return deploy.Failf(deploy.StageImage, err, "The target's disk is full, so the image %s does not fit. Remove images and volumes that nobody uses there, or give it a larger disk, and deploy again.", img.Ref())
+}
+
 // imageID returns the engine's own id of the image.
 func (t *target) imageID(ctx context.Context, img deploy.Image) (string, error) {
+	found, err := t.inspectImage(ctx, img)
+	return found.ID, err
+}
+
+func (t *target) inspectImage(ctx context.Context, img deploy.Image) (image.InspectResponse, error) {
 	found, err := t.docker.ImageInspect(ctx, img.Ref())
 	if errdefs.IsNotFound(err) {
 		found, err = t.docker.ImageInspect(ctx, carriedTag(img))
 	}
-	return found.ID, err
+	return found, err
 }
 
 // carriedTag is the name of an image that came through the API, which leaves no digest in the engine.
@@ -127,7 +151,7 @@ func megabytes(sizes map[string]int64) float64 {
 func (t *target) carry(ctx context.Context, img deploy.Image, from deploy.Source) error {
 	found, err := t.read(ctx, img, from)
 	if err != nil {
-		return explainImage(img, err)
+		return explainImage(ctx, img, err)
 	}
 	tag, err := name.NewTag(carriedTag(img))
 	if err != nil {
@@ -138,11 +162,11 @@ func (t *target) carry(ctx context.Context, img deploy.Image, from deploy.Source
 	defer archive.Close()
 	answer, err := t.docker.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
 	if err != nil {
-		return explainImage(img, err)
+		return explainImage(ctx, img, err)
 	}
 	defer answer.Body.Close()
 	if err := follow(answer.Body, func(string) {}); err != nil {
-		return explainImage(img, err)
+		return explainImage(ctx, img, err)
 	}
 	return nil
 }
@@ -178,12 +202,16 @@ func whole(img deploy.Image, found v1.Image) error {
 }
 
 // explainImage says why an image could not be had.
-func explainImage(img deploy.Image, err error) error {
+func explainImage(ctx context.Context, img deploy.Image, err error) error {
 	if told := new(deploy.Failure); errors.As(err, &told) {
 		return told
 	}
 	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", img.Ref(), told.Message)
+		what := ""
+		if told.Code == models.NotFound {
+			what = " Build it again, or choose another one."
+		}
+		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s%s", img.Ref(), told.Message, what)
 	}
 	host, _, _ := strings.Cut(img.Repository, "/")
 	if answer := new(transport.Error); errors.As(err, &answer) {
@@ -191,12 +219,68 @@ func explainImage(img deploy.Image, err error) error {
 		case http.StatusNotFound:
 			return deploy.Failf(deploy.StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", img.Ref())
 		case http.StatusUnauthorized, http.StatusForbidden:
-			return deploy.Failf(deploy.StageImage, err, "The registry %s refuses the credential for %s.", host, img.Repository)
+			return deploy.Failf(deploy.StageImage, err, "The registry %s refuses the credential for %s. Ask an admin to renew it under Admin → Registries.", host, img.Repository)
 		}
 		return deploy.Failf(deploy.StageImage, err, "The registry %s answers with an error (HTTP %d). Try again when it is well.", host, answer.StatusCode)
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return deploy.Failf(deploy.StageTimeout, err, "The image did not arrive within %s.", fetchTime)
+	if fault := fullDisk(img, err); fault != nil {
+		return fault
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return deploy.Failf(deploy.StageTimeout, err, "The image %s did not arrive in time. Look whether the way from the target to the registry is slow, and deploy again: what has arrived is kept.", img.Ref())
 	}
 	return deploy.Failf(deploy.StageImage, err, "The registry %s does not answer, so the image can't be pulled. Check that it runs, and deploy again.", host)
+}
+
+// Find asks the engine for the image, the engine its registry, and Slipway itself where the engine can't.
+func (t *target) Find(ctx context.Context, img deploy.Image, from deploy.Source) (deploy.Found, error) {
+	have, err := t.inspectImage(ctx, img)
+	if err == nil {
+		return deploy.Found{Here: true, Platforms: []string{have.Os + "/" + have.Architecture}}, nil
+	}
+	if !errdefs.IsNotFound(err) {
+		return deploy.Found{}, t.unreachable(err)
+	}
+	user, password, err := from.Credential(ctx)
+	if err != nil {
+		return deploy.Found{}, noCredential(img, err)
+	}
+	auth, err := registry.EncodeAuthConfig(registry.AuthConfig{Username: user, Password: password})
+	if err != nil {
+		return deploy.Found{}, err
+	}
+	seen, err := t.docker.DistributionInspect(ctx, img.Ref(), auth)
+	if err == nil {
+		var found deploy.Found
+		for _, p := range seen.Platforms {
+			if p.OS != "" && p.OS != "unknown" {
+				found.Platforms = append(found.Platforms, p.OS+"/"+p.Architecture)
+			}
+		}
+		return found, nil
+	}
+	if client.IsErrConnectionFailed(err) {
+		return deploy.Found{}, t.unreachable(err)
+	}
+	return t.findToCarry(ctx, img, from)
+}
+
+// findToCarry looks whether Slipway can read the image.
+func (t *target) findToCarry(ctx context.Context, img deploy.Image, from deploy.Source) (deploy.Found, error) {
+	repository, options, err := from.Open(ctx)
+	if err == nil {
+		_, err = remote.Head(repository.Digest(img.Digest), append(options, remote.WithContext(ctx))...)
+	}
+	if err != nil {
+		return deploy.Found{}, explainImage(ctx, img, err)
+	}
+	return deploy.Found{Carried: true}, nil
+}
+
+// noCredential explains why there is no credential to pull with.
+func noCredential(img deploy.Image, err error) error {
+	if told, ok := errors.AsType[*models.Error](err); ok {
+		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", img.Ref(), told.Message)
+	}
+	return deploy.Failf(deploy.StageImage, err, "No credential could be made to pull %s.", img.Ref())
 }

@@ -24,10 +24,15 @@ func (t *target) inspect(ctx context.Context, id string) (deploy.Instance, error
 		ID: c.ID, Release: c.Config.Labels[labelDeployment], Replica: replicaOf(c.Config.Labels), Name: strings.TrimPrefix(c.Name, "/"),
 		Restarts: c.RestartCount, StartedAt: clock(c.State.StartedAt),
 	}
-	if c.NetworkSettings != nil {
+	switch {
+	case c.HostConfig != nil && c.HostConfig.NetworkMode.IsHost():
+		if c.State.Running {
+			i.Address = net.JoinHostPort(t.address, c.Config.Labels[labelPort])
+		}
+	case c.NetworkSettings != nil:
 		i.Address = t.published(c.NetworkSettings.Ports[nat.Port(c.Config.Labels[labelPort]+"/tcp")])
 	}
-	i.State, i.Message = stateOf(c.State)
+	i.State, i.Message = stateOf(c, time.Now())
 	if i.State != models.InstanceHealthy && i.State != models.InstanceStarting {
 		i.ExitCode = &c.State.ExitCode
 	}
@@ -53,13 +58,20 @@ func (t *target) published(bindings []nat.PortBinding) string {
 	return ""
 }
 
-// stateOf says how a container is by what the engine knows: whether it runs, and its own HEALTHCHECK.
-func stateOf(s *container.State) (models.InstanceState, string) {
+// A container that was restarted crashLoop times and is no older than crashAge is in a crash loop, though it runs just now.
+const (
+	crashLoop = 3
+	crashAge  = 30 * time.Second
+)
+
+// stateOf says how a container is by what the engine knows: whether it runs, its own HEALTHCHECK, and how often it was started again.
+func stateOf(c container.InspectResponse, now time.Time) (models.InstanceState, string) {
+	s := c.State
 	switch {
-	case s.OOMKilled && !s.Running:
-		return models.InstanceFailing, "It used more memory than it may, and the system ended it (exit code 137)."
-	case s.Restarting:
-		return models.InstanceFailing, fmt.Sprintf("It ended with exit code %d and is started again.", s.ExitCode)
+	case s.Restarting, s.Running && c.RestartCount >= crashLoop && youngerThan(s.StartedAt, now, crashAge):
+		return models.InstanceFailing, againAndAgain(c)
+	case !s.Running && s.Status != container.StateCreated && s.Error == "":
+		return models.InstanceFailing, endOf(s) + staysDown(c)
 	case s.Paused:
 		return models.InstanceFailing, "Somebody paused the container. Unpause it, or deploy again."
 	case s.Running && s.Health != nil && s.Health.Status == container.Unhealthy:
@@ -68,12 +80,57 @@ func stateOf(s *container.State) (models.InstanceState, string) {
 		return models.InstanceStarting, ""
 	case s.Running:
 		return models.InstanceHealthy, ""
-	case s.Status == "created":
+	case s.Status == container.StateCreated:
 		return models.InstanceStarting, ""
-	case s.Error != "":
-		return models.InstanceFailing, plain(s.Error)
 	}
-	return models.InstanceFailing, fmt.Sprintf("It ended with exit code %d.", s.ExitCode)
+	return models.InstanceFailing, plain(s.Error)
+}
+
+func youngerThan(started string, now time.Time, age time.Duration) bool {
+	at := clock(started)
+	return at != nil && now.Sub(*at) < age
+}
+
+// endOf says how the container ended.
+func endOf(s *container.State) string {
+	if s.OOMKilled {
+		return "It used more memory than it may, and the system ended it (exit code 137)."
+	}
+	return fmt.Sprintf("It ended with exit code %d.", s.ExitCode)
+}
+
+// againAndAgain says that the container ends and is started again.
+func againAndAgain(c container.InspectResponse) string {
+	if c.RestartCount < crashLoop {
+		return endOf(c.State) + " It is started again."
+	}
+	if c.State.Running {
+		return fmt.Sprintf("Crash loop: it ended and was started again %d times. Its log says why; roll back, or deploy a version that stays up.", c.RestartCount)
+	}
+	return fmt.Sprintf("Crash loop: it was started again %d times. %s Its log says why; roll back, or deploy a version that stays up.", c.RestartCount, endOf(c.State))
+}
+
+// staysDown says why the engine does not start the container again, where that is the policy's word.
+func staysDown(c container.InspectResponse) string {
+	if c.HostConfig == nil {
+		return ""
+	}
+	switch p := c.HostConfig.RestartPolicy; {
+	case p.Name == container.RestartPolicyDisabled:
+		return " It is not started again: that is its restart policy."
+	case p.Name == container.RestartPolicyOnFailure && c.State.ExitCode == 0:
+		return " It is not started again: its restart policy does so only after a failure."
+	case p.Name == container.RestartPolicyOnFailure && c.RestartCount >= p.MaximumRetryCount:
+		return fmt.Sprintf(" It was started again %s, as often as its restart policy allows.", times(c.RestartCount))
+	}
+	return ""
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func clock(text string) *time.Time {

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -21,9 +19,8 @@ import (
 )
 
 const (
-	maxLine   = 16 << 10               // bytes of one line that are kept
-	maxMerged = 20_000                 // lines of one container that are merged with others'
-	holdBack  = 150 * time.Millisecond // so long a line waits for earlier ones of other containers
+	maxLine = 16 << 10               // bytes of one line that are kept
+	restart = 150 * time.Millisecond // so long a container that is started again is given
 )
 
 // Logs yields the lines of the release's containers, those of several in the order of their times.
@@ -38,95 +35,9 @@ func (t *target) Logs(ctx context.Context, release string, o deploy.LogOptions) 
 		case len(found) == 1:
 			t.lines(ctx, found[0], o)(yield)
 		case o.Follow:
-			t.follow(ctx, found, o, yield)
+			deploy.Together(ctx, found, o, t.across)(yield)
 		default:
-			t.merge(ctx, found, o, yield)
-		}
-	}
-}
-
-// merge yields the lines that there are, in the order of their times; with a tail the last of them all.
-func (t *target) merge(ctx context.Context, found []deploy.Instance, o deploy.LogOptions, yield func(deploy.LogLine, error) bool) {
-	var all []deploy.LogLine
-	for _, i := range found {
-		kept := 0
-		for line, err := range t.lines(ctx, i, o) {
-			if err != nil {
-				yield(deploy.LogLine{}, err)
-				return
-			}
-			all = append(all, line)
-			if kept++; kept == maxMerged {
-				break
-			}
-		}
-	}
-	slices.SortStableFunc(all, func(a, b deploy.LogLine) int { return a.At.Compare(b.At) })
-	if o.Tail > 0 && len(all) > o.Tail {
-		all = all[len(all)-o.Tail:]
-	}
-	for _, line := range all {
-		if !yield(line, nil) {
-			return
-		}
-	}
-}
-
-// follow yields what the containers print until all have ended. Lines are held
-// back for a moment, so that those of several come in the order of their times.
-func (t *target) follow(ctx context.Context, found []deploy.Instance, o deploy.LogOptions, yield func(deploy.LogLine, error) bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	defer cancel()
-	type heard struct {
-		line deploy.LogLine
-		err  error
-	}
-	lines := make(chan heard, 256)
-	for _, i := range found {
-		readers.Go(func() {
-			for line, err := range t.across(ctx, i, o) {
-				select {
-				case lines <- heard{line, err}:
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	go func() { readers.Wait(); close(lines) }()
-	tick := time.NewTicker(holdBack)
-	defer tick.Stop()
-	var held []deploy.LogLine
-	flush := func(until time.Time) bool {
-		slices.SortStableFunc(held, func(a, b deploy.LogLine) int { return a.At.Compare(b.At) })
-		for len(held) > 0 && held[0].At.Before(until) {
-			if !yield(held[0], nil) {
-				return false
-			}
-			held = held[1:]
-		}
-		return true
-	}
-	for {
-		select {
-		case h, ok := <-lines:
-			switch {
-			case !ok:
-				flush(time.Now().Add(time.Hour))
-				return
-			case h.err != nil:
-				yield(deploy.LogLine{}, h.err)
-				return
-			}
-			if held = append(held, h.line); len(held) >= maxMerged && !flush(time.Now().Add(time.Hour)) {
-				return
-			}
-		case now := <-tick.C:
-			if !flush(now.Add(-holdBack)) {
-				return
-			}
+			deploy.Together(ctx, found, o, t.lines)(yield)
 		}
 	}
 }
@@ -148,7 +59,7 @@ func (t *target) across(ctx context.Context, i deploy.Instance, o deploy.LogOpti
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(holdBack):
+			case <-time.After(restart):
 			}
 		}
 	}

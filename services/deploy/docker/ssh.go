@@ -32,8 +32,9 @@ var hostKeyAlgorithms = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.Ke
 
 // machine is another machine that is reached over SSH, on one connection that
 // is made when it is needed, carries everything, and is given up when nobody
-// uses it for a while. Nothing runs there but the SSH server: connections go to
-// the engine's socket and to published ports by the protocol's own forwarding.
+// uses it for a while. Nothing is installed there: connections go to the
+// engine's socket and to published ports by the protocol's own forwarding, and
+// what an engine does not tell is read by tools that every system has.
 type machine struct {
 	user    string
 	address string // host:port

@@ -1,10 +1,12 @@
 package docker_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
@@ -210,5 +212,30 @@ func TestAKeyPairIsMadeWhereNoneWasBrought(t *testing.T) {
 	}
 	if _, err := kind.Open(deploy.Config{ID: models.NewID(), Settings: settings, Secrets: secrets}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatAnAppListensOnIsReadThroughSSH(t *testing.T) {
+	t.Parallel()
+	image := push(t, dockertest.App(t, "LISTEN=9090"))
+	forget(t, image.Ref())
+	target := newFar(t).open(t, nil)
+	info, err := target.Check(t.Context())
+	if err != nil || info.Disk <= 0 {
+		t.Errorf("the machine says %+v, %v", info, err)
+	}
+	r := release(image)
+	if err := target.Fetch(t.Context(), image, anyone(image), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = target.Wait(ctx, r, func(string) {})
+	f := new(deploy.Failure)
+	if !errors.As(err, &f) || !strings.Contains(f.Message, "It listens on port 9090 instead") {
+		t.Errorf("it says %v", err)
 	}
 }

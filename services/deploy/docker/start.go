@@ -2,8 +2,10 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +17,6 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 	"github.com/docker/go-connections/nat"
-	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
 
@@ -41,6 +42,11 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 			return t.unreachable(err)
 		}
 	}
+	if len(kept) < r.Scale.Replicas {
+		if err := t.prepare(ctx, r, len(kept) > 0); err != nil {
+			return err
+		}
+	}
 	for n := 1; n <= r.Scale.Replicas; n++ {
 		if kept[n] {
 			continue
@@ -52,16 +58,61 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 	return nil
 }
 
+// prepare makes what the release's containers need beside the image, and looks whether they may have what they ask of
+// the host: this is the last moment at which that counts.
+func (t *target) prepare(ctx context.Context, r deploy.Release, runs bool) error {
+	if err := t.checkHostPaths(ctx, r); err != nil {
+		return err
+	}
+	if r.HostNetwork && !runs && t.taken(ctx, r.Port) {
+		return deploy.Failf(deploy.StageStart, nil, "Port %d of the target's host is taken: something listens there already. Choose another port in the app's settings, or stop what has it.", r.Port)
+	}
+	return t.makeVolumes(ctx, r)
+}
+
+// taken tells whether something listens on the port of the host.
+func (t *target) taken(ctx context.Context, port int) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	conn, err := t.Dial(ctx, "tcp", net.JoinHostPort(t.address, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
+}
+
 func (t *target) startOne(ctx context.Context, r deploy.Release, replica int) error {
 	image, err := t.imageID(ctx, r.Image)
 	if err != nil {
 		return err
 	}
-	id, err := t.create(ctx, r, image, replica)
-	if err != nil {
-		return err
+	_, err = t.createAndStart(ctx, r, image, replica)
+	return err
+}
+
+// startTries is how often a container is made anew whose network went before it started.
+const startTries = 5
+
+// createAndStart makes the container and starts it. What is made and has not started does not keep the environment's
+// network: where the last container of another app takes it along just then, all is made again.
+func (t *target) createAndStart(ctx context.Context, r deploy.Release, image string, replica int) (string, error) {
+	for try := 1; ; try++ {
+		id, err := t.create(ctx, r, image, replica)
+		if err != nil {
+			return "", err
+		}
+		err = t.docker.ContainerStart(ctx, id, container.StartOptions{})
+		if err == nil || try == startTries || !networkGone(err) {
+			return id, err
+		}
+		if err := t.remove(ctx, id); err != nil {
+			return "", err
+		}
 	}
-	return t.docker.ContainerStart(ctx, id, container.StartOptions{})
+}
+
+func networkGone(err error) bool {
+	return strings.Contains(err.Error(), "network ") && strings.Contains(err.Error(), "not found")
 }
 
 // create makes the container. The environment's network can go between the
@@ -69,23 +120,60 @@ func (t *target) startOne(ctx context.Context, r deploy.Release, replica int) er
 func (t *target) create(ctx context.Context, r deploy.Release, image string, replica int) (string, error) {
 	for attempt := 1; ; attempt++ {
 		id, err := t.tryCreate(ctx, r, image, replica, containerName(r, replica, attempt))
+		if errdefs.IsConflict(err) {
+			if id, again := t.madeAlready(ctx, r, replica); id != "" || again != nil {
+				return id, again
+			}
+		}
 		if attempt == 3 || !(errdefs.IsConflict(err) || errdefs.IsNotFound(err)) {
 			return id, err
 		}
 	}
 }
 
-func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, replica int, name string) (string, error) {
-	net, err := t.network(ctx, r)
+// madeAlready returns the container that another worker has made for the replica
+// since this one looked, as one may that has taken the release over from it.
+func (t *target) madeAlready(ctx context.Context, r deploy.Release, replica int) (string, error) {
+	found, err := t.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
+		filters.Arg("label", labelTarget+"="+t.id), filters.Arg("label", labelDeployment+"="+r.ID), filters.Arg("label", labelReplica+"="+strconv.Itoa(replica)))})
 	if err != nil {
 		return "", err
 	}
-	ends := map[string]*network.EndpointSettings{net: {}}
-	if replica != commandReplica {
-		ends[net].Aliases = []string{r.App}
+	for _, c := range found {
+		if c.State == container.StateCreated || c.State == container.StateRunning {
+			return c.ID, nil
+		}
 	}
-	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica), &network.NetworkingConfig{EndpointsConfig: ends}, nil, name)
+	return "", nil
+}
+
+func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, replica int, name string) (string, error) {
+	ends, err := t.ends(ctx, r, replica)
+	if err != nil {
+		return "", err
+	}
+	volumes, err := t.volumesOf(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica, volumes), ends, nil, name)
 	return made.ID, err
+}
+
+// ends are the networks that the container is in: the environment's own; none where it uses the host's.
+func (t *target) ends(ctx context.Context, r deploy.Release, replica int) (*network.NetworkingConfig, error) {
+	if r.HostNetwork {
+		return &network.NetworkingConfig{}, nil
+	}
+	id, err := t.network(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	end := &network.EndpointSettings{}
+	if replica != commandReplica {
+		end.Aliases = []string{r.App}
+	}
+	return &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{id: end}}, nil
 }
 
 // containerName is the release's name, with the number of the replica after the
@@ -105,15 +193,18 @@ func containerName(r deploy.Release, replica, attempt int) string {
 }
 
 // config is what runs in the container. All that reaches it comes from the
-// release: there is no way to name an entry point, a user, a host path or a device.
+// release: there is no way to name an entry point, a user or a device.
 func (t *target) config(r deploy.Release, image string, replica int) *container.Config {
 	c := &container.Config{
 		Image: image,
 		Labels: map[string]string{
 			labelTarget: t.id, labelDeployment: r.ID, labelEnvironment: r.EnvironmentID,
-			labelApp: r.App, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port), labelReplica: strconv.Itoa(replica),
+			labelApp: r.App, labelAppID: r.AppID, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port), labelReplica: strconv.Itoa(replica),
 		},
 		ExposedPorts: nat.PortSet{port(r): {}},
+	}
+	if r.HostNetwork {
+		c.ExposedPorts = nil
 	}
 	if replica == commandReplica {
 		c.Labels[labelCommand], c.Cmd, c.ExposedPorts = "true", r.Command, nil
@@ -127,19 +218,23 @@ func (t *target) config(r deploy.Release, image string, replica int) *container.
 
 func port(r deploy.Release) nat.Port { return nat.Port(strconv.Itoa(r.Port) + "/tcp") }
 
-// hostConfig gives the container no more of the host than a port of the address
-// for the proxy, and of CPU and memory no more than it may take; it gets no swap beyond. It restarts by itself only after it has been healthy once, so
-// that a crash at the start is seen as what it is.
-func (t *target) hostConfig(r deploy.Release, replica int) *container.HostConfig {
+// hostConfig gives the container a port of the address for the proxy, the volumes and host paths of its release, and of
+// CPU and memory no more than it may take; it gets no swap beyond. There is no way to a privileged container, a device or
+// a capability. It restarts by itself only after it has been healthy once, so that a crash at the start is seen as what it is.
+func (t *target) hostConfig(r deploy.Release, replica int, volumes map[string]string) *container.HostConfig {
 	pids := int64(4096)
 	h := &container.HostConfig{
 		PortBindings:  nat.PortMap{port(r): {{HostIP: t.address, HostPort: "0"}}},
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		SecurityOpt:   []string{"no-new-privileges"},
 		Resources:     container.Resources{PidsLimit: &pids, NanoCPUs: r.Scale.CPU * 1e6, Memory: r.Scale.Memory, MemorySwap: r.Scale.Memory},
+		Mounts:        mounts(r, volumes),
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 	}
-	if replica == commandReplica {
+	if r.HostNetwork {
+		h.NetworkMode = network.NetworkHost
+	}
+	if replica == commandReplica || r.HostNetwork {
 		h.PortBindings = nil
 	}
 	return h
@@ -186,6 +281,9 @@ func (t *target) findNetwork(ctx context.Context, environment string) (string, e
 
 // explainStart says why the engine did not start the container.
 func (t *target) explainStart(r deploy.Release, err error) error {
+	if told := new(deploy.Failure); errors.As(err, &told) {
+		return told
+	}
 	text := plain(err.Error())
 	switch {
 	case client.IsErrConnectionFailed(err):
@@ -195,7 +293,13 @@ func (t *target) explainStart(r deploy.Release, err error) error {
 	case strings.Contains(text, "exec format error"):
 		return deploy.Failf(deploy.StageStart, err, "The image is made for another kind of processor than the target has. Build it for the target's platform.")
 	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory") && strings.Contains(text, "exec"):
-		return deploy.Failf(deploy.StageStart, err, "The image's command can't be started: %s Check ENTRYPOINT and CMD in the Dockerfile.", sentence(text))
+		return deploy.Failf(deploy.StageStart, err, "The image's command can't be started: %s Check ENTRYPOINT and CMD in the Dockerfile.", sentence(command(text)))
+	case strings.Contains(text, "unable to find user"):
+		return deploy.Failf(deploy.StageStart, err, "The image runs as a user that it does not have: %s Make the user in the Dockerfile, or name it by its number in USER.", sentence(text))
+	case strings.Contains(text, "read-only file system"):
+		return deploy.Failf(deploy.StageStart, err, "The container could not be put together, because a part of it can't be written: %s Check the paths of its volumes.", sentence(text))
+	case strings.Contains(text, "no space left on device"):
+		return deploy.Failf(deploy.StageTarget, err, "The target's disk is full, so the container could not be made. Remove images and volumes that nobody uses there, and deploy again.")
 	case strings.Contains(text, "No command specified"):
 		return deploy.Failf(deploy.StageStart, err, "The image says nothing to run. Add a CMD or an ENTRYPOINT to its Dockerfile.")
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
@@ -210,237 +314,18 @@ func (t *target) explainStart(r deploy.Release, err error) error {
 	return deploy.Failf(deploy.StageStart, err, "The Docker Engine could not start the container: %s", sentence(text))
 }
 
+// command is the part of the engine's words that is about the image's command.
+func command(text string) string {
+	if at := strings.Index(text, "exec: "); at >= 0 {
+		text = text[at:]
+	}
+	return strings.TrimSuffix(text, ": unknown")
+}
+
 func sentence(text string) string {
 	text = strings.TrimPrefix(text, "Error response from daemon: ")
 	if len(text) > 400 {
 		text = text[:400] + "…"
 	}
 	return strings.ToValidUTF8(strings.TrimRight(text, ". "), "") + "."
-}
-
-// Wait asks the container again and again until it is healthy.
-func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) ([]deploy.Instance, error) {
-	story := deploy.NewTranscript(say)
-	defer story.Flush()
-	for began := time.Now(); ; {
-		healthy, err := t.ask(ctx, r, story)
-		if err != nil {
-			return nil, err
-		}
-		if healthy != nil {
-			return healthy, t.keepRunning(ctx, healthy)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, t.tooLate(ctx, r)
-		case <-time.After(pause(time.Since(began))):
-		}
-	}
-}
-
-// pause grows with the time that passed: most apps are up at once, some need minutes.
-func pause(passed time.Duration) time.Duration {
-	return min(max(passed/20, 20*time.Millisecond), time.Second)
-}
-
-// ask looks once: the instances when they are healthy, nothing when not yet, an error when never.
-func (t *target) ask(ctx context.Context, r deploy.Release, story *deploy.Transcript) ([]deploy.Instance, error) {
-	found, err := t.ofRelease(ctx, r.ID)
-	if ctx.Err() != nil {
-		return nil, nil // Wait says why
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(found) < r.Scale.Replicas {
-		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed a container while it started. Deploy again.")
-	}
-	slices.SortFunc(found, func(a, b deploy.Instance) int { return a.Replica - b.Replica })
-	all, asked, answers := true, "", make([]string, len(found))
-	for n := range found {
-		a, answer, healthy, err := t.askOne(ctx, r, &found[n])
-		if err != nil || ctx.Err() != nil { // Wait says why ctx ended
-			return nil, err
-		}
-		all, asked, answers[n] = all && healthy, a, answer
-	}
-	story.Add(asked, together(answers))
-	if !all {
-		return nil, nil
-	}
-	return found, nil
-}
-
-// together is what all containers answered, in one line.
-func together(answers []string) string {
-	if same := slices.Compact(slices.Clone(answers)); len(same) == 1 {
-		return same[0]
-	}
-	for n := range answers {
-		answers[n] = fmt.Sprintf("%d: %s", n+1, answers[n])
-	}
-	return strings.Join(answers, ", ")
-}
-
-// askOne looks at one container, and marks it where it is healthy.
-func (t *target) askOne(ctx context.Context, r deploy.Release, i *deploy.Instance) (asked, answer string, healthy bool, err error) {
-	switch {
-	case i.ExitCode != nil:
-		return "", "", false, t.ended(ctx, *i)
-	case i.Address == "" && r.Health != models.HealthImage:
-		return "port", "not published yet", false, nil
-	}
-	asked, answer, healthy, err = t.healthOf(ctx, r, *i)
-	if healthy {
-		i.State, i.Message = models.InstanceHealthy, ""
-	}
-	return asked, answer, healthy, err
-}
-
-func (t *target) healthOf(ctx context.Context, r deploy.Release, i deploy.Instance) (asked, answer string, healthy bool, err error) {
-	switch r.Health {
-	case models.HealthTCP:
-		answer, healthy = t.probe.TCP(ctx, i.Address)
-		return fmt.Sprintf("TCP port %d", r.Port), answer, healthy, nil
-	case models.HealthImage:
-		answer, healthy, err = t.ownCheck(ctx, i.ID)
-		return "HEALTHCHECK", answer, healthy, err
-	default:
-		answer, healthy = t.probe.HTTP(ctx, i.Address, r.HealthPath)
-		return fmt.Sprintf("GET :%d%s", r.Port, r.HealthPath), answer, healthy, nil
-	}
-}
-
-// ownCheck reads what the image's HEALTHCHECK says.
-func (t *target) ownCheck(ctx context.Context, id string) (answer string, healthy bool, err error) {
-	c, err := t.docker.ContainerInspect(ctx, id)
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", false, nil
-		}
-		return "", false, t.unreachable(err)
-	}
-	if c.State.Health == nil || c.State.Health.Status == container.NoHealthcheck {
-		return "", false, deploy.Failf(deploy.StageHealth, nil, "The image has no HEALTHCHECK. Add one to the Dockerfile, or choose an HTTP path or the TCP port in the app's settings.")
-	}
-	answer = c.State.Health.Status
-	if n := len(c.State.Health.Log); n > 0 {
-		last := c.State.Health.Log[n-1]
-		answer = strings.TrimSpace(fmt.Sprintf("%s, exit code %d %s", answer, last.ExitCode, sentenceOf(last.Output)))
-	}
-	if c.State.Health.Status == container.Unhealthy {
-		f := deploy.Failf(deploy.StageHealth, nil, "The image's HEALTHCHECK says that the app is unhealthy: %s.", answer)
-		f.Logs = t.lastLines(ctx, id)
-		return answer, false, f
-	}
-	return answer, c.State.Health.Status == container.Healthy, nil
-}
-
-func sentenceOf(output string) string {
-	output = plain(output)
-	if len(output) > 200 {
-		output = strings.ToValidUTF8(output[:200], "") + "…"
-	}
-	return output
-}
-
-// keepRunning lets the engine restart the containers from now on, after a crash or a reboot.
-func (t *target) keepRunning(ctx context.Context, instances []deploy.Instance) error {
-	for _, i := range instances {
-		_, err := t.docker.ContainerUpdate(ctx, i.ID, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}})
-		if err != nil {
-			return t.unreachable(err)
-		}
-	}
-	return nil
-}
-
-// ended explains a container that ended before it was healthy.
-func (t *target) ended(ctx context.Context, i deploy.Instance) error {
-	f := deploy.Failf(deploy.StageStart, nil, "The container ended with exit code %d before it was healthy.", *i.ExitCode)
-	c, err := t.docker.ContainerInspect(ctx, i.ID)
-	switch {
-	case err == nil && c.State.OOMKilled:
-		f.OOM = true
-		f.Message = "The container used more memory than it may, and the system ended it before it was healthy."
-	case *i.ExitCode == 0:
-		f.Message = "The container ended by itself, without an error, before it was healthy. A deployed app has to keep running and listen on its port."
-	case *i.ExitCode == 126 || *i.ExitCode == 127:
-		f.Message = fmt.Sprintf("The image's command could not be run (exit code %d). Check ENTRYPOINT and CMD in the Dockerfile.", *i.ExitCode)
-	}
-	f.ExitCode, f.Logs = i.ExitCode, t.lastLines(ctx, i.ID)
-	return f
-}
-
-// tooLate explains a container that was not healthy in time.
-func (t *target) tooLate(ctx context.Context, r deploy.Release) error {
-	if ctx.Err() != context.DeadlineExceeded {
-		return context.Cause(ctx)
-	}
-	f := deploy.Failf(deploy.StageHealth, ctx.Err(), "The app did not become healthy in time: %s.", wanted(r))
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if found, err := t.ofRelease(ctx, r.ID); err == nil && len(found) > 0 {
-		f.Logs = t.lastLines(ctx, found[0].ID)
-	}
-	return f
-}
-
-func wanted(r deploy.Release) string {
-	switch r.Health {
-	case models.HealthTCP:
-		return fmt.Sprintf("nothing listens on port %d of the container", r.Port)
-	case models.HealthImage:
-		return "the image's HEALTHCHECK never said healthy"
-	}
-	return fmt.Sprintf("GET %s on port %d never answered with a status from 200 to 399", r.HealthPath, r.Port)
-}
-
-// Remove stops and removes the release's containers, and the environment's network after the last of them.
-func (t *target) Remove(ctx context.Context, release string, grace time.Duration) error {
-	found, err := t.ofRelease(ctx, release)
-	if err != nil {
-		return err
-	}
-	for _, i := range found {
-		seconds := int(grace.Round(time.Second) / time.Second)
-		if grace > 0 && i.ExitCode == nil {
-			if err := t.docker.ContainerStop(ctx, i.ID, container.StopOptions{Timeout: &seconds}); err != nil && !errdefs.IsNotFound(err) {
-				return t.unreachable(err)
-			}
-		}
-		if err := t.remove(ctx, i.ID); err != nil {
-			return t.unreachable(err)
-		}
-	}
-	if err := t.removeCommands(ctx, release); err != nil {
-		return err
-	}
-	return t.dropNetworks(ctx)
-}
-
-func (t *target) remove(ctx context.Context, id string) error {
-	err := t.docker.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or going
-		return nil
-	}
-	return err
-}
-
-// dropNetworks removes the target's networks that no container uses; the engine refuses for the others.
-func (t *target) dropNetworks(ctx context.Context) error {
-	if err := t.agree(ctx); err != nil {
-		return t.unreachable(err)
-	}
-	found, err := t.docker.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelTarget+"="+t.id), filters.Arg("dangling", "true"))})
-	if err != nil {
-		return t.unreachable(err)
-	}
-	for _, n := range found {
-		err := t.docker.NetworkRemove(ctx, n.ID)
-		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsPermissionDenied(err) && !errdefs.IsConflict(err) {
-			return t.unreachable(err)
-		}
-	}
-	return nil
 }

@@ -4,6 +4,12 @@
 //	VERSION      what / and /version print
 //	GREETING     printed by / after the version
 //	BAD=1        /healthz answers 500
+//	BAD=circle   /healthz redirects to itself; BAD=slow: it answers after a minute
+//	LISTEN       what it listens on in spite of PORT
+//	NEEDS        the name of a variable without which it exits with 1
+//	EAT=1        takes memory until it is ended
+//	EXIT_AFTER   a duration after which it exits with 4
+//	WRITES       a file that it writes before it listens; where it can't, it exits with 5
 //	CRASH=1      prints a line to standard error and exits with 3
 //	START_DELAY  a duration to wait before it listens
 //	STOP_DELAY   a duration that it goes on serving after SIGTERM
@@ -11,8 +17,9 @@
 // With arguments it serves nobody: "say NAME" prints a variable, "fail N" prints a line and exits with N, "sleep" waits.
 //
 // It logs a line at start, at each request and at its end. Paths: / and /version; /healthz;
-// /env?name= prints a variable; /slow?ms= answers after so many milliseconds; /sse sends an event
-// each 100 ms, or each ?ms=, until the client goes; /size?bytes= sends so many bytes.
+// /env?name= prints a variable; /write?path=&text= writes a file and /read?path= prints it; /slow?ms= answers after so many milliseconds; /sse sends an event
+// each 100 ms, or each ?ms=, until the client goes; /ws is a WebSocket that sends back what it
+// gets; /size?bytes= sends so many bytes.
 package main
 
 import (
@@ -27,6 +34,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/websocket"
 )
 
 func main() {
@@ -35,6 +44,7 @@ func main() {
 		log.Printf("version %s: crashing, as CRASH=1 asks", version)
 		os.Exit(3)
 	}
+	prepare(version)
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
 	pause(stop, duration("START_DELAY"))
@@ -46,6 +56,15 @@ func main() {
 	port := os.Getenv("PORT")
 	if port == "" {
 		port = "8080"
+	}
+	if other := os.Getenv("LISTEN"); other != "" {
+		port = other
+	}
+	if after := duration("EXIT_AFTER"); after > 0 {
+		time.AfterFunc(after, func() {
+			log.Printf("version %s: the connection to the queue is lost, giving up", version)
+			os.Exit(4)
+		})
 	}
 	server := &http.Server{Addr: ":" + port, Handler: logged(routes(version)), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
@@ -61,6 +80,30 @@ func main() {
 	defer cancelEnd()
 	_ = server.Shutdown(end)
 	log.Printf("version %s: stopped", version)
+}
+
+// prepare fails as the variables ask.
+func prepare(version string) {
+	if name := os.Getenv("NEEDS"); name != "" && os.Getenv(name) == "" {
+		log.Printf("version %s: the variable %s is not set", version, name)
+		os.Exit(1)
+	}
+	if path := os.Getenv("WRITES"); path != "" {
+		if err := os.WriteFile(path, []byte(version), 0o600); err != nil {
+			log.Printf("version %s: %v", version, err)
+			os.Exit(5)
+		}
+	}
+	if os.Getenv("EAT") == "1" {
+		log.Printf("version %s: loading everything into memory", version)
+		for taken := [][]byte{}; ; {
+			piece := make([]byte, 1<<20)
+			for i := 0; i < len(piece); i += 1 << 10 {
+				piece[i] = 1
+			}
+			taken = append(taken, piece)
+		}
+	}
 }
 
 func command(stop context.Context, args []string) {
@@ -87,11 +130,25 @@ func routes(version string) *http.ServeMux {
 	mux.HandleFunc("GET /env", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, os.Getenv(r.URL.Query().Get("name")))
 	})
+	mux.HandleFunc("GET /write", func(w http.ResponseWriter, r *http.Request) {
+		if err := os.WriteFile(r.URL.Query().Get("path"), []byte(r.URL.Query().Get("text")), 0o644); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("GET /read", func(w http.ResponseWriter, r *http.Request) {
+		text, err := os.ReadFile(r.URL.Query().Get("path"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write(text)
+	})
 	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
 		pause(r.Context(), milliseconds(r, 1000))
 		fmt.Fprintf(w, "version %s\n", version)
 	})
 	mux.HandleFunc("GET /sse", events)
+	mux.Handle("GET /ws", websocket.Server{Handler: func(c *websocket.Conn) { _, _ = io.Copy(c, c) }})
 	mux.HandleFunc("GET /size", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
 		_, _ = io.CopyN(w, zeros{}, n)
@@ -99,10 +156,16 @@ func routes(version string) *http.ServeMux {
 	return mux
 }
 
-func healthz(w http.ResponseWriter, _ *http.Request) {
-	if os.Getenv("BAD") == "1" {
+func healthz(w http.ResponseWriter, r *http.Request) {
+	switch os.Getenv("BAD") {
+	case "1":
 		http.Error(w, "unhealthy, as BAD=1 asks", http.StatusInternalServerError)
 		return
+	case "circle":
+		http.Redirect(w, r, r.URL.Path, http.StatusFound)
+		return
+	case "slow":
+		pause(r.Context(), time.Minute)
 	}
 	fmt.Fprintln(w, "ok")
 }

@@ -46,6 +46,8 @@ type Forge struct {
 	down    http.HandlerFunc
 	got     []Request
 	told    []Status
+	written []Comment
+	numbers int64 // of comments
 	changed chan struct{}
 }
 

@@ -30,6 +30,9 @@ func NewGitea(t testing.TB, repositories ...string) *Gitea {
 		JSON(w, http.StatusOK, map[string]any{"id": 7, "full_name": name, "default_branch": "main", "permissions": map[string]bool{"admin": false, "push": g.push, "pull": true}})
 	}))
 	g.Handle("POST /api/v1/repos/{owner}/{repo}/statuses/{sha}", g.in(g.newStatus))
+	g.Handle("GET /api/v1/repos/{owner}/{repo}/issues/{number}/comments", g.in(g.list))
+	g.Handle("POST /api/v1/repos/{owner}/{repo}/issues/{number}/comments", g.in(g.comment))
+	g.Handle("PATCH /api/v1/repos/{owner}/{repo}/issues/comments/{comment}", g.in(g.edit))
 	return g
 }
 

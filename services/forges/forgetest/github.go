@@ -188,6 +188,15 @@ func (g *GitHub) routesOfRepositories() {
 		JSON(w, http.StatusOK, repository)
 	}))
 	g.Handle("POST "+repo+"/statuses/{sha}", g.In("statuses", "write", g.newStatus))
+	g.Handle("GET "+repo+"/issues/{number}/comments", g.In("pull_requests", "read", func(w http.ResponseWriter, r *http.Request, repository *github.Repository) {
+		g.list(w, r, repository.GetFullName())
+	}))
+	g.Handle("POST "+repo+"/issues/{number}/comments", g.In("pull_requests", "write", func(w http.ResponseWriter, r *http.Request, repository *github.Repository) {
+		g.comment(w, r, repository.GetFullName())
+	}))
+	g.Handle("PATCH "+repo+"/issues/comments/{comment}", g.In("pull_requests", "write", func(w http.ResponseWriter, r *http.Request, repository *github.Repository) {
+		g.edit(w, r, repository.GetFullName())
+	}))
 	g.Handle("POST "+repo+"/pulls", g.In("pull_requests", "write", g.invalid))
 	g.Handle("POST "+repo+"/git/refs", g.In("contents", "write", g.invalid))
 	g.Handle("GET "+repo+"/actions/workflows", g.In("actions", "read", func(w http.ResponseWriter, _ *http.Request, _ *github.Repository) {

@@ -36,6 +36,10 @@ func NewGitLab(t testing.TB, projects ...string) *GitLab {
 	g.Handle("GET /api/v4/personal_access_tokens/self", g.self)
 	g.Handle("GET /api/v4/projects/{id}", g.in(g.project))
 	g.Handle("POST /api/v4/projects/{id}/statuses/{sha}", g.in(g.newStatus))
+	for pattern, h := range map[string]func(http.ResponseWriter, *http.Request, string){"GET ": g.list, "POST ": g.comment} {
+		g.Handle(pattern+"/api/v4/projects/{id}/merge_requests/{number}/notes", g.in(func(w http.ResponseWriter, r *http.Request, at int) { h(w, r, g.projects[at]) }))
+	}
+	g.Handle("PUT /api/v4/projects/{id}/merge_requests/{number}/notes/{comment}", g.in(func(w http.ResponseWriter, r *http.Request, at int) { g.edit(w, r, g.projects[at]) }))
 	return g
 }
 

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"slipway.dev/services/porttest"
 )
 
 // The login of a registry that Start starts with Login.
@@ -63,7 +64,7 @@ func start(t testing.TB, auth string) *Registry {
 	if err != nil {
 		t.Fatal("there is no docker-registry: run the tests with make test, which installs it")
 	}
-	r := &Registry{Host: freeAddress(t), Folder: t.TempDir(), log: &safeBuffer{}}
+	r := &Registry{Host: porttest.Address(t), Folder: t.TempDir(), log: &safeBuffer{}}
 	file := filepath.Join(t.TempDir(), "registry.yml")
 	config := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n%s"+
 		"storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n", auth, r.Folder, r.Host)
@@ -105,16 +106,6 @@ func (r *Registry) await(t testing.TB, ended <-chan struct{}) {
 		case <-ticker.C:
 		}
 	}
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // safeBuffer is a buffer that a process writes while a test reads.

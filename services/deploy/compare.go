@@ -1,0 +1,82 @@
+package deploy
+
+import (
+	"context"
+	"time"
+
+	"slipway.dev/models"
+)
+
+// Comparison is how two deployments of an app differ, in the same environment or in two.
+type Comparison struct {
+	A, B        *models.Deployment // with App, Environment and Build
+	Range       models.CommitRange // from A's commit to B's; empty where CommitsNote says why
+	CommitsNote string
+	Settings    []Difference
+	Variables   []Change
+	Secrets     []Change // by their fingerprints
+}
+
+// SameImage tells whether both run the same image.
+func (c *Comparison) SameImage() bool { return c.A.ImageDigest == c.B.ImageDigest }
+
+// SameConfig tells whether both run with the same settings, variables and secrets.
+func (c *Comparison) SameConfig() bool {
+	return len(c.Settings)+len(c.Variables)+len(c.Secrets) == 0
+}
+
+// Took is how long a deployment took; 0 while it goes on, or where it never began.
+func Took(d *models.Deployment) time.Duration {
+	if d.StartedAt == nil || d.FinishedAt == nil {
+		return 0
+	}
+	return d.FinishedAt.Sub(*d.StartedAt)
+}
+
+// Compare says what changes from deployment a to deployment b of the same app. Values of variables are not told.
+func (s *Service) Compare(ctx context.Context, a, b string) (*Comparison, error) {
+	from, err := s.compared(ctx, a, "a")
+	if err != nil {
+		return nil, err
+	}
+	to, err := s.compared(ctx, b, "b")
+	if err != nil {
+		return nil, err
+	}
+	if from.AppID != to.AppID {
+		return nil, models.InvalidField("b", "Deployments of one app can be compared; these are of %s and of %s.", from.App.Name, to.App.Name)
+	}
+	c := &Comparison{
+		A: from, B: to, Settings: differences(from.Config, to.Config),
+		Variables: compare(from.Config.Variables, to.Config.Variables), Secrets: compare(from.Config.Secrets, to.Config.Secrets),
+	}
+	s.commitsBetween(ctx, c)
+	return c, nil
+}
+
+// compared is one of the two deployments, which the field names.
+func (s *Service) compared(ctx context.Context, id, field string) (*models.Deployment, error) {
+	if id == "" {
+		return nil, models.InvalidField(field, "Name the deployment.")
+	}
+	return s.Get(ctx, id)
+}
+
+// commitsBetween reads the commits from the repository. That they can't be read is no obstacle: a note says so.
+func (s *Service) commitsBetween(ctx context.Context, c *Comparison) {
+	r, ok := spanOf(c.A.App.RepositoryID, c.A, c.B)
+	switch {
+	case c.A.Build == nil || c.B.Build == nil:
+		c.CommitsNote = "Slipway did not build both images, so their commits are not known."
+		return
+	case !ok:
+		c.CommitsNote = "Both are of the same commit."
+		return
+	}
+	between, err := s.Git.Between(ctx, r.RepositoryID, r.Base, r.Head, maxCommits)
+	if err != nil {
+		c.CommitsNote = "The commits could not be read from the repository."
+		return
+	}
+	c.Range = models.CommitRange{RepositoryID: r.RepositoryID, Base: r.Base, Head: r.Head, Ahead: between.Ahead, Behind: between.Behind, Commits: changesOf(between.Commits)}
+}

@@ -1,0 +1,87 @@
+package kubernetes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"slipway.dev/services/deploy"
+)
+
+// The labels of all that this package makes. Nothing without labelTarget is touched.
+const (
+	labelTarget      = "slipway.target"
+	labelDeployment  = "slipway.deployment" // the release that an object belongs to, or that a Service leads to
+	labelEnvironment = "slipway.environment"
+	labelApp         = "slipway.app"
+	labelTeam        = "slipway.team"
+	labelPart        = "slipway.part" // of a pod: app or command
+
+	partApp     = "app"
+	partCommand = "command"
+)
+
+// Lengths of names: a label's (RFC 1035 §2.3.4), and a Deployment's, which
+// leaves room for what its pods and its other objects append.
+const (
+	maxLabel = 63
+	maxApp   = 36
+)
+
+// labels are those of a release's objects.
+func (t *target) labels(r deploy.Release) map[string]string {
+	return map[string]string{
+		labelTarget: t.id, labelDeployment: r.ID, labelEnvironment: r.EnvironmentID, labelApp: r.App, labelTeam: r.Team,
+		"app.kubernetes.io/name": r.App, "app.kubernetes.io/managed-by": "slipway",
+	}
+}
+
+// placeLabels are those of what the releases of an environment share.
+func (t *target) placeLabels(r deploy.Release) map[string]string {
+	return map[string]string{labelTarget: t.id, labelEnvironment: r.EnvironmentID, labelTeam: r.Team, "app.kubernetes.io/managed-by": "slipway"}
+}
+
+// selector chooses the pods of a release that serve.
+func (t *target) selector(release string) map[string]string {
+	return map[string]string{labelTarget: t.id, labelDeployment: release, labelPart: partApp}
+}
+
+// namespace is where the environment's objects are: readable, and no other environment's.
+func (t *target) namespace(r deploy.Release) string {
+	mark := "-" + mark(r.EnvironmentID)
+	return cut(t.settings.prefix+r.Team+"-"+r.Environment, maxLabel-len(mark)) + mark
+}
+
+// nameOf is the name of a release's Deployment.
+func nameOf(r deploy.Release) string { return cut(r.App, maxApp) + "-" + r.ID[len(r.ID)-12:] }
+
+// serviceOf is the name of what leads to whichever release of the app serves.
+func serviceOf(r deploy.Release) string { return cut(r.App, maxLabel) }
+
+// hostsOf are the host names that an app may get, the wanted one first. Another
+// pair of names with a hyphen in it may have that one; nobody else has the last.
+func (t *target) hostsOf(r deploy.Release) []string {
+	short, end := r.App+"-"+r.Environment, "-"+mark(r.EnvironmentID+"/"+r.App)
+	labels := []string{short, short + "-" + r.Team}
+	for i, label := range labels {
+		if len(label) > maxLabel {
+			labels[i] = cut(label, maxLabel-len(end)) + end
+		}
+	}
+	labels = append(labels, cut(short, maxLabel-len(end))+end)
+	for i := range labels {
+		labels[i] += "." + t.settings.domain
+	}
+	return labels
+}
+
+// mark is a short name for a long one.
+func mark(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:4])
+}
+
+// cut shortens a name to what may stand before more of it.
+func cut(name string, length int) string {
+	return strings.TrimRight(name[:min(len(name), length)], "-")
+}

@@ -1,0 +1,120 @@
+package deploy
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	maxMerged = 20_000                 // lines of one instance that are merged with others'
+	holdBack  = 150 * time.Millisecond // so long a line waits for earlier ones of other instances
+)
+
+// ReadLog yields the lines of one instance, oldest first.
+type ReadLog func(context.Context, Instance, LogOptions) iter.Seq2[LogLine, error]
+
+// Together yields the lines of several instances in the order of their times.
+func Together(ctx context.Context, all []Instance, o LogOptions, read ReadLog) iter.Seq2[LogLine, error] {
+	return func(yield func(LogLine, error) bool) {
+		if o.Follow {
+			follow(ctx, all, o, read, yield)
+		} else {
+			merge(ctx, all, o, read, yield)
+		}
+	}
+}
+
+// merge yields the lines that there are; with a tail the last of them all.
+func merge(ctx context.Context, all []Instance, o LogOptions, read ReadLog, yield func(LogLine, error) bool) {
+	var lines []LogLine
+	for _, i := range all {
+		kept := 0
+		for line, err := range read(ctx, i, o) {
+			if err != nil {
+				yield(LogLine{}, err)
+				return
+			}
+			lines = append(lines, line)
+			if kept++; kept == maxMerged {
+				break
+			}
+		}
+	}
+	inOrder(lines)
+	if o.Tail > 0 && len(lines) > o.Tail {
+		lines = lines[len(lines)-o.Tail:]
+	}
+	for _, line := range lines {
+		if !yield(line, nil) {
+			return
+		}
+	}
+}
+
+func inOrder(lines []LogLine) {
+	slices.SortStableFunc(lines, func(a, b LogLine) int { return a.At.Compare(b.At) })
+}
+
+// heard is what a reader of one instance came upon.
+type heard struct {
+	line LogLine
+	err  error
+}
+
+// follow yields what the instances print until all have ended. Lines are held
+// back for a moment, so that those of several come in the order of their times.
+func follow(ctx context.Context, all []Instance, o LogOptions, read ReadLog, yield func(LogLine, error) bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	lines := make(chan heard, 256)
+	for _, i := range all {
+		readers.Go(func() {
+			for line, err := range read(ctx, i, o) {
+				select {
+				case lines <- heard{line, err}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	go func() { readers.Wait(); close(lines) }()
+	tick := time.NewTicker(holdBack)
+	defer tick.Stop()
+	var held []LogLine
+	flush := func(until time.Time) bool {
+		inOrder(held)
+		for len(held) > 0 && held[0].At.Before(until) {
+			if !yield(held[0], nil) {
+				return false
+			}
+			held = held[1:]
+		}
+		return true
+	}
+	for {
+		select {
+		case h, ok := <-lines:
+			switch {
+			case !ok:
+				flush(time.Now().Add(time.Hour))
+				return
+			case h.err != nil:
+				yield(LogLine{}, h.err)
+				return
+			}
+			if held = append(held, h.line); len(held) >= maxMerged && !flush(time.Now().Add(time.Hour)) {
+				return
+			}
+		case now := <-tick.C:
+			if !flush(now.Add(-holdBack)) {
+				return
+			}
+		}
+	}
+}

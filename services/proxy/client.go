@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Peer is the address at the other end of the connection, whatever headers say.
+func Peer(r *http.Request) netip.Addr {
+	name, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		name = r.RemoteAddr
+	}
+	addr, _ := netip.ParseAddr(name) // the zero address where there is none: trusted by nobody
+	return addr.Unmap()
+}
+
+// Client is the address that a request comes from. Forwarding headers count
+// only when the peer is one of the trusted proxies; then the last address that is
+// no trusted proxy is the client's. It is the zero address where there is none.
+func Client(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	client := Peer(r)
+	if !within(client, trusted) {
+		return client
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && within(client, trusted); i-- {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		client = addr.Unmap()
+	}
+	return client
+}
+
+func within(addr netip.Addr, prefixes []netip.Prefix) bool {
+	for _, p := range prefixes {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// scheme is how the visitor came: as the connection says, as a trusted proxy in
+// front says, or as people reach the portal where TLS ends at a proxy that nobody named.
+func (s *Service) scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	if len(s.Trusted) > 0 && within(Peer(r), s.Trusted) {
+		if said := strings.ToLower(r.Header.Get("X-Forwarded-Proto")); said == "http" || said == "https" {
+			return said
+		}
+	}
+	if s.TLSPort != "" {
+		return "http"
+	}
+	return s.Scheme
+}
