@@ -162,9 +162,9 @@ func compress(content []byte) (gz, br []byte) {
 	gw, _ := gzip.NewWriterLevel(&g, gzip.BestCompression) // fails only on an unknown level
 	gw.Write(content)
 	gw.Close()
-	// Level 11 takes seven times as long for 8 %. A window of 64 KiB is as good for files of this size, and takes 1 MB
-	// for each while it is at it, not 32.
-	bw := brotli.NewWriterOptions(&b, brotli.WriterOptions{Quality: 9, LGWin: 16})
+	// Level 10 is 4 % smaller than 9 and takes 60 ms more for all of it; 11 would take 0.3 s for 2 % more. A window of
+	// 64 KiB is as good for files of this size, and takes 1 MB for each while it is at it, not 32.
+	bw := brotli.NewWriterOptions(&b, brotli.WriterOptions{Quality: 10, LGWin: 16})
 	bw.Write(content)
 	bw.Close()
 	return g.Bytes(), b.Bytes()
