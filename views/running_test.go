@@ -8,6 +8,8 @@ import (
 	"slipway.dev/views/components"
 	"slipway.dev/views/deployments"
 	"slipway.dev/views/environments"
+	"slipway.dev/views/layout"
+	"slipway.dev/views/observe"
 	"slipway.dev/views/variables"
 	"slipway.dev/views/visitors"
 )
@@ -48,6 +50,43 @@ func driftSample(name string, d models.Deployment, rows ...deployments.Drift) sa
 	p := testPage("What runs and what was deployed")
 	v := deployments.DriftView{Deployment: d, Rows: rows, CanApply: true, Curl: p.Curl("GET", "/api/v1/deployments/d/drift", ""), ApplyCurl: p.Curl("POST", "/api/v1/deployments/d/apply", "")}
 	return sample{name, deployments.DriftPage(p, v)}
+}
+
+// placePage is the frame of a page about checkout-api in staging.
+func placePage(title, tab string) layout.Page {
+	p := testPage(title)
+	p.Nav, p.Tabs = "environments", observe.Tabs("e2", checkout.ID, tab, true)
+	return p
+}
+
+// placeSamples are the pages about what runs at a place and what it printed.
+func placeSamples(serving models.Deployment) []sample {
+	from := now.Add(-time.Hour)
+	var cpu, memory []observe.Value
+	for n := range 60 {
+		at := from.Add(time.Duration(n)*time.Minute + time.Second)
+		cpu, memory = append(cpu, observe.Value{At: at, N: int64(120 + n%7*40)}), append(memory, observe.Value{At: at, N: int64(96+n/3) << 20})
+	}
+	charts := []observe.Chart{
+		observe.NewChart(observe.ChartInput{Title: "CPU", Unit: observe.CPU, From: from, Until: now, Series: [][]observe.Value{cpu}, Limit: 1500, Marks: []observe.Mark{{At: from.Add(20 * time.Minute), Said: "#31 began to serve"}}}),
+		observe.NewChart(observe.ChartInput{Title: "Memory", Unit: observe.Memory, From: from, Until: now, Series: [][]observe.Value{memory}, Limit: 256 << 20}),
+	}
+	gone := serving.Instances[0]
+	gone.ID, gone.Name, gone.State = "i0", "slipway-payments-checkout-api-staging-77aa01fe2b40", models.InstanceStopped
+	usage := observe.UsageView{Environment: staging, App: checkout, Charts: charts, Switches: []observe.Switch{{At: from.Add(20 * time.Minute), Deployment: serving}},
+		Instances: []observe.Instance{{Instance: serving.Instances[0], Deployment: serving, Charts: charts}, {Instance: gone, Deployment: serving, Gone: true, Charts: charts}}}
+	log := observe.LogView{Environment: staging, App: checkout, Filter: observe.LogFilter{Text: "total"}, Deployments: []models.Deployment{serving}, Before: 7, After: 9, Lines: []observe.Line{
+		{N: 8, At: now, Deployment: 31, Replica: 1, Stream: "stdout", Text: "rounds the total of order 4711"}, {N: 9, At: now, Deployment: 31, Replica: 2, Stream: "stderr", Text: "error: no total"}}}
+	frame := func(tab string, serves *models.Deployment) layout.Page {
+		p := testPage("checkout-api in staging")
+		f := observe.Frame(staging, checkout, serves, tab, true)
+		p.Nav, p.Meta, p.Crumbs, p.Tabs = f.Nav, f.Meta, f.Crumbs, f.Tabs
+		return p
+	}
+	return []sample{
+		{"place", observe.Usage(frame("instances", &serving), usage)}, {"place-empty", observe.Usage(frame("instances", nil), observe.UsageView{Environment: staging, App: checkout})},
+		{"place-log", observe.Log(frame("log", &serving), log)}, {"place-log-empty", observe.Log(frame("log", nil), observe.LogView{Environment: staging, App: checkout})},
+	}
 }
 
 // runningSamples are the pages about what runs.
@@ -93,7 +132,7 @@ func runningSamples() []sample {
 	plan.Open = true
 	back := *plan
 	back.RollbackTo, back.Back = &serving, true
-	return []sample{
+	return append(placeSamples(serving), []sample{
 		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
 		{"environments-none", environments.Board(testPage("Environments"), environments.BoardView{Filter: environments.Filter{Text: "xyz", Differs: true}})},
 		{"environment-promote", environments.Promote(testPage("Promote to production"), promoteSample(serving, failed))},
@@ -108,7 +147,7 @@ func runningSamples() []sample {
 			Origin: &deployments.Origin{Deployment: serving, Settings: []deployments.Difference{{Name: "Instances", Before: "1", After: "3"}}, OnlyThere: []string{"FEATURE_X"}, OnlyHere: []string{"PAGER_KEY"}, Compare: "/x"}})},
 		{"environments-empty", environments.Board(testPage("Environments"), environments.BoardView{CanMake: true})},
 		{"environment", environments.Page(page, environments.PageView{
-			Environment: stage, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true,
+			Environment: stage, Cells: []environments.AppCell{{App: checkout, Cell: cells[1], Scale: models.Scale{Replicas: 3, CPU: 500, Memory: 256 << 20}}}, History: []models.Deployment{failed, serving, aDeployment(models.DeploymentRolledBack)}, CanChange: true, CanDelete: true, KeepsData: true, From: "development",
 			Addresses: []environments.AppAddresses{{App: checkout, Own: "checkout-stage.apps.example.com", Maintenance: true, Others: []visitors.Address{{Address: models.Address{Host: "shop.example.com", Path: "/api"}, Domain: &models.Domain{}}}}},
 			Variables: environments.VariablesView{Variables: 4, Secrets: 2, Inherited: 3, Late: []variables.Late{lateApp()}},
 		})},
@@ -120,7 +159,7 @@ func runningSamples() []sample {
 		{"environment-protection", environments.Protection(testPage("Protection of production"), environments.ProtectionView{
 			Environment: models.Environment{ID: "e9", Name: "production", Protection: models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}}, Others: []models.Environment{stage},
 		})},
-		{"environment-runtime", environments.Runtime(testPage("Settings of checkout-api"), environments.RuntimeView{
+		{"environment-runtime", environments.Runtime(placePage("checkout-api in staging", "settings"), environments.RuntimeView{
 			Environment: stage, App: checkout, KeepsData: true, CanHost: true, Serving: serving.ImageDigest,
 			Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}, {Name: "seed", Path: "/seed", ReadOnly: true}}, HostPaths: []models.HostPath{{Source: "/srv/data/shop", Path: "/shop"}}, Restart: models.RestartOnFailure, RestartMax: 5, Recreate: true},
 			Curl:    testPage("x").Curl("PUT", "/api/v1/environments/e1/runtimes/a1", `{"restart": "never"}`),
@@ -150,7 +189,7 @@ func runningSamples() []sample {
 		{"queue-empty", admin.Queue(testPage("Admin"), admin.QueueView{})},
 		{"worker", admin.Worker(testPage("builder-1"), admin.WorkerView{Worker: queueView(now).Workers[0]})},
 		{"target", admin.Target(testPage("local"), admin.TargetView{Target: *stage.Target, KindTitle: "Docker Engine", KindHelp: "Containers.", Teams: []models.Team{*payments}, State: "reachable", Message: "Docker Engine 28.5", Fields: []admin.TargetField{{Name: "host", Label: "Engine address", Help: "Where the engine listens.", Example: "unix:///var/run/docker.sock"}}})},
-	}
+	}...)
 }
 
 func promoteSample(serving, failed models.Deployment) environments.PromoteView {

@@ -29,7 +29,7 @@ func visitorSamples() []sample {
 	wrong.AddressForm = components.Form{Values: map[string][]string{"host": {"*.example.com"}}, Err: models.InvalidField("host", "A wildcard is no address. Enter each host name.").(*models.Error)}
 	reader := full
 	reader.CanChange, reader.Maintenance = false, closed
-	page := testPage("Visitors of checkout in production")
+	page := placePage("checkout-api in production", "addresses")
 	return []sample{
 		{"visitors", visitors.Place(page, full)}, {"visitors-maintenance", visitors.Place(page, inside)}, {"visitors-wrong", visitors.Place(page, wrong)}, {"visitors-reader", visitors.Place(page, reader)},
 		{"domain", visitors.Domain(testPage(proven.Host), visitors.DomainView{Domain: proven, Addresses: at[:1], Places: map[string]string{e.ID + "/" + checkout.ID: "checkout in production"}, Certificate: &ordered, CanChange: true})},

@@ -37,13 +37,18 @@ func place(c echo.Context) observe.Place {
 	return observe.Place{EnvironmentID: c.Param("id"), AppID: c.Param("app")}
 }
 
+// mayChange tells whether the caller may change how the team's apps run.
+func mayChange(c echo.Context, teamID string) bool {
+	return models.PrincipalFrom(c.Request().Context()).RoleIn(teamID).AtLeast(models.RoleDeveloper)
+}
+
 // Usage shows how the place's instances are and what they take.
 func (h *Places) Usage(c echo.Context) error {
 	u, err := h.Observe.Usage(c.Request().Context(), place(c))
 	if err != nil {
 		return err
 	}
-	frame := views.Frame(u.Environment, u.App, u.Serving, "instances")
+	frame := views.Frame(u.Environment, u.App, u.Serving, "instances", mayChange(c, u.Environment.TeamID))
 	frame.Live, frame.Every, frame.Reload = []string{"environment:" + u.Environment.ID}, placeEvery, placeEvery
 	if u.Serving != nil {
 		frame.Live = append(frame.Live, "deployment:"+u.Serving.ID)
@@ -122,7 +127,7 @@ func (h *Places) Log(c echo.Context) error {
 		}
 	}
 	v.Live = v.Err == nil && q.Before == 0 && q.After == 0 && q.Around == 0 && q.Until.IsZero()
-	p := h.page(c, views.Frame(*e, *app, serving, "log"))
+	p := h.page(c, views.Frame(*e, *app, serving, "log", mayChange(c, e.TeamID)))
 	v.Curl = p.Curl("GET", "/api/v1"+views.URL(e.ID, app.ID)+"/logs?q=error", "").For("Search the log")
 	return Render(c, status, views.Log(p, v))
 }

@@ -14,6 +14,7 @@ import (
 	"slipway.dev/views/components"
 	"slipway.dev/views/environments"
 	"slipway.dev/views/layout"
+	"slipway.dev/views/observe"
 )
 
 // Runtime is the form of how an app runs in the environment.
@@ -49,7 +50,9 @@ func (h *Environments) runtime(c echo.Context, status int, form components.Form)
 	if n := slices.IndexFunc(all, func(r models.AppRuntime) bool { return r.AppID == v.App.ID }); n >= 0 {
 		v.Runtime = all[n].Runtime
 	}
-	p := h.page(c, layout.Page{Title: "Settings of " + v.App.Name, Nav: "environments", Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}, {Label: e.Name, Href: environments.URL(*e)}}})
+	frame := observe.Settings(*e, v.App, "settings", true)
+	frame.Window = "Settings of " + frame.Title
+	p := h.page(c, frame)
 	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/runtimes/"+v.App.ID, `{"volumes": [{"name": "uploads", "path": "/data"}], "restart": "on-failure", "restart_max": 5, "recreate": true}`)
 	return Render(c, status, environments.Runtime(p, v))
 }

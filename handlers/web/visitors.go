@@ -16,8 +16,8 @@ import (
 	"slipway.dev/services/visitors"
 	"slipway.dev/views/admin"
 	"slipway.dev/views/components"
-	"slipway.dev/views/environments"
 	"slipway.dev/views/layout"
+	"slipway.dev/views/observe"
 	"slipway.dev/views/teams"
 	views "slipway.dev/views/visitors"
 )
@@ -70,8 +70,9 @@ func (h *Visitors) place(c echo.Context, status int, appID string, v views.Place
 		return err
 	}
 	v.Addresses = all[appID]
-	p := h.page(c, layout.Page{Title: "Visitors of " + app.Name + " in " + e.Name, Nav: "environments", Live: []string{"environment:" + e.ID},
-		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}, {Label: e.Name, Href: environments.URL(*e)}}})
+	frame := observe.Settings(*e, *app, "addresses", mayChange(c, e.TeamID))
+	frame.Window, frame.Live = "Addresses of "+frame.Title, []string{"environment:" + e.ID}
+	p := h.page(c, frame)
 	at := "/api/v1/environments/" + e.ID
 	v.AddressCurl = p.Curl("POST", at+"/addresses", `{"app_id": "`+app.ID+`", "host": "shop.example.com", "path": "/api"}`).For("Add an address")
 	v.LimitsCurl = p.Curl("PUT", at+"/limits/"+app.ID, `{"connect": 10, "first_byte": 120, "idle": 600, "body": 1073741824}`).For("Set the limits")

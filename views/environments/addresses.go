@@ -1,7 +1,9 @@
 package environments
 
 import (
+	"github.com/a-h/templ"
 	"slipway.dev/models"
+	"slipway.dev/views/components"
 	"slipway.dev/views/visitors"
 )
 
@@ -11,4 +13,12 @@ type AppAddresses struct {
 	Own         string // its host name here; empty: none yet
 	Others      []visitors.Address
 	Maintenance bool // visitors are kept away
+}
+
+// domains is the link to the domains of the environment's team; nil where the team is not known.
+func (v PageView) domains() templ.Component {
+	if v.Environment.Team == nil {
+		return nil
+	}
+	return components.All("Domains and certificates", "/teams/"+v.Environment.Team.Slug+"/domains")
 }

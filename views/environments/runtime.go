@@ -72,7 +72,7 @@ func (v RuntimeView) restartMax() string { return strconv.Itoa(max(v.Runtime.Res
 func restartOptions() []components.Option {
 	return []components.Option{
 		{Value: string(models.RestartAlways), Label: "Always, also after a reboot"},
-		{Value: string(models.RestartOnFailure), Label: "After a failure, a limited number of times"},
+		{Value: string(models.RestartOnFailure), Label: "After a failure, with a limit"},
 		{Value: string(models.RestartNever), Label: "Never"},
 	}
 }

@@ -28,17 +28,35 @@ func LogURL(environmentID, appID string, number int64) string {
 	return at + "?deployment=" + strconv.FormatInt(number, 10)
 }
 
-// Frame is the page around a place. Current names the tab: instances or log.
-func Frame(e models.Environment, a models.App, serving *models.Deployment, current string) layout.Page {
-	base := URL(e.ID, a.ID)
+// Frame is the page around a place. Current names the tab, as for Tabs; serving is what visitors get, nil: nothing, and
+// change tells whether the reader may change how the app runs.
+func Frame(e models.Environment, a models.App, serving *models.Deployment, current string, change bool) layout.Page {
+	p := Settings(e, a, current, change)
+	p.Meta = meta(e, a, serving)
+	return p
+}
+
+// Settings is Frame for the pages that say nothing of what serves.
+func Settings(e models.Environment, a models.App, current string, change bool) layout.Page {
 	return layout.Page{
-		Title: a.Name + " in " + e.Name, Nav: "environments", Meta: meta(e, a, serving),
+		Title: a.Name + " in " + e.Name, Nav: "environments", Tabs: Tabs(e.ID, a.ID, current, change),
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}, {Label: e.Name, Href: "/environments/" + e.ID}},
-		Tabs: []layout.Tab{
-			{Label: "Instances", Href: base, Current: current == "instances"},
-			{Label: "Log", Href: base + "/log", Current: current == "log"},
-		},
 	}
+}
+
+// Tabs are the pages of a place. Current is one of instances, log, addresses and settings, of which the last is for
+// readers who may change something.
+func Tabs(environmentID, appID, current string, change bool) []layout.Tab {
+	base := URL(environmentID, appID)
+	list := []layout.Tab{
+		{Label: "Instances", Href: base, Current: current == "instances"},
+		{Label: "Log", Href: base + "/log", Current: current == "log"},
+		{Label: "Addresses", Href: "/environments/" + environmentID + "/visitors/" + appID, Current: current == "addresses"},
+	}
+	if change {
+		list = append(list, layout.Tab{Label: "Settings", Href: base + "/runtime", Current: current == "settings"})
+	}
+	return list
 }
 
 // UsageView is how the instances of a place are and what they take.

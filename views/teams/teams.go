@@ -87,9 +87,15 @@ func URL(t models.Team) string { return "/teams/" + t.Slug }
 // tabs are the team's pages; maintainers see more of them.
 func (h Header) tabs(current string) []layout.Tab {
 	at := URL(h.Team)
-	list := []layout.Tab{{Label: "Members", Href: at, Current: current == "members"}, {Label: "Variables", Href: at + "/variables", Current: current == "variables"}, {Label: "Previews", Href: "/previews?team=" + h.Team.Slug}, {Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
-		{Label: "Registries", Href: at + "/registries", Current: current == "registries"}, {Label: "Images", Href: at + "/images", Current: current == "images"},
-		{Label: "Domains", Href: at + "/domains", Current: current == "domains"}}
+	list := []layout.Tab{
+		{Label: "Members", Href: at, Current: current == "members"},
+		{Label: "Variables", Href: at + "/variables", Current: current == "variables"},
+		{Label: "Domains", Href: at + "/domains", Current: current == "domains"},
+		{Label: "Previews", Href: "/previews?team=" + h.Team.Slug},
+		{Label: "Images", Href: at + "/images", Current: current == "images"},
+		{Label: "Registries", Href: at + "/registries", Current: current == "registries"},
+		{Label: "Deliveries", Href: at + "/deliveries", Current: current == "deliveries"},
+	}
 	if h.CanEdit {
 		list = append(list,
 			layout.Tab{Label: "Connections", Href: at + "/connections", Current: current == "connections"},
