@@ -168,6 +168,10 @@ function soon() {
   }, 150);
 }
 
+// The tab that is current is in sight, however many there are on a small screen.
+const tabs = $(".tabs");
+if (tabs) tabs.scrollLeft = $("[aria-current]", tabs)?.offsetLeft - innerWidth / 2;
+
 const live = $("main[data-live]");
 const every = $("main").dataset.every;
 if (every) setInterval(() => document.hidden || refresh(), every * 1000);

@@ -53,14 +53,14 @@ func Tabs(current string) []layout.Tab {
 	return []layout.Tab{
 		{Label: "People", Href: "/admin/users", Current: current == "users"},
 		{Label: "Queue", Href: "/admin/queue", Current: current == "queue"},
-		{Label: "Previews", Href: "/admin/previews", Current: current == "previews"},
-		{Label: "Build engines", Href: "/admin/engines", Current: current == "engines"},
+		{Label: "Engines", Href: "/admin/engines", Current: current == "engines"},
 		{Label: "Targets", Href: "/admin/targets", Current: current == "targets"},
+		{Label: "Previews", Href: "/admin/previews", Current: current == "previews"},
 		{Label: "Domains", Href: "/admin/domains", Current: current == "domains"},
 		{Label: "Images", Href: "/admin/images", Current: current == "images"},
 		{Label: "Storage", Href: "/admin/registry", Current: current == "registry"},
-		{Label: "Keys", Href: "/admin/registry-keys", Current: current == "registry-keys"},
 		{Label: "Registries", Href: "/admin/registries", Current: current == "registries"},
+		{Label: "Keys", Href: "/admin/registry-keys", Current: current == "registry-keys"},
 		{Label: "Cache", Href: "/admin/cache", Current: current == "cache"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}

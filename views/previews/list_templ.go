@@ -112,7 +112,7 @@ func List(p layout.Page, v ListView) templ.Component {
 						}
 						return nil
 					})
-					templ_7745c5c3_Err = components.Card("usage", "How many at once", nil).Render(templ.WithChildren(ctx, templ_7745c5c3_Var5), templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = components.Card("usage", "Previews at once", nil).Render(templ.WithChildren(ctx, templ_7745c5c3_Var5), templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
