@@ -491,15 +491,14 @@ func (f *full) snapshot() func() {
 	f.t.Helper()
 	path := f.t.(*testing.T).TempDir() + "/snapshot.db"
 	f.exec("VACUUM INTO '" + path + "'")
-	f.exec("ATTACH DATABASE '" + path + "' AS before")
 	tables := f.tables()
 	return func() {
 		f.t.Helper()
-		script := []string{"PRAGMA foreign_keys = OFF"}
+		script := []string{"ATTACH DATABASE '" + path + "' AS before", "PRAGMA foreign_keys = OFF"} // a connection that broke off has neither
 		for _, t := range tables {
 			script = append(script, "DELETE FROM main."+t, "INSERT INTO main."+t+" SELECT * FROM before."+t)
 		}
-		f.exec(append(script, "PRAGMA foreign_keys = ON")...)
+		f.exec(append(script, "PRAGMA foreign_keys = ON", "DETACH DATABASE before")...)
 	}
 }
 
