@@ -14,6 +14,14 @@ const (
 	EnvironmentPreview EnvironmentKind = "preview" // of a pull request; Slipway makes it and removes it
 )
 
+// OfPeople refuses what people may do with stages and not with previews.
+func (e *Environment) OfPeople() error {
+	if e.Kind == EnvironmentPreview {
+		return Errorf(Conflict, "%s is the preview of a pull request: its builds go there by themselves, with the settings of the app's previews, and it goes with the pull request.", e.Name)
+	}
+	return nil
+}
+
 // PreviewSettings say whether an app's pull requests get previews, and what those are made of.
 type PreviewSettings struct {
 	AppID      string `gorm:"primaryKey"`

@@ -40,7 +40,7 @@ func (s *Service) SetAuto(ctx context.Context, in AutoInput) (*models.AutoDeploy
 	if err != nil {
 		return nil, err
 	}
-	if err := ofPeople(p.Environment); err != nil {
+	if err := p.Environment.OfPeople(); err != nil {
 		return nil, err
 	}
 	if in.Branch == "" || len(in.Branch) > 200 || !doublestar.ValidatePattern(in.Branch) {
@@ -82,6 +82,9 @@ func (s *Service) LiftHold(ctx context.Context, environmentID, appID string) err
 func (s *Service) changeAuto(ctx context.Context, environmentID, appID, action string, change func(*gorm.DB) *gorm.DB) error {
 	p, err := s.place(ctx, environmentID, appID, models.RoleDeveloper)
 	if err != nil {
+		return err
+	}
+	if err := p.Environment.OfPeople(); err != nil {
 		return err
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {

@@ -36,7 +36,7 @@ func (s *Service) level(ctx context.Context, in Scope, role models.Role) (*level
 	}
 	e, err := s.environment(ctx, in.EnvironmentID, role)
 	if err == nil && role != models.RoleViewer {
-		err = ofPeople(e)
+		err = e.OfPeople()
 	}
 	if err != nil {
 		return nil, err

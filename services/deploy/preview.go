@@ -44,21 +44,13 @@ func (s *Service) origin(tx *gorm.DB, p *place, c *Choice) (origin, error) {
 	return origin{Environment: &template, Secrets: settings.Secrets && own}, nil
 }
 
-// ofPeople refuses what people may change of stages and not of previews.
-func ofPeople(e *models.Environment) error {
-	if e.Kind == models.EnvironmentPreview {
-		return models.Errorf(models.Conflict, "%s is the preview of a pull request: its builds go there by themselves, with the settings of the app's previews, and it goes with the pull request.", e.Name)
-	}
-	return nil
-}
-
-// stage is environment, of those that people may change.
+// stage is environment, of those that people may change and promote between.
 func (s *Service) stage(ctx context.Context, id string, role models.Role) (*models.Environment, error) {
 	e, err := s.environment(ctx, id, role)
 	if err != nil {
 		return nil, err
 	}
-	return e, ofPeople(e)
+	return e, e.OfPeople()
 }
 
 // asSystem lets nobody but Slipway's own work through.

@@ -71,7 +71,7 @@ func (s *Service) Promotions(ctx context.Context, f PromotionFilter) (*Promotion
 
 // promotion finds both environments and what runs in them.
 func (s *Service) promotion(ctx context.Context, toID, fromID string, role models.Role) (*Promotion, *Board, error) {
-	to, err := s.environment(ctx, toID, role)
+	to, err := s.stage(ctx, toID, role)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -247,7 +247,7 @@ type Origin struct {
 // Origin compares a plan with what serves in another environment of the team. Where that does not run the plan's image
 // the error says so.
 func (s *Service) Origin(ctx context.Context, p *Plan, environmentID string) (*Origin, error) {
-	e, err := s.environment(ctx, environmentID, models.RoleViewer)
+	e, err := s.stage(ctx, environmentID, models.RoleViewer)
 	if err != nil {
 		return nil, err
 	}

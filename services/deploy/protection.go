@@ -144,7 +144,7 @@ func checkRules(tx *gorm.DB, e *models.Environment) error {
 		}
 		seen[next] = true
 		var before models.Environment
-		if err := tx.Limit(1).Find(&before, "id = ? AND team_id = ?", next, e.TeamID).Error; err != nil {
+		if err := tx.Limit(1).Find(&before, "id = ? AND team_id = ? AND kind = ?", next, e.TeamID, models.EnvironmentStage).Error; err != nil {
 			return err
 		}
 		if before.ID == "" {

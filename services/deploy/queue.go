@@ -72,7 +72,7 @@ func (s *Service) deploy(ctx context.Context, in Input, also func(*gorm.DB, *mod
 	if err != nil {
 		return nil, err
 	}
-	if err := ofPeople(p.Environment); err != nil && !in.preview {
+	if err := p.Environment.OfPeople(); err != nil && !in.preview {
 		return nil, err
 	}
 	c, err := s.choose(ctx, p, in)
@@ -146,9 +146,11 @@ func (s *Service) configure(tx *gorm.DB, d *models.Deployment, p *place, c *Choi
 	if err != nil {
 		return nil, err
 	}
-	runtime, err := runtimeOf(tx, p.Environment.ID, p.App.ID)
-	if err != nil {
-		return nil, err
+	var runtime models.Runtime // a preview keeps nothing and gets nothing of the host
+	if p.Environment.Kind == models.EnvironmentStage {
+		if runtime, err = runtimeOf(tx, p.Environment.ID, p.App.ID); err != nil {
+			return nil, err
+		}
 	}
 	command, err := shlex.Split(p.App.ReleaseCommand)
 	if err != nil {

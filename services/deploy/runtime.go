@@ -37,6 +37,9 @@ func (s *Service) SetRuntime(ctx context.Context, in RuntimeInput) (*models.AppR
 	if err != nil {
 		return nil, err
 	}
+	if err := p.Environment.OfPeople(); err != nil {
+		return nil, err
+	}
 	before, err := runtimeOf(s.DB.WithContext(ctx), p.Environment.ID, p.App.ID)
 	if err != nil {
 		return nil, err

@@ -76,7 +76,7 @@ func (s *Service) SetScale(ctx context.Context, in ScaleInput) (*models.AppScale
 	if err != nil {
 		return nil, err
 	}
-	if err := ofPeople(p.Environment); err != nil {
+	if err := p.Environment.OfPeople(); err != nil {
 		return nil, err
 	}
 	if err := in.validate(); err != nil {

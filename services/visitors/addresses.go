@@ -53,7 +53,7 @@ func (s *Service) Own(ctx context.Context, environmentID string) (map[string]str
 // team did not name before becomes a domain of its own, which has to be proven
 // before anybody is served there.
 func (s *Service) AddAddress(ctx context.Context, in AddressInput) (*models.Address, error) {
-	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleMaintainer)
+	p, err := s.stage(ctx, in.EnvironmentID, in.AppID)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +119,13 @@ func (s *Service) claim(ctx context.Context, tx *gorm.DB, a *models.Address) err
 		return models.InvalidField("path", "This is the host name that an app has by itself. Enter a path below it, such as /api.")
 	}
 	if own.Host != "" {
+		var of models.Environment
+		if err := tx.First(&of, "id = ?", own.EnvironmentID).Error; err != nil {
+			return models.FromDB(err, "environment")
+		}
+		if err := of.OfPeople(); err != nil {
+			return models.InvalidField("host", "This host name goes with the preview of a pull request. Enter another one.")
+		}
 		return nil
 	}
 	if why := s.reserved(a.Host); why != "" {

@@ -32,7 +32,7 @@ func (s *Service) Limits(ctx context.Context, environmentID, appID string) (*mod
 
 // SetLimits bounds the requests to the place from now on.
 func (s *Service) SetLimits(ctx context.Context, in models.PlaceLimits) (*models.PlaceLimits, error) {
-	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleMaintainer)
+	p, err := s.stage(ctx, in.EnvironmentID, in.AppID)
 	if err != nil {
 		return nil, err
 	}

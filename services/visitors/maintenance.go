@@ -58,7 +58,7 @@ func (s *Service) maintenance(db *gorm.DB, p *place) (*models.Maintenance, error
 // they read meanwhile. Code is what lets a visitor reach the app all the same;
 // it is told when it is made and never again, and is empty where the former one stays.
 func (s *Service) StartMaintenance(ctx context.Context, in MaintenanceInput) (m *models.Maintenance, code string, err error) {
-	p, err := s.place(ctx, in.EnvironmentID, in.AppID, models.RoleMaintainer)
+	p, err := s.stage(ctx, in.EnvironmentID, in.AppID)
 	if err != nil {
 		return nil, "", err
 	}

@@ -57,6 +57,15 @@ func (s *Service) place(ctx context.Context, environmentID, appID string, role m
 	return &p, nil
 }
 
+// stage is place for its team's maintainers, of those whose visitors people may lead.
+func (s *Service) stage(ctx context.Context, environmentID, appID string) (*place, error) {
+	p, err := s.place(ctx, environmentID, appID, models.RoleMaintainer)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.OfPeople()
+}
+
 // environment returns the environment where the principal may look at it.
 func (s *Service) environment(ctx context.Context, id string) (*models.Environment, error) {
 	var e models.Environment
