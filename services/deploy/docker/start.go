@@ -90,6 +90,15 @@ func (t *target) startOne(ctx context.Context, r deploy.Release, replica int) er
 	return err
 }
 
+// createTime bounds how long an engine may take to make a container or a network.
+const createTime = time.Minute
+
+// outlasting is for making what Remove has to find: what the engine was asked for it makes also where ctx ends meanwhile,
+// so that it is waited for.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), createTime)
+}
+
 // startTries is how often a container is made anew whose network went before it started.
 const startTries = 5
 
@@ -156,6 +165,8 @@ func (t *target) tryCreate(ctx context.Context, r deploy.Release, image string, 
 	if err != nil {
 		return "", err
 	}
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
 	made, err := t.docker.ContainerCreate(ctx, t.config(r, image, replica), t.hostConfig(r, replica, volumes), ends, nil, name)
 	return made.ID, err
 }
@@ -247,7 +258,9 @@ func (t *target) network(ctx context.Context, r deploy.Release) (string, error) 
 	if id != "" || err != nil {
 		return id, err
 	}
-	made, err := t.docker.NetworkCreate(ctx, networkName(r), network.CreateOptions{
+	making, cancel := outlasting(ctx)
+	defer cancel()
+	made, err := t.docker.NetworkCreate(making, networkName(r), network.CreateOptions{
 		Driver: "bridge",
 		Labels: map[string]string{labelTarget: t.id, labelEnvironment: r.EnvironmentID, labelTeam: r.Team},
 	})
