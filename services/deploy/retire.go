@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -170,12 +171,21 @@ func (s *Service) removeAndListen(ctx context.Context, target Target, d *models.
 		lines := s.tail(ctx, target, d, LogOptions{})
 		return lines, target.Remove(ctx, d.ID, 0)
 	}
+	var talking int64 // instances that may still say something
+	if err := s.DB.WithContext(ctx).Model(&models.Instance{}).Where("deployment_id = ? AND address <> ''", d.ID).Count(&talking).Error; err != nil {
+		return nil, err
+	}
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	kept, listening := make(chan []string, 1), make(chan struct{})
 	listens := sync.OnceFunc(func() { close(listening) })
+	var opened atomic.Int64
 	go func() {
-		kept <- s.tail(reading, target, d, LogOptions{Follow: true, Opened: listens})
+		kept <- s.tail(reading, target, d, LogOptions{Follow: true, Opened: func() {
+			if opened.Add(1) >= talking {
+				listens()
+			}
+		}})
 		listens() // nothing is there to listen to
 	}()
 	select { // an instance that ends before anybody listens takes its words along
@@ -183,7 +193,7 @@ func (s *Service) removeAndListen(ctx context.Context, target Target, d *models.
 	case <-time.After(listenTime):
 	}
 	err := target.Remove(ctx, d.ID, grace)
-	wait := time.AfterFunc(500*time.Millisecond, stop) // the log of what is gone ends by itself
+	wait := time.AfterFunc(listenTime, stop) // the log of what is gone ends by itself
 	defer wait.Stop()
 	return <-kept, err
 }

@@ -105,7 +105,9 @@ func follow(ctx context.Context, all []Instance, o LogOptions, read ReadLog, yie
 				flush(time.Now().Add(time.Hour))
 				return
 			case h.err != nil:
-				yield(LogLine{}, h.err)
+				if flush(time.Now().Add(time.Hour)) {
+					yield(LogLine{}, h.err)
+				}
 				return
 			}
 			if held = append(held, h.line); len(held) >= maxMerged && !flush(time.Now().Add(time.Hour)) {

@@ -23,9 +23,9 @@ import (
 
 var removeImage = image.RemoveOptions{Force: true}
 
-// counting prints so many numbered lines, and goes on running.
+// counting prints so many numbered lines, and goes on running until it is told to end, which it hears at once.
 func counting(lines int, pause string) string {
-	return fmt.Sprintf("trap 'echo goodbye; exit 0' TERM; i=0; while [ $i -lt %d ]; do i=$((i+1)); echo \"line $i\"; sleep %s; done; while :; do sleep 0.1; done", lines, pause)
+	return fmt.Sprintf("trap 'echo goodbye; exit 0' TERM; i=0; while [ $i -lt %d ]; do i=$((i+1)); echo \"line $i\"; sleep %s; done; while :; do sleep 3600 & wait $!; done", lines, pause)
 }
 
 // onlyCounted returns the numbers of the numbered lines, in the order in which they are kept.
@@ -72,10 +72,12 @@ func TestWhatAContainerPrintedStaysWhenItIsReplacedAndRemoved(t *testing.T) {
 		if all, err := s.target().List(t.Context()); err != nil || len(all) != 1 || all[0].Release != second.ID {
 			t.Fatalf("after the switch there run %v, %v", all, err)
 		}
-		var said models.Instance // what the removal itself heard: an instance that was too slow for its end was killed
+		s.until("what the first said at its end", observe.Filter{Text: "GOODBYE"}, func(lines []observe.Line) bool { return len(lines) == 2 })
+		var said models.Instance // what the removal itself heard
 		s.must(db.Where("deployment_id = ? AND last_logs LIKE ?", first.ID, "%goodbye%").Take(&said).Error)
-		wanted := strings.Count(strings.Join(said.LastLogs, "\n"), "goodbye")
-		s.until("what the first said at its end", observe.Filter{Text: "GOODBYE"}, func(lines []observe.Line) bool { return len(lines) == wanted })
+		if n := strings.Count(strings.Join(said.LastLogs, "\n"), "goodbye"); n != 2 {
+			t.Errorf("of two instances %d said goodbye to the removal: %q", n, said.LastLogs)
+		}
 
 		for replica := 1; replica <= 2; replica++ {
 			lines := s.kept(observe.Filter{Deployment: first.Number, Replica: replica})

@@ -192,7 +192,7 @@ func (s *stage) written(d *models.Deployment) {
 	s.must(s.db.Create(d).Error)
 	for _, i := range all {
 		if i.Release == d.ID {
-			s.must(s.db.Create(&models.Instance{ID: models.NewID(), DeploymentID: d.ID, RuntimeID: i.ID, Name: i.Name, State: models.InstanceHealthy,
+			s.must(s.db.Create(&models.Instance{ID: models.NewID(), DeploymentID: d.ID, RuntimeID: i.ID, Name: i.Name, Address: i.Address, State: models.InstanceHealthy,
 				StartedAt: i.StartedAt, CreatedAt: d.CreatedAt, UpdatedAt: d.CreatedAt}).Error)
 		}
 	}
