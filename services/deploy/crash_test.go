@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +110,8 @@ func watchDatabase(db *models.Database, reach func(boundary string)) error {
 			reach("switch") // not committed
 		case ok && d.Active && d.State == models.DeploymentSucceeded:
 			reach("succeed") // not committed
+		case ok && d.State == models.DeploymentFailed:
+			reach("fail") // not committed
 		}
 	})
 	if err != nil {
@@ -125,6 +129,7 @@ func watchDatabase(db *models.Database, reach func(boundary string)) error {
 
 // workerVariable has the test program be a worker that stops at a boundary, to be
 // killed there. It holds the boundary, the database's URL and the registry's.
+// A boundary such as stop@2 is where it comes to stop the second time.
 const workerVariable = "SLIPWAY_TEST_DEPLOY_WORKER"
 
 func TestMain(m *testing.M) {
@@ -144,9 +149,21 @@ func beWorker(at, database, external string) error {
 	if err != nil {
 		return err
 	}
+	stops, times, left := strings.Cut(at, "@")
+	var mu sync.Mutex
+	until, _ := strconv.Atoi(times)
+	if !left {
+		until = 1
+	}
 	reach := func(boundary string) {
-		if boundary == at {
-			fmt.Println("at", boundary)
+		mu.Lock()
+		if boundary == stops {
+			until--
+		}
+		here := boundary == stops && until == 0
+		mu.Unlock()
+		if here {
+			fmt.Println("at", at)
 			select {} // until it is killed
 		}
 	}

@@ -42,7 +42,7 @@ func (s *Service) drifter(ctx context.Context, d *models.Deployment) (Drifter, e
 // CanDrift tells whether there is something to compare: the deployment serves on
 // a target whose objects others can change.
 func (s *Service) CanDrift(ctx context.Context, d *models.Deployment) bool {
-	if !d.Active || d.Stopped {
+	if !d.Active || d.Stopped || d.Paused {
 		return false
 	}
 	_, err := s.drifter(ctx, d)
@@ -73,7 +73,7 @@ func (s *Service) drifting(ctx context.Context, id string, role models.Role) (*m
 	if err != nil {
 		return nil, nil, err
 	}
-	if !d.Active || d.Stopped {
+	if !d.Active || d.Stopped || d.Paused {
 		return nil, nil, models.Errorf(models.Conflict, "Deployment %s does not serve now, so there is nothing to compare.", d.Title())
 	}
 	drifter, err := s.drifter(ctx, d)

@@ -8,6 +8,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 	"slipway.dev/services/events"
+	"slipway.dev/services/jobs"
 )
 
 // EnvironmentInput is what a maintainer says of a new environment.
@@ -163,13 +164,16 @@ func busy(tx *gorm.DB, environmentID string) *gorm.DB {
 		Where("state IN ? OR (active AND NOT stopped) OR (drain_until IS NOT NULL AND retired_at IS NULL)", models.UnendedDeployments)
 }
 
-// deleteEnvironment deletes an environment in which nothing runs.
+// deleteEnvironment deletes an environment in which nothing runs, and has its target forget it.
 func (s *Service) deleteEnvironment(ctx context.Context, tx *gorm.DB, e *models.Environment) error {
 	if err := tx.Delete(&models.Route{}, "environment_id = ?", e.ID).Error; err != nil {
 		return err
 	}
 	if err := tx.Delete(&models.Environment{}, "id = ?", e.ID).Error; err != nil {
 		return fmt.Errorf("deleting the environment: %w", err)
+	}
+	if err := s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Removal{TargetID: e.TargetID, Environments: []string{e.ID}}); err != nil {
+		return err
 	}
 	return s.environmentChanged(ctx, tx, e, "environment.delete")
 }

@@ -74,7 +74,11 @@ func errChanged(rows int64) error {
 // unpause starts again what the rollout has stopped for its new version, which is gone by now. It returns what a person
 // should know where that did not work; empty where it did or nothing was stopped.
 func (r *rollout) unpause(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.startTime()+cleanTime)
+	patience, err := r.patience()
+	if err != nil {
+		patience = r.startTime()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience+cleanTime)
 	defer cancel()
 	former, err := r.serves(ctx)
 	if err != nil {
@@ -104,7 +108,7 @@ func (r *rollout) unpause(ctx context.Context) string {
 	return fmt.Sprintf("And deployment %s, which had to stop for it, could not be started again: %s", former.Title(), said)
 }
 
-// startAgain runs the former version and returns its instances, also those that are not healthy.
+// startAgain runs the former version, leads its visitors there, and returns its instances, also those that are not healthy.
 func (r *rollout) startAgain(ctx context.Context, former *models.Deployment, say func(string)) ([]Instance, error) {
 	release, err := r.release(former)
 	if err != nil {
@@ -118,10 +122,12 @@ func (r *rollout) startAgain(ctx context.Context, former *models.Deployment, say
 	if err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, r.startTime())
-	defer cancel()
-	healthy, err := r.target.Wait(waiting, release, say)
-	if err == nil {
+	healthy, err := r.healthy(ctx, release, say)
+	url, lost := r.target.Route(ctx, release) // also where it is not healthy yet: it may only be slow
+	if lost == nil && url != "" {
+		former.URL = url
+	}
+	if err = errors.Join(err, lost); err == nil {
 		return healthy, nil
 	}
 	all, listed := r.target.List(ctx)
@@ -134,7 +140,7 @@ func (r *rollout) returned(ctx context.Context, former *models.Deployment, found
 		if err := holdApp(tx, r.d.AppID); err != nil {
 			return err
 		}
-		back := tx.Model(&models.Deployment{}).Where("id = ? AND active AND paused", former.ID).Updates(map[string]any{"paused": false, "drain_until": nil, "retired_at": nil})
+		back := tx.Model(&models.Deployment{}).Where("id = ? AND active AND paused", former.ID).Updates(map[string]any{"paused": false, "drain_until": nil, "retired_at": nil, "url": former.URL})
 		if back.Error != nil || back.RowsAffected == 0 {
 			return back.Error // a person stopped it meanwhile
 		}

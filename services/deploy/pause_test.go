@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -142,35 +143,90 @@ func TestWhereTheNewVersionFailsTheOneThatHadToStopServesAgain(t *testing.T) {
 
 func TestAWorkerThatIsKilledBetweenTwoVersionsLeavesNoneOfThemTwice(t *testing.T) {
 	t.Parallel()
-	for name, bad := range map[string]bool{"the new one gets healthy": false, "the new one never does": true} {
+	for name, c := range map[string]struct {
+		boundaries []string
+		state      models.DeploymentState
+		env        string
+	}{
+		"the new one gets healthy":   {[]string{"stop", "stopped", "start", "started", "healthy", "switch", "succeed"}, models.DeploymentSucceeded, "GOOD=1"},
+		"the new one never does":     {[]string{"stop", "stopped", "started"}, models.DeploymentFailed, "NEEDS=DATABASE_URL"},
+		"the former one comes again": {[]string{"stop@2", "stopped@2", "start@2", "started@2", "healthy", "fail", "stop@3"}, models.DeploymentFailed, "NEEDS=DATABASE_URL"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := "sqlite:" + filepath.Join(t.TempDir(), "slipway.db")
 			s := newStage(t, modelstest.Open(t, url))
 			s.oneAtATime()
 			stop := s.worker()
-			s.built(2, "VERSION=1")
-			first := s.succeeded(s.deploy(deploy.Input{}).ID)
+			s.built(2, "VERSION=first")
+			s.succeeded(s.deploy(deploy.Input{}).ID)
 			stop()
-			env := []string{"VERSION=2"}
-			if bad {
-				env = append(env, "NEEDS=DATABASE_URL")
-			}
-			s.built(3, env...)
-			d := s.deploy(deploy.Input{})
-			s.kill("start", url)
-			s.worker()
-			done := s.ended(d.ID)
-			if bad {
-				if done.State != models.DeploymentFailed || s.answer("/version") != "1" || !s.get(first.ID).Active {
-					t.Errorf("the deployment is %s: %+v; the route answers %q", done.State, done.Error, s.answer("/version"))
+			serves := "first"
+			for n, boundary := range c.boundaries {
+				version := strconv.Itoa(n)
+				s.built(int64(n+3), "VERSION="+version, c.env)
+				d := s.deploy(deploy.Input{})
+				s.kill(boundary, url)
+				stop := s.worker()
+				if c.state == models.DeploymentSucceeded {
+					serves = version
 				}
-			} else if done.State != models.DeploymentSucceeded || s.answer("/version") != "2" {
-				t.Errorf("the deployment is %s: %+v; the route answers %q", done.State, done.Error, s.answer("/version"))
+				s.oneServes(s.ended(d.ID), boundary, c.state, serves)
+				stop()
 			}
-			s.until(first.ID, "one of one", func(*models.Deployment) bool { return s.live() == 1 })
 		})
 	}
+}
+
+// oneServes checks what is there after a rollout whose first worker was killed: one version runs, and the other one is over.
+func (s *stage) oneServes(d *models.Deployment, boundary string, state models.DeploymentState, version string) {
+	s.t.Helper()
+	s.until(d.ID, "one of one", func(*models.Deployment) bool { return s.live() == 1 })
+	if got := s.answer("/version"); d.State != state || got != version {
+		s.t.Errorf("killed at %s, the deployment is %s: %+v; the route answers %q and not %q", boundary, d.State, d.Error, got, version)
+	}
+	var active []models.Deployment
+	if err := s.db.Where("active").Find(&active).Error; err != nil || len(active) != 1 || active[0].Paused || active[0].RetiredAt != nil {
+		s.t.Errorf("killed at %s, there serve %+v, %v", boundary, active, err)
+	}
+	long := s.db.NowFunc().Add(-time.Hour) // so long ago that nobody is at it any more
+	over := s.db.Model(&models.Deployment{}).Where("NOT active AND retired_at IS NULL AND drain_until IS NOT NULL")
+	if err := over.Updates(map[string]any{"drain_until": long, "finished_at": long}).Error; err != nil {
+		s.t.Fatal(err)
+	}
+	s.until(d.ID, "all that is over retired", func(*models.Deployment) bool {
+		var left int64
+		err := s.db.Model(&models.Deployment{}).Where("NOT active AND retired_at IS NULL AND drain_until IS NOT NULL").Count(&left).Error
+		return err == nil && left == 0
+	})
+}
+
+func TestWhatHasEndedAndLeftNothingIsRetired(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		s := newStage(t, db)
+		long := db.NowFunc().Add(-time.Hour)
+		var all []*models.Deployment
+		for n, state := range []models.DeploymentState{models.DeploymentFailed, models.DeploymentCanceled, models.DeploymentSucceeded, models.DeploymentRunning} {
+			d := &models.Deployment{ID: models.NewID(), TeamID: s.Team.ID, AppID: s.App.ID, EnvironmentID: s.Environment.ID, Number: int64(n + 1), State: state, Action: models.ActionDeploy, StartedAt: &long, DrainUntil: &long, CreatedAt: long}
+			if err := db.Create(d).Error; err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, d)
+		}
+		maintainer := modelstest.As(t, db, s.Maintainer)
+		if err := s.service.DeleteEnvironment(maintainer, s.Environment.ID); !models.IsCode(err, models.Conflict) {
+			t.Errorf("before anybody looked: %v", err)
+		}
+		if err := s.service.Reconcile(s.ctx); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all {
+			if got := s.get(d.ID); (got.RetiredAt != nil) != (d.State != models.DeploymentRunning) {
+				t.Errorf("what is %s was retired %v", d.State, got.RetiredAt)
+			}
+		}
+	})
 }
 
 func TestAPauseThatNoRolloutIsAtAnyMoreEnds(t *testing.T) {

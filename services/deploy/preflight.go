@@ -108,6 +108,9 @@ func (s *Service) checkWishes(t *models.Target, r models.Runtime, list *checklis
 	case len(r.Volumes) > 0:
 		list.pass("Volumes", "%s; what is in them stays.", volumesText(r.Volumes))
 	}
+	if r.Restart.OrAlways() != models.RestartAlways && !kind.Restarts {
+		list.fail(StageCheck, "Restart", "%s", onlyAlways(t.Name))
+	}
 	if !r.HostNetwork && len(r.HostPaths) == 0 {
 		return nil
 	}

@@ -150,6 +150,17 @@ func (s *Service) EndPreview(ctx context.Context, preview *models.Preview) (gone
 	return gone && err == nil, err
 }
 
+// UnloadPreview is the end of a preview's environment in the deletion of its app: in tx, after Unload, it deletes the
+// environment. Whoever deletes the app has authorized it.
+func (s *Service) UnloadPreview(ctx context.Context, tx *gorm.DB, environmentID string) error {
+	var e models.Environment
+	err := tx.Limit(1).Find(&e, "id = ? AND kind = ?", environmentID, models.EnvironmentPreview).Error
+	if e.ID == "" || err != nil {
+		return err
+	}
+	return s.deleteEnvironment(ctx, tx, &e)
+}
+
 // quiet does the next step towards the end of a deployment's instances.
 func (s *Service) quiet(ctx context.Context, tx *gorm.DB, d *models.Deployment) error {
 	switch {

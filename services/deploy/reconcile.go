@@ -78,6 +78,30 @@ func (s *Service) reconcile(ctx context.Context, targetID string) error {
 			return err
 		}
 	}
+	return s.retireGone(ctx, targetID, byRelease)
+}
+
+// retireGone retires deployments that have ended and of which the target lists nothing: whoever removed their instances
+// died before it was written down.
+func (s *Service) retireGone(ctx context.Context, targetID string, listed map[string][]Instance) error {
+	on := s.DB.Model(&models.Environment{}).Select("id").Where("target_id = ?", targetID)
+	var left []models.Deployment
+	err := s.DB.WithContext(ctx).Preload("Environment").Where("retired_at IS NULL AND started_at IS NOT NULL AND drain_until < ? AND (stopped OR NOT active) AND NOT paused AND state NOT IN ? AND environment_id IN (?)",
+		s.now().Add(-orphanAfter), models.UnendedDeployments, on).Order("id").Find(&left).Error
+	if err != nil {
+		return err
+	}
+	for i := range left {
+		if len(listed[left[i].ID]) > 0 {
+			continue // removeOrphan has looked at it
+		}
+		if switching, err := s.switching(ctx, &left[i]); err != nil || switching {
+			return err
+		}
+		if err := s.retire(ctx, &left[i], graceTime); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -31,7 +31,7 @@ func (s *Service) release(d *models.Deployment) (Release, error) {
 		ID: d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + d.ID[len(d.ID)-12:],
 		Team: e.Team.Slug, App: app.Name, AppID: app.ID, Environment: e.Name, EnvironmentID: e.ID, Image: imageOf(d), From: s.from(d, "release:", pullTTL), Env: env, Plain: plain,
 		Port: d.Config.Port, Health: d.Config.Health, HealthPath: or(d.Config.HealthPath, "/"), Scale: d.Config.Scale.OrOne(), Command: d.Config.Command,
-		Runtime: d.Config.Runtime,
+		Patience: s.startTime(), Runtime: d.Config.Runtime,
 	}, nil
 }
 

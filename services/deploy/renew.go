@@ -24,7 +24,7 @@ type Renewer interface {
 // that does not answer keeps none of the others waiting.
 func (s *Service) RenewCredentials(ctx context.Context) error {
 	var targets []string
-	serves := s.DB.Model(&models.Deployment{}).Select("environment_id").Where("active AND NOT stopped")
+	serves := s.DB.Model(&models.Deployment{}).Select("environment_id").Where("active AND NOT stopped AND NOT paused")
 	if err := s.DB.WithContext(ctx).Model(&models.Environment{}).Where("id IN (?)", serves).Distinct().Pluck("target_id", &targets).Error; err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (s *Service) renew(ctx context.Context, targetID string, target Renewer) er
 	var all []models.Deployment
 	on := s.DB.Model(&models.Environment{}).Select("id").Where("target_id = ?", targetID)
 	err := s.DB.WithContext(ctx).Preload("App").Preload("Environment").Preload("Environment.Team").
-		Where("active AND NOT stopped AND environment_id IN (?)", on).Find(&all).Error
+		Where("active AND NOT stopped AND NOT paused AND environment_id IN (?)", on).Find(&all).Error
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type balancer struct {
 	moved    string // what the ids of instances begin with since they were replaced
 	password string // what machines pull with since it was renewed
 	restored string // the release that was put back
+	left     string // the environment that was removed
 }
 
 // kind is the Docker Engine's kind behind the balancer.
@@ -84,6 +85,13 @@ func (t balanced) Restore(_ context.Context, r deploy.Release) error {
 	t.at.mu.Lock()
 	defer t.at.mu.Unlock()
 	t.at.restored = r.ID
+	return nil
+}
+
+func (t balanced) RemoveEnvironment(_ context.Context, id string) error {
+	t.at.mu.Lock()
+	defer t.at.mu.Unlock()
+	t.at.left = id
 	return nil
 }
 
@@ -275,5 +283,62 @@ func TestWhatOthersChangedIsPutBackWhileItServes(t *testing.T) {
 	}
 	if _, err := s.service.Drift(s.ctx, d.ID); !models.IsCode(err, models.Conflict) {
 		t.Errorf("of what is stopped: %v", err)
+	}
+}
+
+func TestVisitorsComeBackToTheVersionThatHadToStopWhereTheTargetSendsThem(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := &balancer{}
+	s.service.Kinds, s.service.Drain = []deploy.Kind{b.kind()}, time.Millisecond
+	s.worker()
+	s.oneAtATime()
+	s.built(2, "VERSION=1")
+	first := s.succeeded(s.deploy(deploy.Input{}).ID)
+	_, asked := b.now()
+	s.built(3, "VERSION=2", "CRASH=1")
+	if d := s.ended(s.deploy(deploy.Input{}).ID); d.State != models.DeploymentFailed || strings.Contains(d.Error.Message, "could not be started again") {
+		t.Errorf("the bad one is %s: %+v", d.State, d.Error)
+	}
+	to, again := b.now()
+	back := s.get(first.ID)
+	if to != first.ID || again == asked || back.Paused || back.URL != first.URL {
+		t.Errorf("visitors come to %s, %d times asked for; the first is %+v", to, again, back)
+	}
+	if err := s.db.Model(back).Update("paused", true).Error; err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	b.password = ""
+	b.mu.Unlock()
+	if err := s.service.RenewCredentials(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.password != "" {
+		t.Error("what has made room gets a credential to pull with")
+	}
+}
+
+func TestATargetForgetsAnEnvironmentThatIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := &balancer{}
+	s.service.Kinds = []deploy.Kind{b.kind()}
+	s.worker()
+	if err := s.service.DeleteEnvironment(modelstest.As(t, s.db, s.Maintainer), s.Environment.ID); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
+		b.mu.Lock()
+		left := b.left
+		b.mu.Unlock()
+		if left == s.Environment.ID {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the target was told of %q", left)
+		}
 	}
 }

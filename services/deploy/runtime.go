@@ -100,6 +100,9 @@ func (s *Service) offered(ctx context.Context, p *place, r models.Runtime) error
 	if len(r.Volumes) > 0 && !kind.Volumes {
 		return models.InvalidField("volumes", "%s", noVolumes(t.Name))
 	}
+	if r.Restart.OrAlways() != models.RestartAlways && !kind.Restarts {
+		return models.InvalidField("restart", "%s", onlyAlways(t.Name))
+	}
 	may, err := ParsePermissions(t.Settings)
 	if err != nil {
 		return err
@@ -116,6 +119,10 @@ func (s *Service) offered(ctx context.Context, p *place, r models.Runtime) error
 
 func noVolumes(target string) string {
 	return fmt.Sprintf("The target %s keeps no volumes. Use an environment on another target, or keep the data elsewhere.", target)
+}
+
+func onlyAlways(target string) string {
+	return fmt.Sprintf("The target %s always starts instances again that have ended. Choose always, or use an environment on another target.", target)
 }
 
 // runtimeOf returns how the app is to run in the environment.

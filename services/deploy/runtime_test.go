@@ -96,12 +96,12 @@ func TestWrongRuntimesNameTheField(t *testing.T) {
 	}
 }
 
-func TestATargetThatKeepsNoVolumesSaysSo(t *testing.T) {
+func TestATargetThatKeepsNoVolumesAndAlwaysStartsAgainSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
 	s.built(2, "VERSION=1")
 	s.oneAtATime()
-	s.service.Kinds[0].Volumes = false
+	s.service.Kinds[0].Volumes, s.service.Kinds[0].Restarts = false, false
 	plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
 	if err != nil || !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool {
 		return c.Name == "Volumes" && !c.OK && strings.Contains(c.Message, "keeps no volumes")
@@ -111,6 +111,17 @@ func TestATargetThatKeepsNoVolumesSaysSo(t *testing.T) {
 	in := deploy.RuntimeInput{EnvironmentID: s.Environment.ID, AppID: s.App.ID, Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "a", Path: "/a"}}}}
 	if _, err := s.service.SetRuntime(s.ctx, in); !says(err, "volumes", "keeps no volumes") {
 		t.Errorf("setting one gave %v", err)
+	}
+	in.Runtime = models.Runtime{Restart: models.RestartNever}
+	if _, err := s.service.SetRuntime(s.ctx, in); !says(err, "restart", "always starts instances again") {
+		t.Errorf("that nothing is started again gave %v", err)
+	}
+	if err := s.db.Where("app_id = ?", s.App.ID).Updates(&models.AppRuntime{Runtime: in.Runtime}).Error; err != nil {
+		t.Fatal(err)
+	}
+	plan, err = s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
+	if err != nil || !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool { return c.Name == "Restart" && !c.OK }) {
+		t.Errorf("the plan is %+v, %v", plan, err)
 	}
 }
 

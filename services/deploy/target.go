@@ -41,6 +41,12 @@ type Kind struct {
 	Fields []Field
 	// Volumes tells that its targets are VolumeKeepers.
 	Volumes bool
+	// Restarts tells that its targets start instances again as their Runtime says;
+	// others always do.
+	Restarts bool
+	// Pulls says that targets of the kind get an image only when an instance
+	// starts, so that Wait takes the time of Fetch too.
+	Pulls bool
 	// Routes says that targets of the kind send visitors to a release themselves
 	// (Target.Route). Slipway then keeps no host name for it, and no proxy serves it.
 	Routes bool
@@ -163,6 +169,9 @@ type Release struct {
 	HealthPath    string
 	Scale         models.Scale // at least one instance
 	Command       []string     // what Run runs, in place of the image's own command
+	// Patience is how long instances may take to get healthy once they have their
+	// image. Only targets whose kind Pulls count it apart; ctx's deadline bounds all.
+	Patience time.Duration
 	// Runtime is what instances keep, what they get of the host, and when they are started again. That a target may
 	// give it was looked at before; a target still looks where a host path leads.
 	models.Runtime

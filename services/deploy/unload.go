@@ -10,10 +10,11 @@ import (
 	"slipway.dev/services/jobs"
 )
 
-// Removal is the job that removes what a deleted app left on a target.
+// Removal is the job that removes what a deleted app or a deleted environment left on a target.
 type Removal struct {
-	TargetID string   `json:"target_id"`
-	Releases []string `json:"releases"` // ids of deployments that are gone
+	TargetID     string   `json:"target_id"`
+	Releases     []string `json:"releases,omitempty"`     // ids of deployments that are gone
+	Environments []string `json:"environments,omitempty"` // ids of those that are gone
 }
 
 // Kind names the job.
@@ -59,6 +60,13 @@ func (s *Service) RemoveReleases(ctx context.Context, job Removal) error {
 	for _, release := range job.Releases {
 		if err := target.Remove(ctx, release, graceTime); err != nil {
 			faults = append(faults, fmt.Errorf("removing what is left of deployment %s: %w", release, err))
+		}
+	}
+	if keeper, ok := target.(EnvironmentKeeper); ok {
+		for _, id := range job.Environments {
+			if err := keeper.RemoveEnvironment(ctx, id); err != nil {
+				faults = append(faults, fmt.Errorf("removing what is left of environment %s: %w", id, err))
+			}
 		}
 	}
 	return errors.Join(faults...)

@@ -99,7 +99,7 @@ func (s *Service) Unload(ctx context.Context, tx *gorm.DB, app *models.App) erro
 	}
 	for i := range all {
 		if all[i].EnvironmentID != nil {
-			if err := tx.Delete(&models.Environment{}, "id = ? AND kind = ?", *all[i].EnvironmentID, models.EnvironmentPreview).Error; err != nil {
+			if err := s.Deploy.UnloadPreview(ctx, tx, *all[i].EnvironmentID); err != nil {
 				return fmt.Errorf("deleting the environment of a preview: %w", err)
 			}
 		}

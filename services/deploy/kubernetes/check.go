@@ -30,7 +30,7 @@ const (
 // rights are the verbs that Slipway's account needs on each resource, in all
 // namespaces. docs/kubernetes.md grants the same.
 var rights = map[resource][]string{
-	namespaces:                            {"get", "create", "patch"},
+	namespaces:                            {"get", "list", "create", "patch", "delete"},
 	pods:                                  {"list", "watch", "delete"},
 	{Version: "v1", Resource: "pods/log"}: {"get"},
 	events:                                {"list", "watch"},

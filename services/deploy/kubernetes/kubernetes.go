@@ -33,6 +33,7 @@ func Kind() deploy.Kind {
 		Help:   "Any cluster of Kubernetes 1.30 or newer with an ingress controller. Each environment gets a namespace; visitors come through the cluster's own ingress.",
 		Routes: true,
 		Heals:  true,
+		Pulls:  true,
 		Fields: []deploy.Field{
 			{Name: "kubeconfig", Label: "Kubeconfig", Secret: true, Lines: 8,
 				Help: "With a token or a client certificate inside; its current context counts. Plugins and files of other machines are refused. Empty: the service account of the pod that Slipway itself runs in."},

@@ -9,14 +9,21 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
 
 // List returns the pods of all releases. A release without a pod is one instance
-// by the name of its Deployment, so that it is not taken for gone.
+// by the name of its Deployment, so that it is not taken for gone. So is one of
+// which only the variables are there: they are made first and deleted last, so
+// that whatever else is left of a release is left beside them.
 func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
 	labels := map[string]string{labelTarget: t.id}
+	bases, err := list[metav1.PartialObjectMetadata](ctx, t, configMaps, "", labels)
+	if err != nil {
+		return nil, t.explain(ctx, deploy.StageTarget, err, "ConfigMaps")
+	}
 	releases, err := list[appsv1.Deployment](ctx, t, deployments, "", labels)
 	if err != nil {
 		return nil, t.explain(ctx, deploy.StageTarget, err, "Deployments")
@@ -36,6 +43,13 @@ func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
 	for _, d := range releases {
 		if release := d.Labels[labelDeployment]; seen[release] == 0 && d.DeletionTimestamp == nil {
 			out = append(out, podless(d))
+		}
+		seen[d.Labels[labelDeployment]]++
+	}
+	for _, b := range bases {
+		if release := b.Labels[labelDeployment]; release != "" && seen[release] == 0 {
+			out = append(out, deploy.Instance{ID: b.Namespace + "/" + b.Name, Release: release, Replica: 1, Name: b.Name, State: models.InstanceFailing,
+				Message: "Nothing of it runs: its Deployment is gone. Restart the deployment to run it again."})
 		}
 	}
 	return out, nil

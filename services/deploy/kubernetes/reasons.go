@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -20,6 +21,7 @@ func (w *waiting) listen(ctx context.Context, all []corev1.Pod) error {
 		mine[p.Name] = true
 		w.place(p)
 	}
+	maps.DeleteFunc(w.pulling, func(pod string, _ bool) bool { return !mine[pod] })
 	found, err := listBy[corev1.Event](ctx, w.target, events, w.namespace(w.r), metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod"})
 	if err != nil {
 		return w.explain(ctx, deploy.StageTarget, err, "events")
@@ -45,9 +47,9 @@ func (w *waiting) hear(e corev1.Event) {
 		}
 	case e.Reason == "Pulling":
 		w.story.Add("image", "the node pulls it")
-		w.pulling = true
+		w.pulling[e.InvolvedObject.Name] = true
 	case e.Reason == "Pulled":
-		w.pulling = false
+		delete(w.pulling, e.InvolvedObject.Name)
 	case e.Reason == "FailedMount", e.Reason == "FailedAttachVolume":
 		w.worry(deploy.StageStart, "A volume of the pod can't be mounted: %s", sentence(text))
 	case e.Reason == "FailedCreatePodSandBox":

@@ -18,8 +18,7 @@ const goneTime = 20 * time.Second
 // what would make new pods, the pods, and what they read. A Service and an
 // Ingress that lead to a newer release carry that one's label.
 //
-// The environment's namespace stays: quotas, certificates and secrets that
-// others put there are not Slipway's to delete.
+// The environment's namespace stays for its next release (RemoveEnvironment).
 func (t *target) Remove(ctx context.Context, release string, grace time.Duration) error {
 	for _, r := range []resource{ingresses, services, scalers, deployments, jobs, replicaSets} {
 		if err := t.delete(ctx, r, release, nil); err != nil {

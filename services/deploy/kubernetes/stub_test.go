@@ -195,7 +195,7 @@ func (s *stub) list(w http.ResponseWriter, r *http.Request) {
 		for k, v := range o["metadata"].(map[string]any)["labels"].(map[string]any) {
 			has[k] = v.(string)
 		}
-		if strings.HasPrefix(path, root) && strings.Contains(path, "/"+name+"/") && want.Matches(has) {
+		if strings.HasPrefix(path, root) && strings.HasSuffix(path[:strings.LastIndex(path, "/")], "/"+name) && want.Matches(has) {
 			items = append(items, o)
 		}
 	}

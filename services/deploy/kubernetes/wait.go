@@ -24,7 +24,7 @@ const lookEvery = 3 * time.Second
 func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) ([]deploy.Instance, error) {
 	story := deploy.NewTranscript(say)
 	defer story.Flush()
-	w := &waiting{target: t, r: r, story: story, say: say, told: map[string]int32{}}
+	w := &waiting{target: t, r: r, story: story, say: say, told: map[string]int32{}, pulling: map[string]bool{}, looked: time.Now()}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	changed := t.changes(watching, t.namespace(r), r.ID)
@@ -36,13 +36,30 @@ func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) (
 		if err != nil || healthy != nil {
 			return healthy, err
 		}
+		left := w.left()
+		if left <= 0 {
+			return nil, w.late(context.DeadlineExceeded)
+		}
 		select {
 		case <-ctx.Done():
 			return nil, w.tooLate(ctx)
 		case <-changed:
-		case <-time.After(lookEvery):
+		case <-time.After(min(left, lookEvery)):
 		}
 	}
+}
+
+// left is how long the release may still take, the time in which a node got its image not counted.
+func (w *waiting) left() time.Duration {
+	now := time.Now()
+	if len(w.pulling) == 0 {
+		w.spent += now.Sub(w.looked)
+	}
+	w.looked = now
+	if w.r.Patience == 0 {
+		return lookEvery // as long as ctx
+	}
+	return w.r.Patience - w.spent
 }
 
 // changes tells of changes of the release's pods, its Deployments and the events
@@ -95,7 +112,9 @@ type waiting struct {
 	say   func(string)
 
 	told    map[string]int32 // how often an event had been counted when it was told
-	pulling bool             // a node gets the image
+	pulling map[string]bool  // the pods whose nodes get the image
+	looked  time.Time        // when it was looked last
+	spent   time.Duration    // of the release's patience
 	trouble *deploy.Failure  // what keeps the pods from starting, and may yet go away
 }
 
@@ -143,11 +162,8 @@ func (w *waiting) healthy(d appsv1.Deployment, all []corev1.Pod) []deploy.Instan
 // stuck says what the Deployment itself knows of pods that can't be made.
 func (w *waiting) stuck(d appsv1.Deployment) error {
 	for _, c := range d.Status.Conditions {
-		switch {
-		case c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue:
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 			return deploy.Failf(deploy.StageStart, errors.New(c.Message), "No pod could be made: %s", refused(plain(c.Message)))
-		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded":
-			return w.late(errors.New(c.Message))
 		}
 	}
 	return nil
@@ -184,7 +200,7 @@ func (w *waiting) late(cause error) error {
 	f := w.trouble
 	switch {
 	case f != nil:
-	case w.pulling:
+	case len(w.pulling) > 0:
 		f = deploy.Failf(deploy.StageImage, cause, "The cluster's nodes were still pulling the image when the time to start was over. Deploy again, or make the image smaller.")
 	default:
 		f = deploy.Failf(deploy.StageHealth, cause, "The app did not become healthy in time: %s.", wanted(w.r))
