@@ -150,6 +150,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind()}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.RetireStopped)
+	jobs.Register(queue, rollouts.RemoveReleases)
 	watch := &observe.Service{DB: db, Queue: queue, Logs: runs.Logs, Deploy: rollouts}
 	previewed := &previews.Service{DB: db, Deploy: rollouts, ExternalURL: "https://portal.test", TeamLimit: 10, Comment: connections.NoteComment}
 	jobs.Register(queue, rollouts.Restore)
@@ -223,7 +224,7 @@ func (stillBuilder) Build(context.Context, builds.Request, func(builds.Event)) (
 func stillKind() deploy.Kind {
 	kept := &sync.Map{}
 	return deploy.Kind{
-		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true,
+		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true, Restarts: true,
 		Open: func(deploy.Config) (deploy.Target, error) { return still{kept}, nil },
 	}
 }

@@ -17,12 +17,17 @@ import (
 // List returns the pods of all releases. A release without a pod is one instance
 // by the name of its Deployment, so that it is not taken for gone. So is one of
 // which only the variables are there: they are made first and deleted last, so
-// that whatever else is left of a release is left beside them.
+// that whatever else is left of a release is left beside them. Beside the Job of
+// its command they say nothing yet.
 func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
 	labels := map[string]string{labelTarget: t.id}
 	bases, err := list[metav1.PartialObjectMetadata](ctx, t, configMaps, "", labels)
 	if err != nil {
 		return nil, t.explain(ctx, deploy.StageTarget, err, "ConfigMaps")
+	}
+	commands, err := list[metav1.PartialObjectMetadata](ctx, t, jobs, "", labels)
+	if err != nil {
+		return nil, t.explain(ctx, deploy.StageTarget, err, "Jobs")
 	}
 	releases, err := list[appsv1.Deployment](ctx, t, deployments, "", labels)
 	if err != nil {
@@ -45,6 +50,9 @@ func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
 			out = append(out, podless(d))
 		}
 		seen[d.Labels[labelDeployment]]++
+	}
+	for _, c := range commands {
+		seen[c.Labels[labelDeployment]]++
 	}
 	for _, b := range bases {
 		if release := b.Labels[labelDeployment]; release != "" && seen[release] == 0 {
