@@ -21,7 +21,6 @@ const maxHeader = 256 << 10
 // no idle connection outlives it when another instance gets its port.
 type backend struct {
 	deployment string
-	preview    bool // of a pull request: no search engine is to list it
 	target     string
 	protocol   models.Protocol
 	addresses  []string
@@ -44,7 +43,7 @@ type transport struct {
 }
 
 func (s *Service) newBackend(r *row, limits models.PlaceLimits) *backend {
-	b := &backend{deployment: r.DeploymentID, preview: r.Kind == models.EnvironmentPreview, target: r.TargetID, protocol: r.Protocol, addresses: r.Addresses, dial: s.Dial, idle: make(chan struct{}, 1)}
+	b := &backend{deployment: r.DeploymentID, target: r.TargetID, protocol: r.Protocol, addresses: r.Addresses, dial: s.Dial, idle: make(chan struct{}, 1)}
 	b.life, b.kill = context.WithCancel(context.Background())
 	b.limit(limits)
 	b.proxy = &httputil.ReverseProxy{
@@ -134,9 +133,6 @@ func (b *backend) release() {
 func (b *backend) serve(w http.ResponseWriter, r *http.Request, v *visit) {
 	defer b.release()
 	v.end = answered
-	if b.preview {
-		w.Header().Set("X-Robots-Tag", "noindex, nofollow") // https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag
-	}
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), visitKey{}, v))
 	defer cancel(nil)
 	defer context.AfterFunc(b.life, func() { cancel(nil) })()

@@ -118,6 +118,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, problem)
 		return
 	}
+	if to.place.preview {
+		w.Header().Set("X-Robots-Tag", "noindex, nofollow") // https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag
+	}
 	if m := to.place.closed(time.Now()); m != nil && !s.admitted(w, r, m, to, scheme) {
 		return
 	}

@@ -187,7 +187,7 @@ func (s *Service) use(ctx context.Context, found *findings) error {
 		r := &found.rows[i]
 		key := placeKey{r.EnvironmentID, r.AppID}
 		limits := found.limits[key].WithDefaults()
-		p := &place{stopped: r.Stopped, paused: r.Paused, known: r.DeploymentID != "", body: limits.Body, maintenance: found.maintenance[key]}
+		p := &place{stopped: r.Stopped, paused: r.Paused, known: r.DeploymentID != "", preview: r.Kind == models.EnvironmentPreview, body: limits.Body, maintenance: found.maintenance[key]}
 		if len(r.Addresses) > 0 {
 			p.backend = s.backendFor(key, r, limits)
 			serving[key], kept[p.backend] = p.backend, true

@@ -40,6 +40,7 @@ type place struct {
 	stopped     bool
 	paused      bool // one version has stopped, and the next one has not started yet
 	known       bool // something was deployed there once
+	preview     bool // of a pull request: no search engine is to list it
 	body        int64
 	maintenance *models.Maintenance
 }
