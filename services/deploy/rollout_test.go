@@ -151,7 +151,7 @@ func TestAJobThatComesASecondTimeDisturbsNobody(t *testing.T) {
 		for _, p := range done.Phases {
 			names += p.Name + " " + string(p.State) + ", "
 		}
-		if want := "pull succeeded, start succeeded, health succeeded, switch succeeded, "; done.Attempt != 1 || names != want {
+		if want := "check succeeded, pull succeeded, start succeeded, health succeeded, switch succeeded, "; done.Attempt != 1 || names != want {
 			t.Errorf("after %d attempts the phases are %s", done.Attempt, names)
 		}
 	})
