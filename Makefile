@@ -7,7 +7,7 @@ PROGRAMS := $(patsubst cmd/%/main.go,bin/%,$(wildcard cmd/*/main.go))
 RACED    := ./handlers/... ./migrations/... ./models/... ./services/... ./static/... ./views/...
 TESTED   := ./cmd/...
 # What kills processes and counts to hundreds would take the race detector's time for little: its own processes are not watched.
-HEAVY    := ^(TestWhoMayCallWhat|TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnceAndNoTeamStarves|TestABuildIsMadeOnceWhereverItsWorkerIsKilled|TestBuildsOutliveADatabaseThatCrashesUnderLoad|TestFailuresAreSaidWithEvidenceAndWhatToDo|TestNoRequestFailsWhileVersionsAreDeployed|TestARolloutEndsTrueWhereverItsWorkerIsKilled|TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle)$$
+HEAVY    := ^(TestWhoMayCallWhat|TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnceAndNoTeamStarves|TestABuildIsMadeOnceWhereverItsWorkerIsKilled|TestBuildsOutliveADatabaseThatCrashesUnderLoad|TestFailuresAreSaidWithEvidenceAndWhatToDo|TestNoRequestFailsWhileVersionsAreDeployed|TestARolloutEndsTrueWhereverItsWorkerIsKilled|TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle|TestAWorkerThatIsKilledBetweenTwoVersionsLeavesNoneOfThemTwice)$$
 TIMEOUT  := 20m
 
 .DEFAULT_GOAL := help
