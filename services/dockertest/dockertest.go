@@ -14,6 +14,7 @@ package dockertest
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,15 +104,24 @@ func Remove(ctx context.Context, t testing.TB, docker *client.Client, key, value
 			t.Errorf("remove %s %s: %v", what, id, err)
 		}
 	}
-	containers, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled})
-	gone("containers", "", err)
-	for _, c := range containers {
-		gone("container", c.ID, docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}))
+	removeContainers := func() {
+		containers, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled})
+		gone("containers", "", err)
+		for _, c := range containers {
+			gone("container", c.ID, docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}))
+		}
 	}
+	removeContainers()
 	networks, err := docker.NetworkList(ctx, network.ListOptions{Filters: labelled})
 	gone("networks", "", err)
 	for _, n := range networks {
-		gone("network", n.Name, docker.NetworkRemove(ctx, n.ID))
+		err := docker.NetworkRemove(ctx, n.ID)
+		for err != nil && strings.Contains(err.Error(), "active endpoints") && ctx.Err() == nil { // of a container that was just being made
+			<-time.After(100 * time.Millisecond)
+			removeContainers()
+			err = docker.NetworkRemove(ctx, n.ID)
+		}
+		gone("network", n.Name, err)
 	}
 	volumes, err := docker.VolumeList(ctx, volume.ListOptions{Filters: labelled})
 	gone("volumes", "", err)
