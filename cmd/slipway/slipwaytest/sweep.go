@@ -40,7 +40,8 @@ func sweep(t testing.TB, p *Portal) {
 	})
 }
 
-// imageNames gives the names in the engine that have the prefix, each with its image's id.
+// imageNames gives the names in the engine that have the prefix, each with its image's id; without it where the image has
+// names of another portal too: of an image that two tests pushed alike, the containers may be the other one's.
 func imageNames(ctx context.Context, t testing.TB, docker *client.Client, prefix string) map[string]string {
 	images, err := docker.ImageList(ctx, image.ListOptions{})
 	if err != nil {
@@ -48,8 +49,14 @@ func imageNames(ctx context.Context, t testing.TB, docker *client.Client, prefix
 	}
 	names := map[string]string{}
 	for _, i := range images {
-		for _, name := range append(i.RepoTags, i.RepoDigests...) {
-			if strings.HasPrefix(name, prefix) {
+		all := append(i.RepoTags, i.RepoDigests...)
+		shared := slices.ContainsFunc(all, func(name string) bool { return !strings.HasPrefix(name, prefix) })
+		for _, name := range all {
+			switch {
+			case !strings.HasPrefix(name, prefix):
+			case shared:
+				names[name] = ""
+			default:
 				names[name] = i.ID
 			}
 		}
