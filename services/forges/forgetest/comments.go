@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 )
 
 // Comment is a comment on a pull request at a forge, as it stands there now.
@@ -35,20 +34,7 @@ func (f *Forge) DeleteComment(id int64) {
 // AwaitComments waits until the condition holds for the comments that stand at the forge, and returns them.
 func (f *Forge) AwaitComments(t testing.TB, condition func([]Comment) bool) []Comment {
 	t.Helper()
-	limit := time.After(2 * time.Minute)
-	for {
-		f.mu.Lock()
-		now, changed := slices.Clone(f.written), f.changed
-		f.mu.Unlock()
-		if condition(now) {
-			return now
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("the comments at the forge are only %+v; it was asked %d times", now, len(f.Requests()))
-		}
-	}
+	return await(t, f, &f.written, condition)
 }
 
 // bodyOf reads the text of a comment that is sent, and answers as the forges do where there is none.

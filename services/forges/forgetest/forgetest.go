@@ -144,18 +144,24 @@ func (f *Forge) Statuses() []Status {
 // Await waits until the condition holds for the statuses that the forge took, and returns them.
 func (f *Forge) Await(t testing.TB, condition func([]Status) bool) []Status {
 	t.Helper()
+	return await(t, f, &f.told, condition)
+}
+
+// await waits until the condition holds for what the forge keeps there, and returns it.
+func await[T any](t testing.TB, f *Forge, kept *[]T, condition func([]T) bool) []T {
+	t.Helper()
 	limit := time.After(2 * time.Minute)
 	for {
 		f.mu.Lock()
-		told, changed := slices.Clone(f.told), f.changed
+		now, changed := slices.Clone(*kept), f.changed
 		f.mu.Unlock()
-		if condition(told) {
-			return told
+		if condition(now) {
+			return now
 		}
 		select {
 		case <-changed:
 		case <-limit:
-			t.Fatalf("the forge was only told %+v; it was asked %d times", told, len(f.Requests()))
+			t.Fatalf("the forge has only %+v; it was asked %d times", now, len(f.Requests()))
 		}
 	}
 }
