@@ -3,7 +3,6 @@ package deploy_test
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"log"
 	"os"
@@ -26,7 +25,7 @@ import (
 	"slipway.dev/services/dockertest"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/registry"
-	"slipway.dev/services/secrets"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 // boundaries are where a worker can die between two steps of a rollout, in their order.
@@ -145,10 +144,7 @@ func beWorker(at, database, external string) error {
 	if err != nil {
 		return err
 	}
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	if err != nil {
-		return err
-	}
+	box := secretstest.Box()
 	stops, times, left := strings.Cut(at, "@")
 	var mu sync.Mutex
 	until, _ := strconv.Atoi(times)

@@ -2,11 +2,8 @@ package deploy_test
 
 import (
 	"context"
-	"encoding/base64"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -27,7 +24,9 @@ import (
 	"slipway.dev/services/outbound"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 // stage is a portal without its pages: a database, a registry, workers, and the local engine.
@@ -42,7 +41,7 @@ type stage struct {
 
 func newStage(t *testing.T, db *models.Database) *stage {
 	t.Helper()
-	box := testBox(t)
+	box := secretstest.Box()
 	s := &stage{World: modelstest.Seed(t, db), t: t, db: db}
 	s.ctx = modelstest.As(t, db, s.Developer)
 	dockertest.Sweep(t, "slipway.target", s.Target.ID)
@@ -57,14 +56,6 @@ func newStage(t *testing.T, db *models.Database) *stage {
 		}
 	})
 	return s
-}
-
-func testBox(t testing.TB) *secrets.Box {
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return box
 }
 
 func newService(db *models.Database, box *secrets.Box, r *registry.Service) *deploy.Service {
@@ -92,25 +83,14 @@ func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Qu
 
 func serveRegistry(t *testing.T, db *models.Database, box *secrets.Box) *registry.Service {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: "http://" + listener.Addr().String(),
+	r := &registry.Service{DB: db, Box: box,
 		Authenticate: func(context.Context, string, string) (*models.Principal, error) {
 			return nil, models.Errorf(models.Unauthorized, "no")
 		},
 		Reload: func(ctx context.Context, p *models.Principal) (*models.Principal, error) {
 			return p, addRoles(ctx, db, p)
 		}}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", r)
-	mux.HandleFunc("/registry/token", r.Token)
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener.Close()
-	server.Listener = listener
-	server.Start()
-	t.Cleanup(server.Close)
+	registrytest.Serve(t, r)
 	return r
 }
 
@@ -129,7 +109,7 @@ func addRoles(ctx context.Context, db *models.Database, p *models.Principal) err
 func (s *stage) worker() (stop func()) {
 	s.t.Helper()
 	service := newService(s.db, s.service.Box, s.service.Registry)
-	service.Kinds, service.Start, service.Drain, service.Kinds = s.service.Kinds, s.service.Start, s.service.Drain, s.service.Kinds
+	service.Kinds, service.Start, service.Drain = s.service.Kinds, s.service.Start, s.service.Drain
 	q := newQueue(s.t, service, 10*time.Second)
 	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {
 		s.t.Fatal(err)

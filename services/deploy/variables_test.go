@@ -12,6 +12,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 // cabinet is variables without anything that runs.
@@ -25,7 +26,7 @@ type cabinet struct {
 
 func newCabinet(t *testing.T, db *models.Database) *cabinet {
 	t.Helper()
-	c := &cabinet{World: modelstest.Seed(t, db), t: t, db: db, service: &deploy.Service{DB: db, Box: testBox(t)}}
+	c := &cabinet{World: modelstest.Seed(t, db), t: t, db: db, service: &deploy.Service{DB: db, Box: secretstest.Box()}}
 	c.ctx = modelstest.As(t, db, c.Developer)
 	return c
 }

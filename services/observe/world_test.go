@@ -2,7 +2,6 @@ package observe_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"log"
@@ -27,7 +26,7 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/logs"
 	"slipway.dev/services/observe"
-	"slipway.dev/services/secrets"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 // stage is a portal without its pages, with what runs on the local engine.
@@ -53,14 +52,6 @@ func (s *stage) place() observe.Place {
 	return observe.Place{EnvironmentID: s.Environment.ID, AppID: s.App.ID}
 }
 
-func testBox() *secrets.Box {
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	if err != nil {
-		panic(err) // the key is fixed
-	}
-	return box
-}
-
 // newService returns the services of a process of its own, whose worker is registered but takes no jobs.
 func newService(ctx context.Context, db *models.Database, folder, host string, deadAfter time.Duration) (*observe.Service, error) {
 	bucket, err := blobs.Open(ctx, folder)
@@ -72,7 +63,7 @@ func newService(ctx context.Context, db *models.Database, folder, host string, d
 		return nil, err
 	}
 	s := &observe.Service{DB: db, Queue: q, Logs: &logs.Service{DB: db, Blobs: bucket},
-		Deploy: &deploy.Service{DB: db, Queue: q, Box: testBox(), Kinds: []deploy.Kind{docker.Kind(host)}}}
+		Deploy: &deploy.Service{DB: db, Queue: q, Box: secretstest.Box(), Kinds: []deploy.Kind{docker.Kind(host)}}}
 	s.Deploy.Heard = s.Heard
 	jobs.Register(q, s.Deploy.RetireStopped)
 	return s, nil
@@ -166,7 +157,7 @@ func (s *stage) runs(script string, replicas int, secret string) *models.Deploym
 		ImageRepository: image.Repository, ImageDigest: image.Digest, Action: models.ActionDeploy, CreatedAt: now, StartedAt: &now, FinishedAt: &now,
 		Config: models.DeploymentConfig{Port: 8080, Health: models.HealthTCP, Scale: models.Scale{Replicas: replicas, CPU: 500, Memory: 64 << 20}}}
 	sealed, _ := json.Marshal(map[string]string{"SECRET": secret})
-	d.SealedSecrets = testBox().Seal("deployments/"+d.ID, sealed)
+	d.SealedSecrets = secretstest.Box().Seal("deployments/"+d.ID, sealed)
 	r := deploy.Release{ID: d.ID, Name: "observed-" + d.ID[24:], Team: s.Team.Slug, App: s.App.Name, Environment: s.Environment.Name, EnvironmentID: s.Environment.ID,
 		Image: image, Env: map[string]string{"SECRET": secret}, Port: 8080, Health: models.HealthTCP, Scale: d.Config.Scale}
 	target := s.target()

@@ -2,10 +2,6 @@ package previews_test
 
 import (
 	"context"
-	"encoding/base64"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +21,9 @@ import (
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/previews"
 	"slipway.dev/services/registry"
+	"slipway.dev/services/registry/registrytest"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 // clock is a time that the test turns.
@@ -66,9 +64,8 @@ type world struct {
 func newWorld(t *testing.T, db *models.Database) *world {
 	t.Helper()
 	w := &world{World: modelstest.Seed(t, db), t: t, db: db, clock: &clock{}, number: 1, images: map[string]string{}}
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	w.must(err)
-	w.box, w.registry = box, serveRegistry(t, db, box)
+	w.box = secretstest.Box()
+	w.registry = serveRegistry(t, db, w.box)
 	w.deploy, w.previews = w.services()
 	w.as = map[string]context.Context{"nobody": t.Context(), "system": models.WithPrincipal(t.Context(), models.System("test"))}
 	for who, u := range map[string]*models.User{"admin": w.Admin, "maintainer": w.Maintainer, "developer": w.Developer, "viewer": w.Viewer, "stranger": w.Stranger} {
@@ -120,23 +117,12 @@ func (w *world) works() {
 
 func serveRegistry(t *testing.T, db *models.Database, box *secrets.Box) *registry.Service {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &registry.Service{DB: db, Box: box, Folder: t.TempDir(), External: "http://" + listener.Addr().String(),
+	r := &registry.Service{DB: db, Box: box,
 		Authenticate: func(context.Context, string, string) (*models.Principal, error) {
 			return nil, models.Errorf(models.Unauthorized, "no")
 		},
 		Reload: func(_ context.Context, p *models.Principal) (*models.Principal, error) { return p, nil }}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", r)
-	mux.HandleFunc("/registry/token", r.Token)
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener.Close()
-	server.Listener = listener
-	server.Start()
-	t.Cleanup(server.Close)
+	registrytest.Serve(t, r)
 	return r
 }
 

@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"log"
@@ -21,6 +20,7 @@ import (
 	"slipway.dev/services/events"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 const host = "checkout-dev.localhost"
@@ -43,7 +43,7 @@ const patience = time.Minute
 
 func newFront(t *testing.T) *front {
 	t.Helper()
-	f := &front{t: t, db: modelstest.DB(t), slow: make(chan struct{}), end: make(chan struct{}), box: newBox(t)}
+	f := &front{t: t, db: modelstest.DB(t), slow: make(chan struct{}), end: make(chan struct{}), box: secretstest.Box()}
 	f.w = modelstest.Seed(t, f.db)
 	f.url = f.another()
 	return f
@@ -78,15 +78,6 @@ func (f *front) another(with ...func(*proxy.Service)) string {
 	f.secure = l.Addr().String()
 	f.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); front.Close(); stop(); wg.Wait() })
 	return server.URL
-}
-
-func newBox(t *testing.T) *secrets.Box {
-	t.Helper()
-	box, err := secrets.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return box
 }
 
 func direct(ctx context.Context, _, network, address string) (net.Conn, error) {
