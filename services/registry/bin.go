@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -187,8 +188,16 @@ func dropEmpty(tx *gorm.DB, ids []string) error {
 		AND NOT EXISTS (SELECT 1 FROM registry_deleted_tags t WHERE t.deletion_id = registry_deletions.id)`, ids).Delete(&models.RegistryDeletion{}).Error
 }
 
-// purge ends the deletion: nothing can bring it back, and the collector takes what only it held.
+// purge ends the deletion: nothing can bring it back, and the collector takes what only it held. It fails with
+// gorm.ErrRecordNotFound where somebody else ended it.
 func (s *Service) purge(tx *gorm.DB, d models.RegistryDeletion) error {
+	// The repository comes first, as everywhere: two who release layers that they share would wait for each other.
+	if _, err := lockRepository(tx, d.Repository); err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
+		return err
+	}
+	if err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", d.ID).Take(&d).Error; err != nil {
+		return err
+	}
 	err := tx.Exec(`UPDATE registry_links SET released_at = ? WHERE repository = ?
 		AND digest IN (SELECT child FROM registry_deleted_references WHERE deletion_id = ?)
 		AND NOT EXISTS (SELECT 1 FROM registry_references r WHERE r.repository = registry_links.repository AND r.child = registry_links.digest)`,
@@ -201,18 +210,19 @@ func (s *Service) purge(tx *gorm.DB, d models.RegistryDeletion) error {
 
 // purgeExpired ends the deletions whose time is over.
 func (s *Service) purgeExpired(ctx context.Context) error {
-	return s.batches(ctx, func(tx *gorm.DB) (int, error) {
+	db := s.DB.WithContext(ctx)
+	for {
 		var over []models.RegistryDeletion
-		if err := lock(tx).Where("expires_at <= ?", s.DB.NowFunc()).Order("expires_at").Limit(collectBatch).Find(&over).Error; err != nil {
-			return 0, err
+		if err := db.Where("expires_at <= ?", s.DB.NowFunc()).Order("expires_at").Limit(collectBatch).Find(&over).Error; err != nil || len(over) == 0 {
+			return err
 		}
 		for _, d := range over {
-			if err := s.purge(tx, d); err != nil {
-				return 0, err
+			err := db.Transaction(func(tx *gorm.DB) error { return s.purge(tx, d) })
+			if err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
+				return err
 			}
 		}
-		return len(over), nil
-	})
+	}
 }
 
 // lockRepository locks the repository's row: pushes, deletions, deployments and clean-ups of it come one after the other.

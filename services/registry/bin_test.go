@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/registry"
@@ -317,6 +319,42 @@ func TestRestoredImagesAreWholeWhileTheCollectionRuns(t *testing.T) {
 	})
 }
 
+func TestADeletionIsEndedBetweenPushesThatWantItsLayersAndNotAcrossThem(t *testing.T) {
+	t.Parallel()
+	db := modelstest.Postgres(t) // SQLite has one writer at a time
+	f := serve(t, db)
+	d := models.RegistryDeletion{ID: models.NewID(), TeamID: f.Team.ID, Repository: "payments/checkout", Kind: models.DeletionImage, Name: "sha256:0"}
+	var links []models.RegistryLink
+	var references []models.RegistryDeletedReference
+	for n := range 9 {
+		child := fmt.Sprintf("sha256:%d", (n+4)%9) // the first to be released is the fifth that a push wants
+		links = append(links, models.RegistryLink{Repository: d.Repository, Digest: child, TouchedAt: time.Now()})
+		references = append(references, models.RegistryDeletedReference{DeletionID: d.ID, Manifest: d.Name, Child: child, Repository: d.Repository})
+		must(t, db.Create(&models.RegistryBlob{Digest: child, TouchedAt: time.Now()}).Error)
+	}
+	must(t, db.Create(&models.RegistryRepository{Name: d.Repository, TeamID: f.Team.ID, CreatedAt: time.Now()}).Error)
+	must(t, errors.Join(db.Create(links).Error, db.Create(&d).Error, db.Create(references).Error))
+	collected := make(chan error, 1)
+	must(t, db.Transaction(func(push *gorm.DB) error { // as one that stores a manifest
+		if err := push.Exec("SELECT 1 FROM registry_repositories WHERE name = ? FOR UPDATE", d.Repository).Error; err != nil {
+			return err
+		}
+		go func() { collected <- f.registry.Collect(t.Context()) }()
+		f.await(t, "the collector to wait for the push", func() bool {
+			var waiting int64
+			must(t, db.Raw("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting).Error)
+			return waiting > 0
+		})
+		return push.Exec("SELECT 1 FROM registry_links WHERE repository = ? ORDER BY digest FOR SHARE NOWAIT", d.Repository).Error
+	}))
+	if err := <-collected; err != nil {
+		t.Errorf("collecting after the push: %v", err)
+	}
+	if err := db.Take(&models.RegistryDeletion{}, "id = ?", d.ID).Error; !errors.Is(err, gorm.ErrRecordNotFound) {
+		t.Errorf("the deletion is still there: %v", err)
+	}
+}
+
 // deleteAndRestore pushes an image, deletes it until the grace is over, restores it and reads all of it.
 func (f *fixture) deleteAndRestore(t *testing.T, ctx context.Context, login remote.Option, ref string) {
 	img, err := random.Image(1000, 2)
@@ -352,5 +390,12 @@ func (f *fixture) deleteAndRestore(t *testing.T, ctx context.Context, login remo
 	}
 	if err != nil {
 		t.Errorf("%s after it was restored: %v", ref, err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 	"slipway.dev/models"
 	"slipway.dev/services/audit"
 )
@@ -200,15 +199,11 @@ func (s *Service) Purge(ctx context.Context, id string) error {
 		return err
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		var d models.RegistryDeletion
-		if err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", id).Take(&d).Error; err != nil {
+		if err := s.purge(tx, *found); err != nil {
 			return models.FromDB(err, "deletion")
 		}
-		if err := s.purge(tx, d); err != nil {
-			return err
-		}
 		s.quotas.forget()
-		return audit.Record(ctx, tx, audit.Entry{TeamID: found.TeamID, Action: "image.purge", Subject: "image:" + d.Repository, Name: d.Title(),
-			Detail: map[string]string{"digest": d.Digest, "kind": string(d.Kind)}})
+		return audit.Record(ctx, tx, audit.Entry{TeamID: found.TeamID, Action: "image.purge", Subject: "image:" + found.Repository, Name: found.Title(),
+			Detail: map[string]string{"digest": found.Digest, "kind": string(found.Kind)}})
 	})
 }
