@@ -282,7 +282,7 @@ func said(e *models.DeploymentError, probe string) string {
 	if e.OOM {
 		text += "out of memory\n"
 	}
-	if probe != "" {
+	if probe != "" && e.ExitCode == nil { // whether one is asked before it ends is chance
 		text += "probe: " + probe + "\n"
 	}
 	if n := len(e.Logs); n > 0 {
