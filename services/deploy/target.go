@@ -28,8 +28,10 @@ type Field struct {
 // Config is what a Kind opens a target with.
 type Config struct {
 	ID       string // the target's id: instances are labelled with it, so that two portals may share an engine
+	Name     string // for people, and in the subject of Identity's tokens
 	Settings map[string]string
 	Secrets  map[string]string
+	Identity Identity // nil where the portal is no issuer
 }
 
 // Kind is a way to run containers: its settings and how to open a target with
@@ -154,7 +156,7 @@ type Source struct {
 // Release is a deployment as its target sees it.
 type Release struct {
 	ID            string // the deployment's id
-	Name          string // a DNS label, unique in the target, readable
+	Name          string // a DNS label of at most 63 characters, unique in the target, readable; it ends in the id's last 12
 	Team          string // slug
 	App           string // name
 	AppID         string // with EnvironmentID it says whose the volumes are

@@ -186,7 +186,7 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 			return err
 		}
 	}
-	opened, err := kind.Open(Config{ID: t.ID, Settings: settings, Secrets: secret})
+	opened, err := kind.Open(Config{ID: t.ID, Name: in.Name, Settings: settings, Secrets: secret})
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func (s *Service) target(ctx context.Context, id string) (Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := kind.Open(Config{ID: t.ID, Settings: t.Settings, Secrets: secret})
+	opened, err := kind.Open(Config{ID: t.ID, Name: t.Name, Settings: t.Settings, Secrets: secret})
 	if err != nil {
 		return nil, fmt.Errorf("opening the target %s: %w", t.Name, err)
 	}
