@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -39,14 +40,14 @@ func (d *Database) Close() error {
 
 // Open opens the database at the URL: "sqlite:PATH" or "postgres://…". It
 // connects but changes nothing.
-func Open(ctx context.Context, url string) (*Database, error) {
-	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+func Open(ctx context.Context, address string) (*Database, error) {
+	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return openSQLite(path)
 	}
-	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		return openPostgres(ctx, url)
+	if strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://") {
+		return openPostgres(ctx, address)
 	}
-	return nil, fmt.Errorf("the database URL %q must begin with sqlite: or postgres://", url)
+	return nil, fmt.Errorf("the database URL %q must begin with sqlite: or postgres://", address)
 }
 
 func config() *gorm.Config {
@@ -60,7 +61,7 @@ func config() *gorm.Config {
 // openSQLite opens the file with one writer, for SQLite allows no more, and a
 // pool of readers beside it, so that pages stay quick while a worker writes.
 func openSQLite(path string) (*Database, error) {
-	dsn := "file:" + path + "?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
 	db, err := gorm.Open(sqlite.Open(dsn+"&_txlock=immediate"), config())
 	if err != nil {
 		return nil, fmt.Errorf("opening the SQLite database %s: %w", path, err)
@@ -80,8 +81,8 @@ func openSQLite(path string) (*Database, error) {
 	return &Database{DB: db, SQL: writer}, nil
 }
 
-func openPostgres(ctx context.Context, url string) (*Database, error) {
-	cfg, err := pgxpool.ParseConfig(url)
+func openPostgres(ctx context.Context, address string) (*Database, error) {
+	cfg, err := pgxpool.ParseConfig(address)
 	if err != nil {
 		return nil, fmt.Errorf("the database URL is not valid: %w", err)
 	}

@@ -1,0 +1,37 @@
+package models_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"slipway.dev/models"
+)
+
+func TestASQLiteDatabaseOpensWhateverItsFolderIsCalled(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"plain", "a?mode=ro", "#00", "50%25 off", "two words", "ünï"} {
+		folder := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(folder, "slipway.db")
+		db, err := models.Open(t.Context(), "sqlite:"+path)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := db.Exec("CREATE TABLE kept (id INTEGER)").Error; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var tables int64
+		if err := db.Raw("SELECT COUNT(*) FROM sqlite_schema").Scan(&tables).Error; err != nil || tables != 1 {
+			t.Errorf("%s: a reader sees %d tables: %v", name, tables, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%s: the file is somewhere else: %v", name, err)
+		}
+	}
+}
