@@ -56,3 +56,13 @@ type Reporter interface {
 	// Events returns what happened to the release lately, the newest first, at most 100.
 	Events(ctx context.Context, release string) ([]Event, error)
 }
+
+// Destroyer is a Target that keeps something for itself beside its releases and environments, such as a cluster or a
+// virtual machine.
+type Destroyer interface {
+	// Keeps lists what Destroy would remove now, for the admin who is about to delete the target.
+	Keeps(ctx context.Context) ([]Resource, error)
+	// Destroy removes everything that carries the target's id. It is called once the target was deleted, which no
+	// environment used any more, and again until it succeeds; what is gone already is no error.
+	Destroy(ctx context.Context) error
+}

@@ -55,6 +55,17 @@ type Kind struct {
 	// Heals says that targets of the kind replace instances by themselves, so that
 	// they come and go while a release serves.
 	Heals bool
+	// Mirrors says that targets of the kind pull from registries of their provider
+	// best: each may have a registry of Slipway's to which a rollout copies the
+	// image first, by digest. Release.Image is that copy then.
+	Mirrors bool
+	// Prices are the provider's list prices that Estimate counts with; none: what
+	// an app costs is not known.
+	Prices []Price
+	// PricesOf is the day on which Prices were looked up, such as 2026-11-26.
+	PricesOf string
+	// Estimate tells what an app costs; nil where there are no Prices.
+	Estimate Estimator
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error
