@@ -83,7 +83,8 @@ type Deployment struct {
 	Active            bool // this is what serves now
 	ImageRepository   string
 	ImageDigest       string
-	ImageTag          string // the tag that was clicked, for people
+	ImageTag          string         // the tag that was clicked, for people
+	Copied            ImagePlaceName `gorm:"embedded;embeddedPrefix:copied_"` // to the registry of its target's own; without a host: it was not
 	BuildID           *string
 	Config            DeploymentConfig `gorm:"serializer:json"`
 	ConfigHash        string

@@ -14,6 +14,26 @@ type Target struct {
 	UpdatedAt time.Time
 }
 
+// What the settings of a target say of the registry that it pulls from, where its kind has such.
+const (
+	TargetRegistry     = "registry"      // an external registry's id, or EmbeddedRegistry; empty: images are pulled from where they are
+	TargetRegistryPath = "registry_path" // what its repositories begin with there
+	EmbeddedRegistry   = "embedded"
+)
+
+// TargetRemoval is a target that was deleted and still has something at its provider.
+type TargetRemoval struct {
+	ID        string `gorm:"primaryKey"` // the target's
+	Name      string
+	Kind      string
+	Settings  map[string]string `gorm:"serializer:json"`
+	Secrets   []byte            // sealed as the target's were
+	Error     string            // why the last try failed, for people
+	Tries     int
+	CreatedAt time.Time // when the target was deleted
+	UpdatedAt time.Time
+}
+
 // TargetGrant lets a team use a target.
 type TargetGrant struct {
 	TargetID  string `gorm:"primaryKey"`

@@ -18,7 +18,7 @@ func All() []any {
 		&Connection{}, &Repository{}, &Ref{}, &DetectedDockerfile{}, &App{},
 		&Build{}, &BuildStep{}, &BuildDockerfile{}, &BuildSecret{}, &BuildEngine{}, &Schedule{}, &ForgeReport{},
 		&Delivery{}, &DeliveryOutcome{},
-		&Target{}, &TargetGrant{}, &Environment{}, &Variable{}, &VariableChange{}, &AppScale{}, &AppRuntime{}, &Approval{}, &BadImage{}, &AutoDeploy{}, &CommitRange{},
+		&Target{}, &TargetRemoval{}, &TargetGrant{}, &Environment{}, &Variable{}, &VariableChange{}, &AppScale{}, &AppRuntime{}, &Approval{}, &BadImage{}, &AutoDeploy{}, &CommitRange{},
 		&PreviewSettings{}, &Preview{}, &ForgeComment{},
 		&Deployment{}, &DeploymentPhase{}, &Instance{}, &Route{}, &Proxy{}, &ProxyHold{},
 		&Domain{}, &Address{}, &PlaceLimits{}, &Maintenance{}, &Certificate{}, &CertificateAccount{}, &CertificateOrder{}, &CertificateChallenge{},

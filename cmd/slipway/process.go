@@ -258,6 +258,7 @@ func (p *process) openDeploy() error {
 		DB: p.db, Queue: p.queue, Box: p.box, Registry: p.registry, Registries: p.others, Git: p.git, Kinds: targets(p.settings),
 		Apps: deploy.Address{Scheme: u.Scheme, Domain: p.settings.AppsDomain, Port: u.Port()}, Refresh: p.catalog.Refresh,
 	}
+	p.deploy.Copies = p.copies
 	p.closers = append(p.closers, p.deploy.Close)
 	p.openPreviews()
 	p.observe = &observe.Service{DB: p.db, Queue: p.queue, Logs: p.logs, Deploy: p.deploy, KeepSize: int64(p.settings.KeptLogSize), KeepAge: p.settings.KeptLogAge}
@@ -295,6 +296,7 @@ func (p *process) registerJobs() {
 	jobs.Register(p.queue, p.deploy.RetireStopped)
 	jobs.Register(p.queue, p.deploy.RemoveReleases)
 	jobs.Register(p.queue, p.deploy.Restore)
+	jobs.Register(p.queue, p.deploy.DestroyTarget)
 	p.queue.Every(time.Minute, "looking at build engines", p.engines.CheckAll)
 	p.queue.Every(deploy.AutoEvery, "deploying good builds", p.deploy.DeployGoodBuilds)
 	p.queue.Every(deploy.CountEvery, "counting commits", p.deploy.CountCommits)
@@ -305,6 +307,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Minute, "forgetting what instances took", p.observe.PruneUsage)
 	p.queue.Every(time.Minute, "forgetting old logs of instances", p.observe.PruneLogs)
 	p.queue.Every(deploy.RenewEvery, "renewing what clusters pull images with", p.deploy.RenewCredentials)
+	p.queue.Every(deploy.SweepTargetsEvery, "looking for deleted targets without a job", p.deploy.SweepTargets)
 	p.queue.Every(visitors.CheckEvery, "looking for the records of domains", p.visitors.CheckDomains)
 	p.queue.Every(certificates.OrderEvery, "ordering certificates", p.certificates.OrderAll)
 	p.queue.Every(time.Minute, "packing logs", p.logs.Sweep)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"slipway.dev/models"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/git"
 	"slipway.dev/services/jobs"
 	"slipway.dev/services/registries"
@@ -27,9 +28,11 @@ type Service struct {
 	Registry *registry.Service
 	// Registries are the external ones that images may come from; nil: none.
 	Registries *registries.Service
-	Git        *git.Service
-	Kinds      []Kind
-	Apps       Address // where apps answer
+	// Copies bring images to registries that targets pull from; nil: targets have no such.
+	Copies *copies.Service
+	Git    *git.Service
+	Kinds  []Kind
+	Apps   Address // where apps answer
 	// Refresh reads a repository on this machine, so that its commits can be counted; nil: what is there has to do.
 	Refresh func(ctx context.Context, repositoryID string) error
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
+	"slipway.dev/services/copies"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/deploy/docker"
 	"slipway.dev/services/dockertest"
@@ -77,6 +78,10 @@ func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Qu
 	jobs.Register(q, s.RetireStopped)
 	jobs.Register(q, s.RemoveReleases)
 	jobs.Register(q, s.Restore)
+	jobs.Register(q, s.DestroyTarget)
+	s.Copies = &copies.Service{DB: s.DB, Jobs: q, Registries: s.Registries, Pause: 50 * time.Millisecond,
+		Standing: func(_ context.Context, p *models.Principal) (*models.Principal, error) { return p, nil }}
+	s.Copies.Register(q)
 	q.Every(200*time.Millisecond, "reconcile", s.Reconcile)
 	return q
 }

@@ -33,6 +33,8 @@ type Plan struct {
 	Port        int
 	Health      models.HealthKind
 	HealthPath  string
+	Cost        Cost   // in a month, with this scale
+	CostBefore  Cost   // of what runs
 	SizeBefore  int64  // of what runs; 0: not known
 	URL         string // empty: the target gives the address with the first deployment
 	Checks      []Check
@@ -152,8 +154,11 @@ func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config mo
 	}
 	p.Scale = config.Scale
 	p.Variables, p.Secrets = compare(before.Variables, config.Variables), compare(before.Secrets, config.Secrets)
+	if err := s.compareCosts(ctx, p, before.Scale); err != nil {
+		return nil, err
+	}
 	s.compareCommits(ctx, p)
-	return p, s.check(ctx, p)
+	return p, s.check(ctx, p, at)
 }
 
 // current returns what serves in the place.
@@ -281,10 +286,9 @@ func (s *Service) readCommits(ctx context.Context, p *Plan, from, to string) (no
 }
 
 // check looks at what could stop the deployment.
-func (s *Service) check(ctx context.Context, p *Plan) error {
-	e := p.Environment
+func (s *Service) check(ctx context.Context, p *Plan, at *place) error {
 	from := s.source(func(ctx context.Context) context.Context { return ctx }, p.App.TeamID, p.Image.Image, lookTTL)
-	checks, err := s.preflight(ctx, subject{e.TargetID, p.Image, from, p.Config})
+	checks, err := s.preflight(ctx, subject{at, p.Image, from, p.Config})
 	p.Checks = append(p.Checks, checks...)
 	s.checkHealth(p, func(name string, ok bool, format string, args ...any) {
 		p.Checks = append(p.Checks, Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...)})

@@ -36,10 +36,10 @@ type Finder interface {
 
 // subject is what is looked at before anything is touched.
 type subject struct {
-	targetID string
-	image    *Choice
-	from     Source
-	config   models.DeploymentConfig
+	at     *place
+	image  *Choice
+	from   Source
+	config models.DeploymentConfig
 }
 
 // checklist collects what was looked at.
@@ -58,14 +58,14 @@ func (l *checklist) fail(stage, name, format string, args ...any) {
 // beside. A plan shows it, and a rollout begins with it, for much can change in between.
 func (s *Service) preflight(ctx context.Context, of subject) ([]Check, error) {
 	var row models.Target
-	if err := s.DB.WithContext(ctx).Omit("secrets").First(&row, "id = ?", of.targetID).Error; err != nil {
+	if err := s.DB.WithContext(ctx).Omit("secrets").First(&row, "id = ?", of.at.Environment.TargetID).Error; err != nil {
 		return nil, models.FromDB(err, "target")
 	}
 	list := &checklist{}
 	if err := s.checkWishes(&row, of.config.Runtime, list); err != nil {
 		return nil, err
 	}
-	target, err := s.target(ctx, of.targetID)
+	target, err := s.target(ctx, row.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (s *Service) preflight(ctx context.Context, of subject) ([]Check, error) {
 		return nil, err
 	}
 	list.pass("Target", "%s answers: %s.", row.Name, info.Version)
-	found, err := find(ctx, target, of, list)
+	found, err := s.locate(ctx, target, &row, &of, list)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (s *Service) preflight(ctx context.Context, of subject) ([]Check, error) {
 	checkDisk(of.image.Size, found.Here, info, list)
 	checkRoom(of.config.Scale.OrOne(), info, list)
 	checkAbilities(of.config, info, list)
-	return *list, nil
+	return *list, s.inspect(ctx, target, &row, of, list)
 }
 
 // checkWishes looks at what the app wants beside its image, as the target's kind and settings are now.
@@ -232,7 +232,7 @@ func (r *rollout) check(ctx context.Context, say func(string)) error {
 	if r.d.Build != nil {
 		image.Size = r.d.Build.ImageSize
 	}
-	checks, err := r.preflight(ctx, subject{r.d.Environment.TargetID, image, r.from(r.d, "deployment:", lookTTL), r.d.Config})
+	checks, err := r.preflight(ctx, subject{placeOf(r.d), image, r.from(r.d, "deployment:", lookTTL), r.d.Config})
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (r *rollout) checkRules(ctx context.Context) error {
 	if r.d.Action != models.ActionDeploy {
 		return nil
 	}
-	gates, err := r.gates(ctx, tx, &place{r.d.Environment, r.d.App, r.d.Environment.Team}, &Choice{Image: imageOf(r.d), Build: r.d.Build}, r.d.Reason)
+	gates, err := r.gates(ctx, tx, placeOf(r.d), &Choice{Image: imageOf(r.d), Build: r.d.Build}, r.d.Reason)
 	if err != nil {
 		return err
 	}

@@ -31,11 +31,12 @@ type rollout struct {
 	*Service
 	d      *models.Deployment
 	target Target
-	seq    int // of the last phase
+	to     models.ImagePlaceName // where the target's own registry gets the image; without a host: it need not
+	seq    int                   // of the last phase
 }
 
-// Roll carries the deployment to its end: look whether it can work, pull the
-// image, start it beside what runs, wait until it is healthy, switch the
+// Roll carries the deployment to its end: look whether it can work, copy the
+// image to where its target pulls from, pull it, start it beside what runs, wait until it is healthy, switch the
 // requests over, let the old one drain, stop it. Where an app runs one version
 // at a time the old one stops before the new one starts. Roll may be called
 // again at any point, by any worker.
@@ -59,12 +60,20 @@ func (r *rollout) run(ctx context.Context) (err error) {
 	if r.target, err = r.Service.target(ctx, r.d.Environment.TargetID); err != nil {
 		return err
 	}
+	if !r.d.Active {
+		if r.to, err = r.mirrored(ctx); err != nil {
+			return err
+		}
+	}
 	for _, p := range []struct {
 		name string
 		do   func(context.Context, func(string)) error
-	}{{"check", r.check}, {"pull", r.pull}, {"pause", r.pause}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+	}{{"check", r.check}, {"copy", r.copy}, {"pull", r.pull}, {"pause", r.pause}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
 		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
 			continue // a worker before this one came further
+		}
+		if p.name == "copy" && r.to.Host == "" {
+			continue // the target pulls from where the image is
 		}
 		if p.name == "pause" && !r.d.Config.Recreate {
 			continue
@@ -147,7 +156,7 @@ func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 func (r *rollout) pull(ctx context.Context, say func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, r.pullTime())
 	defer cancel()
-	return r.target.Fetch(ctx, imageOf(r.d), r.from(r.d, "deployment:", pullTTL), say)
+	return r.target.Fetch(ctx, pulledAs(r.d), r.from(r.d, "deployment:", pullTTL), say)
 }
 
 // command runs the app's command before the switch; where it fails, nothing of the new version serves.

@@ -23,6 +23,8 @@ type Field struct {
 	Lines    int  // of a text that has several; 0: one
 	Check    bool // a box to check: "true" or empty
 	Made     bool // by the kind's Prepare, and shown for copying; nobody enters it
+	Registry bool // the id of a registry of the portal's, chosen from a list
+	Price    bool // what one of the kind's Prices is for this target
 }
 
 // Config is what a Kind opens a target with.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -112,7 +113,7 @@ func (s *Service) saveTarget(ctx context.Context, t *models.Target, in TargetInp
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.fill(t, in); err != nil {
+	if err := s.fill(ctx, t, in); err != nil {
 		return nil, err
 	}
 	err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -139,7 +140,7 @@ func grantsOf(t *models.Target) map[string]string {
 }
 
 // fill checks the input and puts it into the target, secrets sealed.
-func (s *Service) fill(t *models.Target, in TargetInput) error {
+func (s *Service) fill(ctx context.Context, t *models.Target, in TargetInput) error {
 	kind, err := s.KindOf(t.Kind)
 	if err != nil {
 		return models.InvalidField("kind", "Choose a kind of target.")
@@ -152,7 +153,7 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 		return err
 	}
 	settings, secret, wrong := map[string]string{}, map[string]string{}, map[string]string{}
-	for _, f := range kind.Fields {
+	for _, f := range kind.AllFields() {
 		if f.Made {
 			continue
 		}
@@ -176,6 +177,9 @@ func (s *Service) fill(t *models.Target, in TargetInput) error {
 		}
 	}
 	if err := models.InvalidFields(wrong); err != nil {
+		return err
+	}
+	if err := s.checkOwn(ctx, kind, settings); err != nil {
 		return err
 	}
 	if _, err := ParsePermissions(settings); err != nil {
@@ -237,13 +241,22 @@ func grant(tx *gorm.DB, targetID string, teamIDs []string) error {
 	return nil
 }
 
-// DeleteTarget removes a target that no environment uses.
+// DeleteTarget removes a target that no environment uses. What it kept for itself at its provider, such as a cluster,
+// is removed by a job afterwards, which is repeated until that succeeds (TargetRemovals).
 func (s *Service) DeleteTarget(ctx context.Context, id string) error {
-	t, _, err := s.Target(ctx, id)
-	if err != nil {
+	if _, _, err := s.Target(ctx, id); err != nil {
 		return err
 	}
+	target, err := s.target(ctx, id)
+	if err != nil {
+		slog.WarnContext(ctx, "a target that can't be opened is deleted: what its provider keeps for it stays there", "target", id, "error", err)
+	}
+	_, keeps := target.(Destroyer)
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		var t models.Target
+		if err := tx.First(&t, "id = ?", id).Error; err != nil {
+			return models.FromDB(err, "target")
+		}
 		var used int64
 		if err := tx.Model(&models.Environment{}).Where("target_id = ?", id).Count(&used).Error; err != nil {
 			return err
@@ -253,6 +266,11 @@ func (s *Service) DeleteTarget(ctx context.Context, id string) error {
 		}
 		if err := tx.Delete(&models.Target{}, "id = ?", id).Error; err != nil {
 			return err
+		}
+		if keeps {
+			if err := s.removeLater(ctx, tx, &t); err != nil {
+				return err
+			}
 		}
 		return audit.Record(ctx, tx, audit.Entry{Action: "target.delete", Subject: "target:" + id, Name: t.Name})
 	})
@@ -290,11 +308,24 @@ func (s *Service) target(ctx context.Context, id string) (Target, error) {
 	if have, ok := s.open[id]; ok && have.updated.Equal(t.UpdatedAt) {
 		return have.Target, nil
 	}
+	opened, err := s.connect(&t)
+	if err != nil {
+		return nil, err
+	}
+	if s.open == nil {
+		s.open = map[string]openTarget{}
+	}
+	s.open[id] = openTarget{opened, t.UpdatedAt} // the one before may be in use: its idle connections end by themselves
+	return opened, nil
+}
+
+// connect opens the target anew.
+func (s *Service) connect(t *models.Target) (Target, error) {
 	kind, err := s.KindOf(t.Kind)
 	if err != nil {
 		return nil, err
 	}
-	secret, err := s.openSecrets(&t)
+	secret, err := s.openSecrets(t)
 	if err != nil {
 		return nil, err
 	}
@@ -302,10 +333,6 @@ func (s *Service) target(ctx context.Context, id string) (Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the target %s: %w", t.Name, err)
 	}
-	if s.open == nil {
-		s.open = map[string]openTarget{}
-	}
-	s.open[id] = openTarget{opened, t.UpdatedAt} // the one before may be in use: its idle connections end by themselves
 	return opened, nil
 }
 

@@ -236,7 +236,7 @@ func (s *Service) UsedBy(ctx context.Context, id string) ([]Use, error) {
 }
 
 // Delete forgets a registry, its credential and its grants. Images there stay.
-// It is a Conflict while the images of an app go there.
+// It is a Conflict while the images of an app go there, or a target pulls from it.
 func (s *Service) Delete(ctx context.Context, id string) error {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return err
@@ -254,11 +254,34 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 		if len(apps) > 0 {
 			return models.Errorf(models.Conflict, "The images of %s go to %s. Choose another registry in the build settings of these apps first.", strings.Join(apps, ", "), r.Name)
 		}
+		if err := targetsPullFrom(tx, r); err != nil {
+			return err
+		}
 		if err := tx.Delete(&models.Registry{}, "id = ?", id).Error; err != nil {
 			return fmt.Errorf("deleting a registry: %w", err)
 		}
 		return record(ctx, tx, r, "registry.delete", map[string]string{"kind": r.Kind, "host": r.Host})
 	})
+}
+
+// targetsPullFrom is a Conflict while a target pulls from the registry, or what runs came from there.
+func targetsPullFrom(tx *gorm.DB, r *models.Registry) error {
+	var targets []models.Target
+	if err := tx.Omit("secrets").Order("name").Find(&targets).Error; err != nil {
+		return err
+	}
+	for _, t := range targets {
+		if t.Settings[models.TargetRegistry] == r.ID {
+			return models.Errorf(models.Conflict, "The target %s pulls from %s. Choose another registry in its settings first.", t.Name, r.Name)
+		}
+	}
+	var runs []string
+	err := tx.Model(&models.Deployment{}).Joins("JOIN apps ON apps.id = deployments.app_id").Where("copied_registry = ? AND active", r.ID).
+		Order("apps.name").Limit(5).Pluck("apps.name", &runs).Error
+	if err == nil && len(runs) > 0 {
+		return models.Errorf(models.Conflict, "What runs of %s was copied to %s. Deploy it again from elsewhere first.", strings.Join(runs, ", "), r.Name)
+	}
+	return err
 }
 
 // GrantInput lets a team use the repositories of a registry that begin with a prefix.
