@@ -107,10 +107,11 @@ var twins = map[string]string{
 	"POST /deployments/:id/stop":     "POST /api/v1/deployments/:id/stop",
 	"POST /deployments/:id/start":    "POST /api/v1/deployments/:id/start",
 
-	"POST /admin/targets":            "POST /api/v1/targets",
-	"POST /admin/targets/:id":        "PUT /api/v1/targets/:id",
-	"POST /admin/targets/:id/delete": "DELETE /api/v1/targets/:id",
-	"POST /admin/targets/:id/check":  "POST /api/v1/targets/:id/check",
+	"POST /admin/targets":                    "POST /api/v1/targets",
+	"POST /admin/targets/:id":                "PUT /api/v1/targets/:id",
+	"POST /admin/targets/:id/delete":         "DELETE /api/v1/targets/:id",
+	"POST /admin/target-removals/:id/forget": "DELETE /api/v1/target-removals/:id",
+	"POST /admin/targets/:id/check":          "POST /api/v1/targets/:id/check",
 
 	"POST /copies":            "POST /api/v1/copies",
 	"POST /copies/:id/cancel": "POST /api/v1/copies/:id/cancel",

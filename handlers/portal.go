@@ -144,6 +144,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.POST("/deployments/:id/rollback", deployments.Rollback)
 	g.POST("/deployments/:id/restart", deployments.Restart)
 	g.GET("/deployments/:id/drift", deployments.Drift)
+	g.GET("/deployments/:id/provider", deployments.Provider)
 	g.POST("/deployments/:id/apply", deployments.ApplyAgain)
 	g.POST("/deployments/:id/stop", deployments.Stop)
 	g.POST("/deployments/:id/start", deployments.Start)
@@ -180,13 +181,15 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.POST("/admin/domains/:id/confirm", visits.ConfirmDomain)
 	admin.POST("/admin/certificates", visits.AddCertificate)
 
-	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy}
+	targets := &web.Targets{Base: base, Catalog: s.Catalog, Deploy: s.Deploy, Registries: s.Registries}
 	admin.GET("/admin/targets", targets.List)
 	admin.GET("/admin/targets/new", targets.New)
 	admin.POST("/admin/targets", targets.Create)
 	admin.GET("/admin/targets/:id", targets.Page)
 	admin.POST("/admin/targets/:id", targets.Update)
+	admin.GET("/admin/targets/:id/delete", targets.AskDelete)
 	admin.POST("/admin/targets/:id/delete", targets.Delete)
+	admin.POST("/admin/target-removals/:id/forget", targets.Forget)
 
 	queue := &web.Queue{Base: base, Builds: s.Builds}
 	admin.GET("/admin/queue", queue.Page)

@@ -149,6 +149,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	deliveries.Register(queue)
 	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind()}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
+	jobs.Register(queue, rollouts.DestroyTarget)
 	jobs.Register(queue, rollouts.RetireStopped)
 	jobs.Register(queue, rollouts.RemoveReleases)
 	watch := &observe.Service{DB: db, Queue: queue, Logs: runs.Logs, Deploy: rollouts}
@@ -225,6 +226,10 @@ func stillKind() deploy.Kind {
 	kept := &sync.Map{}
 	return deploy.Kind{
 		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true, Restarts: true,
+		Mirrors: true, PricesOf: "2026-11-26", Prices: []deploy.Price{{Name: "vcpu_hour", Title: "Processor", Unit: "vCPU-hour", Amount: 0.04}},
+		Estimate: func(prices map[string]float64, s models.Scale) []deploy.CostLine {
+			return []deploy.CostLine{{Title: "Processors", Month: prices["vcpu_hour"] * float64(s.Replicas) * deploy.MonthHours}}
+		},
 		Open: func(deploy.Config) (deploy.Target, error) { return still{kept}, nil },
 	}
 }
@@ -261,6 +266,19 @@ func (still) Logs(context.Context, string, deploy.LogOptions) iter.Seq2[deploy.L
 func (still) Drift(context.Context, deploy.Release) ([]deploy.Drift, error) {
 	return []deploy.Drift{{Object: "Deployment checkout", Field: "spec.replicas", Want: "2", Have: "5"}}, nil
 }
+func (still) Inspect(context.Context, deploy.Release) ([]deploy.Check, error) {
+	return []deploy.Check{{Name: "Quota", OK: true, Message: "There is room."}}, nil
+}
+func (still) Resources(context.Context, string) ([]deploy.Resource, error) {
+	return []deploy.Resource{{Kind: "Service", Name: "checkout", Link: "https://console.example.com/checkout"}, {Kind: "Log group", Name: "/slipway"}}, nil
+}
+func (still) Events(context.Context, string) ([]deploy.Event, error) {
+	return []deploy.Event{{At: time.Unix(1, 0), Object: "Service checkout", Text: "<b>unable</b> to place a task", Warning: true}}, nil
+}
+func (still) Keeps(context.Context) ([]deploy.Resource, error) {
+	return []deploy.Resource{{Kind: "Cluster", Name: "slipway", Link: "https://console.example.com/cluster"}}, nil
+}
+func (still) Destroy(context.Context) error                 { return nil }
 func (still) Restore(context.Context, deploy.Release) error { return nil }
 func (still) Dial(context.Context, string, string) (net.Conn, error) {
 	return nil, syscall.ECONNREFUSED

@@ -309,6 +309,9 @@ func (f *full) addSecrets() {
 	t, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "other", Kind: "docker", Settings: map[string]string{"host": "h", "key": canary}})
 	f.must(err)
 	f.places["unused target"] = t.ID
+	left := models.TargetRemoval{ID: models.NewID(), Name: "gone", Kind: "docker", Settings: map[string]string{"host": "h"}, CreatedAt: f.db.NowFunc(), UpdatedAt: f.db.NowFunc()}
+	f.must(f.db.Create(&left).Error)
+	f.places["removal"] = left.ID
 	f.addRegistries(admin)
 }
 

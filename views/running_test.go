@@ -132,7 +132,8 @@ func runningSamples() []sample {
 	plan.Open = true
 	back := *plan
 	back.RollbackTo, back.Back = &serving, true
-	return append(placeSamples(serving), []sample{
+	plan.Cost = aCost()
+	return append(append(placeSamples(serving), cloudSamples(stage, serving, cells[1])...), []sample{
 		{"environments", environments.Board(testPage("Environments"), environments.BoardView{Teams: []environments.TeamBoard{board}, CanMake: true})},
 		{"environments-none", environments.Board(testPage("Environments"), environments.BoardView{Filter: environments.Filter{Text: "xyz", Differs: true}})},
 		{"environment-promote", environments.Promote(testPage("Promote to production"), promoteSample(serving, failed))},

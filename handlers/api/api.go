@@ -111,6 +111,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.runtimes()
 	a.deployments()
 	a.plans()
+	a.providers()
 	a.board()
 	a.protections()
 	a.previews()

@@ -124,6 +124,8 @@ func nounOf(path, id string) string {
 		return "previews"
 	case strings.Contains(path, "/variable-changes"), strings.Contains(path, "}/variables"), strings.HasSuffix(path, "}/settings") && noun == "environments":
 		return "variables"
+	case id == "list-kept-resources", noun == "target-removals":
+		return "targets"
 	case id == "plan-deployment", strings.Contains(path, "/apps/{app_id}/"):
 		return "deployments"
 	}

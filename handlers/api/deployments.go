@@ -26,6 +26,7 @@ type Deployment struct {
 	Paused        bool                    `json:"paused" doc:"Whether it has stopped while a newer version starts: the app runs one version at a time."`
 	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
 	Digest        string                  `json:"digest"`
+	Copied        string                  `json:"copied,omitempty" doc:"The repository that its target pulls from, where the image was copied there."`
 	Tag           string                  `json:"tag,omitempty" doc:"The tag that was chosen; digest is what it named at that moment."`
 	BuildID       *string                 `json:"build_id,omitempty" doc:"The build that made the image."`
 	URL           string                  `json:"url"`
@@ -195,6 +196,9 @@ func deploymentOf(d *models.Deployment) Deployment {
 		BuildID: d.BuildID, URL: d.URL, Config: configOf(d), RollbackOf: d.RollbackOf, PreviousID: d.PreviousID, CreatedBy: d.CreatedByName, Reason: d.Reason, Approvals: sliceOf(d.Approvals, approvalOf),
 		Phases: sliceOf(d.Phases, phaseOf), Instances: sliceOf(d.Instances, instanceOf),
 		Timings: timingsOf(d.CreatedAt, d.StartedAt, d.FinishedAt), Error: d.Error, CreatedAt: d.CreatedAt.UTC(),
+	}
+	if d.Copied.Host != "" {
+		out.Copied = d.Copied.Name()
 	}
 	if d.App != nil {
 		out.App = d.App.Name

@@ -28,6 +28,8 @@ type Plan struct {
 	HealthPath  string            `json:"health_path"`
 	Checks      []PlanCheck       `json:"checks" nullable:"false"`
 	Ready       bool              `json:"ready" doc:"Whether every check passed."`
+	Cost        *Cost             `json:"cost,omitempty" doc:"Of what would run, where Slipway knows the prices of the environment's target."`
+	CostBefore  *Cost             `json:"cost_before,omitempty" doc:"Of what runs now."`
 	ConfigHash  string            `json:"config_hash" doc:"Send it along to deploy exactly this."`
 }
 
@@ -75,7 +77,7 @@ func planOf(p *deploy.Plan) Plan {
 		MoreCommits: p.More, Back: p.Back, Note: p.CommitsNote,
 		Settings:  sliceOf(p.Settings, func(d *deploy.Difference) PlanSetting { return PlanSetting{d.Name, d.Before, d.After} }),
 		Variables: sliceOf(p.Variables, changeOf), Secrets: sliceOf(p.Secrets, changeOf),
-		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Ready: p.Ready(), ConfigHash: p.ConfigHash,
+		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Ready: p.Ready(), ConfigHash: p.ConfigHash, Cost: costOf(p.Cost), CostBefore: costOf(p.CostBefore),
 		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message, c.Gate} }),
 	}
 	if p.Current != nil {

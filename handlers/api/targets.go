@@ -56,6 +56,8 @@ type TargetField struct {
 	Required bool   `json:"required"`
 	Check    bool   `json:"check" doc:"A box to check: true, or empty."`
 	Made     bool   `json:"made" doc:"By Slipway; it stands in the target's settings and can't be set."`
+	Registry bool   `json:"registry" doc:"The id of an external registry, embedded for the portal's own, or empty."`
+	Price    bool   `json:"price" doc:"US dollars; empty for the list price."`
 }
 
 // TargetInfo is what a target says of itself.
@@ -135,8 +137,8 @@ func (a *API) checkTarget(ctx context.Context, in *IDIn) (*answer[TargetInfo], e
 
 func (a *API) listTargetKinds(context.Context, *struct{}) (*answer[List[TargetKind]], error) {
 	return whole(a.Deploy.Kinds, func(k *deploy.Kind) TargetKind {
-		return TargetKind{k.Name, k.Title, k.Help, sliceOf(k.Fields, func(f *deploy.Field) TargetField {
-			return TargetField{f.Name, f.Label, f.Help, f.Example, f.Secret, f.Required, f.Check, f.Made}
+		return TargetKind{k.Name, k.Title, k.Help, sliceOf(k.AllFields(), func(f *deploy.Field) TargetField {
+			return TargetField{f.Name, f.Label, f.Help, f.Example, f.Secret, f.Required, f.Check, f.Made, f.Registry, f.Price}
 		})}
 	}), nil
 }

@@ -165,6 +165,8 @@ func planView(p *deploy.Plan) views.Plan {
 		NeedsApproval: p.To == nil && p.Environment.Protection.Approvals > 0,
 		Image:         apps.Version(models.Deployment{Build: p.Image.Build, ImageTag: p.Image.Tag, ImageDigest: p.Image.Digest}),
 	}
+	v.Cost = costView(p.Cost)
+	v.Cost.Before, v.Cost.HasBefore = p.CostBefore.Month, p.CostBefore.Known()
 	for _, c := range p.Commits {
 		v.Commits = append(v.Commits, models.ChangeCommit{ID: c.ID, Subject: c.Subject, Author: c.Author, Email: c.Email, Time: c.Time})
 	}

@@ -38,6 +38,8 @@ func (h *Deployments) Page(c echo.Context) error {
 		LogCurl: p.Curl("GET", "/api/v1/deployments/"+d.ID+"/logs", "").For("Read the log"),
 	}
 	v.CanDrift = h.Deploy.CanDrift(ctx, d)
+	resources, events := h.Deploy.Tells(ctx, d)
+	v.Tells = resources || events
 	who := models.PrincipalFrom(ctx)
 	v.CanDecide = d.State == models.DeploymentWaiting && who.RoleIn(d.TeamID).AtLeast(models.RoleMaintainer) && who.UserID != d.CreatedBy
 	if v.Bad, err = h.Deploy.Bad(ctx, d); err != nil {

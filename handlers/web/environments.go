@@ -86,6 +86,9 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	if err := h.addresses(ctx, &v); err != nil {
 		return err
 	}
+	if v.Cost, err = h.cost(ctx, e.ID); err != nil {
+		return err
+	}
 	if v.Variables, err = h.variables(ctx, e.ID); err != nil {
 		return err
 	}
@@ -96,6 +99,16 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	v.History = list.Items
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, status, environments.Page(p, v))
+}
+
+// cost is what runs costs in a month.
+func (h *Environments) cost(ctx context.Context, environmentID string) (environments.Cost, error) {
+	all, err := h.Deploy.EnvironmentCost(ctx, environmentID)
+	out := environments.Cost{Apps: map[string]float64{}, Month: all.Month, PricesOf: all.PricesOf, Edited: all.Edited}
+	for _, a := range all.Apps {
+		out.Apps[a.AppID] = a.Month
+	}
+	return out, err
 }
 
 // scales fills in how much of each app is to run.

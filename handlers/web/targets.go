@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/handlers/problem"
 	"slipway.dev/models"
 	"slipway.dev/services/catalog"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/registries"
 	"slipway.dev/views/admin"
 	"slipway.dev/views/components"
 	"slipway.dev/views/layout"
@@ -20,6 +22,8 @@ type Targets struct {
 	*Base
 	Catalog *catalog.Service
 	Deploy  *deploy.Service
+
+	Registries *registries.Service
 }
 
 var targetCrumbs = []layout.Link{{Label: "Admin", Href: "/admin"}, {Label: "Targets", Href: "/admin/targets"}}
@@ -33,6 +37,9 @@ func (h *Targets) List(c echo.Context) error {
 	}
 	p := h.page(c, layout.Page{Title: "Admin", Nav: "admin", Tabs: admin.Tabs("targets")})
 	v := admin.TargetsView{Curl: p.Curl("GET", "/api/v1/targets", "")}
+	if v.Removals, err = h.Deploy.TargetRemovals(ctx); err != nil {
+		return err
+	}
 	for _, t := range all {
 		row, err := h.row(ctx, t)
 		if err != nil {
@@ -86,7 +93,7 @@ func (h *Targets) target(c echo.Context, status int, form components.Form) error
 	if err != nil {
 		return err
 	}
-	return h.form(c, status, admin.TargetView{Target: *t, Granted: granted, State: row.State, Message: row.Message, Form: form})
+	return h.form(c, status, admin.TargetView{Target: *t, Granted: granted, State: row.State, Message: row.Message, Form: form, Keeps: h.Deploy.KeepsThings(ctx, t.ID)})
 }
 
 func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
@@ -95,8 +102,15 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 		return err
 	}
 	v.KindTitle, v.KindHelp = kind.Title, kind.Help
-	for _, f := range kind.Fields {
-		v.Fields = append(v.Fields, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Check: f.Check, Made: f.Made})
+	for _, f := range kind.AllFields() {
+		to := &v.Fields
+		if f.Price {
+			to = &v.Prices
+		}
+		*to = append(*to, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Check: f.Check, Made: f.Made, Registry: f.Registry})
+	}
+	if v.Choices, err = h.choices(c.Request().Context(), kind); err != nil {
+		return err
 	}
 	list, err := h.Catalog.Teams(c.Request().Context(), catalog.TeamFilter{Page: models.Page{Limit: models.MaxLimit}})
 	if err != nil {
@@ -110,6 +124,19 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 	return Render(c, status, admin.Target(h.page(c, layout.Page{Title: title, Nav: "admin", State: v.State, Crumbs: targetCrumbs}), v))
 }
 
+// choices are the registries that targets of the kind may pull from.
+func (h *Targets) choices(ctx context.Context, kind deploy.Kind) ([]components.Option, error) {
+	if !kind.Mirrors {
+		return []components.Option{}, nil
+	}
+	all, err := h.Registries.List(ctx)
+	out := []components.Option{{Label: "Where images are"}, {Value: models.EmbeddedRegistry, Label: "The portal's own"}}
+	for _, r := range all {
+		out = append(out, components.Option{Value: r.ID, Label: r.Name + " (" + r.Host + ")"})
+	}
+	return out, err
+}
+
 // input is what the form says of a target of the kind.
 func (h *Targets) input(c echo.Context, kind string) (deploy.TargetInput, error) {
 	k, err := h.Deploy.KindOf(kind)
@@ -121,7 +148,7 @@ func (h *Targets) input(c echo.Context, kind string) (deploy.TargetInput, error)
 		return deploy.TargetInput{}, models.Errorf(models.Invalid, "The form could not be read.")
 	}
 	in := deploy.TargetInput{Name: sent.Get("name"), Kind: kind, AllTeams: sent.Get("all_teams") != "", TeamIDs: sent["team_ids"], Settings: map[string]string{}}
-	for _, f := range k.Fields {
+	for _, f := range k.AllFields() {
 		in.Settings[f.Name] = sent.Get(f.Name)
 	}
 	return in, nil
@@ -157,6 +184,36 @@ func (h *Targets) Update(c echo.Context) error {
 		_, err = h.Deploy.UpdateTarget(ctx, t.ID, in)
 	}
 	return h.done(c, "Saved", "/admin/targets/"+t.ID, err)
+}
+
+// AskDelete says what goes at the provider with the target.
+func (h *Targets) AskDelete(c echo.Context) error {
+	ctx := c.Request().Context()
+	t, _, err := h.Deploy.Target(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	kept, err := h.Deploy.Kept(ctx, t.ID)
+	v := admin.TargetDeleteView{Target: *t}
+	if v.Unknown, err = told(err); err != nil {
+		return err
+	}
+	for _, r := range kept {
+		v.Resources = append(v.Resources, admin.KeptResource(r))
+	}
+	crumbs := append(slices.Clone(targetCrumbs), layout.Link{Label: t.Name, Href: "/admin/targets/" + t.ID})
+	p := h.page(c, layout.Page{Title: "Delete " + t.Name, Nav: "admin", Crumbs: crumbs})
+	v.Curl = p.Curl("GET", "/api/v1/targets/"+t.ID+"/kept", "")
+	return Render(c, http.StatusOK, admin.TargetDelete(p, v))
+}
+
+// Forget gives up removing what a deleted target kept.
+func (h *Targets) Forget(c echo.Context) error {
+	if err := h.Deploy.ForgetRemoval(c.Request().Context(), c.Param("id")); err != nil {
+		return err
+	}
+	notify(c, "Given up")
+	return c.Redirect(http.StatusSeeOther, "/admin/targets")
 }
 
 // Delete removes a target that no environment uses.

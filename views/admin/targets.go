@@ -9,8 +9,9 @@ import (
 
 // TargetsView is the list of targets.
 type TargetsView struct {
-	Targets []TargetRow
-	Curl    components.CurlExample
+	Targets  []TargetRow
+	Removals []models.TargetRemoval // deleted ones that still have something at their providers
+	Curl     components.CurlExample
 }
 
 // TargetRow is a target and how it is now.
@@ -37,6 +38,9 @@ type TargetView struct {
 	KindTitle string
 	KindHelp  string
 	Fields    []TargetField
+	Prices    []TargetField       // of the provider, for this target
+	Choices   []components.Option // the registries that it may pull from
+	Keeps     bool                // it may have something for itself at its provider
 	Teams     []models.Team
 	Granted   []string // ids of teams
 	State     string
@@ -51,6 +55,28 @@ type TargetField struct {
 	Lines                      int  // of a text that has several
 	Check                      bool // a box to check
 	Made                       bool // by Slipway, for copying
+	Registry                   bool // one of the registries
+}
+
+// TargetDeleteView says what goes with a target.
+type TargetDeleteView struct {
+	Target    models.Target
+	Resources []KeptResource
+	Unknown   string // why it is not known what goes
+	Curl      components.CurlExample
+}
+
+// KeptResource is one thing that goes at the provider.
+type KeptResource struct {
+	Kind, Name string
+	Link       string // into the provider's console; empty: none
+}
+
+// pricesOpen tells whether the prices are shown at once: where one was entered, or is wrong.
+func (v TargetView) pricesOpen() bool {
+	return slices.ContainsFunc(v.Prices, func(f TargetField) bool {
+		return v.Form.Value(f.Name, v.Target.Settings[f.Name]) != "" || v.Form.Error(f.Name) != ""
+	})
 }
 
 func (v TargetView) action() string {

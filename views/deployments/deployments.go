@@ -47,6 +47,7 @@ type Plan struct {
 	Variables     []Change
 	Secrets       []Change
 	Size, Before  int64
+	Cost          Cost
 	URL           string
 	Checks        []Check
 	Ready         bool
@@ -88,6 +89,7 @@ type PageView struct {
 	Log        components.LogView
 	CanDeploy  bool
 	CanDrift   bool               // others may change what runs
+	Tells      bool               // its target tells what it made, or what its provider says happened
 	CanDecide  bool               // approve or reject it
 	Bad        *models.BadImage   // its image is marked; nil: not
 	Earlier    *models.Deployment // what a failed one can go back to, or the one before
@@ -100,7 +102,7 @@ func URL(d models.Deployment) string { return "/deployments/" + d.ID }
 
 // phaseNames are the phases as people call them.
 var phaseNames = map[string]string{
-	"check": "Look whether it can work", "pull": "Get the image", "pause": "Stop the old version", "resume": "Start the old version again", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
+	"check": "Look whether it can work", "copy": "Copy the image to the target's registry", "pull": "Get the image", "pause": "Stop the old version", "resume": "Start the old version again", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
 	"drain": "Let the old version finish its requests", "stop": "Stop the old version",
 }
 

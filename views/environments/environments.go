@@ -23,6 +23,7 @@ type PageView struct {
 	Rules       []string       // what has to hold before a deployment
 	From        string         // the name of the environment to its left; empty: there is none
 	Addresses   []AppAddresses // where visitors find the apps
+	Cost        Cost           // of what runs
 	Curl        components.CurlExample
 }
 
