@@ -4,7 +4,7 @@ TOOLS    := go tool -modfile=tools.mod
 TEMPL    := $(TOOLS) templ
 PROGRAMS := $(patsubst cmd/%/main.go,bin/%,$(wildcard cmd/*/main.go))
 # The whole program is tested as it is shipped; everything below it with the race detector.
-RACED    := ./handlers/... ./migrations/... ./models/... ./services/... ./static/... ./views/...
+RACED    := ./handlers/... ./migrations/... ./models/... ./services/... ./static/... ./test/... ./views/...
 TESTED   := ./cmd/...
 # What kills processes and counts to hundreds would take the race detector's time for little: its own processes are not watched.
 HEAVY    := ^(TestWhoMayCallWhat|TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnceAndNoTeamStarves|TestABuildIsMadeOnceWhereverItsWorkerIsKilled|TestBuildsOutliveADatabaseThatCrashesUnderLoad|TestFailuresAreSaidWithEvidenceAndWhatToDo|TestNoRequestFailsWhileVersionsAreDeployed|TestARolloutEndsTrueWhereverItsWorkerIsKilled|TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle|TestAWorkerThatIsKilledBetweenTwoVersionsLeavesNoneOfThemTwice)$$
@@ -37,6 +37,25 @@ test-kubernetes: ## set this machine up and test the Kubernetes target against a
 	@.ci/setup kubernetes
 	@.ci/with go vet -tags kubernetes ./services/deploy/kubernetes
 	@.ci/with go test -tags kubernetes -count 1 -timeout $(TIMEOUT) ./services/deploy/kubernetes
+
+# The tests of the clouds' targets against accounts that are real: each runs where its variables (docs/aws.md,
+# docs/google-cloud.md, docs/azure.md) name one. What they make is tagged, removed at the end, and costs cents.
+CLOUDS = $(patsubst %,./%,$(shell git grep -l '^//go:build realclouds' -- services/deploy | xargs -r -n1 dirname | sort -u))
+.PHONY: test-clouds
+test-clouds: ## test the clouds' targets against the accounts that the environment names
+	@[ -n "$(CLOUDS)" ] || { echo 'no target of a cloud has such tests'; exit 1; }
+	go vet -tags realclouds $(CLOUDS)
+	go test -tags realclouds -run RealAccount -count 1 -v -timeout 2h $(CLOUDS)
+
+# The tests that run the suite of all targets. TAGS=kubernetes adds the cluster (make test-kubernetes sets it up).
+SUITES = $(shell git grep -l 'deploytest[.]Run' -- 'services/deploy/*_test.go')
+TAGS  :=
+.PHONY: capabilities
+capabilities: ## run the suite of all targets and write docs/capabilities.md
+	@.ci/setup test
+	@.ci/with go test -json -count 1 -tags '$(TAGS)' -timeout $(TIMEOUT) \
+		-run "^($$(awk '/^func Test/ { name = $$2; sub(/\(.*/, "", name) } /deploytest\.Run\(/ { print name }' $(SUITES) | sort -u | paste -sd '|'))$$" \
+		$(patsubst %,./%,$(sort $(dir $(SUITES)))) | go run ./test/capabilities docs/capabilities.json docs/capabilities.md
 
 # How long each of the tests that make soak runs goes on; some also take more of everything.
 SOAK := 5m

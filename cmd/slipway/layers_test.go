@@ -48,7 +48,7 @@ var siblings = map[string][]string{
 	"services/registries": {"services/registry"},
 	// clean-ups delete by the registry's own means
 	"services/retention": {"services/registry"},
-	"services/deploy":    {"services/git", "services/images", "services/registry", "services/registries", "services/builds", "services/deploy"},
+	"services/deploy":    {"services/git", "services/images", "services/registry", "services/registries", "services/builds", "services/copies", "services/deploy"},
 	"services/git":       {},
 	// measures and listens to what deployments run, on their targets
 	"services/observe": {"services/deploy"},

@@ -18,6 +18,7 @@ import (
 
 // Suite is what an implementation brings along.
 type Suite struct {
+	Title string                           // of the target in docs/capabilities.md; its package's name where empty
 	Open  func(t *testing.T) deploy.Target // a target with an id of its own; closed and swept by the implementation
 	Image deploy.Image                     // the server of services/dockertest, which the target can fetch
 	From  deploy.Source
@@ -56,6 +57,7 @@ func Run(t *testing.T, s Suite) {
 		t.Run("an instance that ends after it was healthy stays down where its policy says never", s.staysDown)
 	}
 	t.Run("a volume outlives the releases that have it", s.keeps)
+	t.Run("what it can beside that is written down", s.abilities)
 }
 
 func (s Suite) release(env ...string) deploy.Release {

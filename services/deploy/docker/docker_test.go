@@ -123,6 +123,7 @@ func TestADockerEngineDoesWhatEveryTargetMust(t *testing.T) {
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
 	forget(t, image.Ref())
 	deploytest.Run(t, deploytest.Suite{
+		Title: "Docker Engine",
 		Open:  func(t *testing.T) deploy.Target { return open(t, nil) },
 		Image: image, From: anyone(image), Gone: gone,
 	})

@@ -51,6 +51,7 @@ func TestADockerEngineBehindSSHDoesWhatEveryTargetMust(t *testing.T) {
 	forget(t, image.Ref())
 	machine := newFar(t)
 	deploytest.Run(t, deploytest.Suite{
+		Title: "Docker over SSH",
 		Open:  func(t *testing.T) deploy.Target { return machine.open(t, nil) },
 		Image: image, From: anyone(image), Gone: gone,
 	})

@@ -303,6 +303,7 @@ func TestAClusterDoesWhatEveryTargetMust(t *testing.T) {
 	gone := image
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
 	deploytest.Run(t, deploytest.Suite{
+		Title: "Kubernetes",
 		Open:  func(t *testing.T) deploy.Target { target, _ := open(t, nil); return target },
 		Image: image, From: from, Gone: gone, Routed: visit, Mixed: true, Always: true, Patience: 15 * time.Second,
 	})
