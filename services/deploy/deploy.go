@@ -33,6 +33,9 @@ type Service struct {
 	Git    *git.Service
 	Kinds  []Kind
 	Apps   Address // where apps answer
+	// Identity gives what makes the tokens by which a cloud knows this portal for
+	// the target of the name; nil: the portal is no issuer.
+	Identity func(target string) Identity
 	// Refresh reads a repository on this machine, so that its commits can be counted; nil: what is there has to do.
 	Refresh func(ctx context.Context, repositoryID string) error
 
@@ -66,6 +69,14 @@ func (a Address) URL(host string) string {
 type openTarget struct {
 	Target
 	updated time.Time
+}
+
+// identity is the target's Config.Identity.
+func (s *Service) identity(target string) Identity {
+	if s.Identity == nil {
+		return nil
+	}
+	return s.Identity(target)
 }
 
 func (s *Service) startTime() time.Duration { return orElse(s.Start, 2*time.Minute) }

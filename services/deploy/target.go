@@ -68,6 +68,10 @@ type Kind struct {
 	PricesOf string
 	// Estimate tells what an app costs; nil where there are no Prices.
 	Estimate Estimator
+	// Federation names the cloud whose token service trusts Config.Identity's
+	// tokens, so that a target of the kind needs no stored key: aws, google or
+	// azure. Empty: the kind knows no such trust.
+	Federation string
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error

@@ -190,7 +190,7 @@ func (s *Service) fill(ctx context.Context, t *models.Target, in TargetInput) er
 			return err
 		}
 	}
-	opened, err := kind.Open(Config{ID: t.ID, Name: in.Name, Settings: settings, Secrets: secret})
+	opened, err := kind.Open(Config{ID: t.ID, Name: in.Name, Settings: settings, Secrets: secret, Identity: s.identity(in.Name)})
 	if err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (s *Service) connect(t *models.Target) (Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := kind.Open(Config{ID: t.ID, Name: t.Name, Settings: t.Settings, Secrets: secret})
+	opened, err := kind.Open(Config{ID: t.ID, Name: t.Name, Settings: t.Settings, Secrets: secret, Identity: s.identity(t.Name)})
 	if err != nil {
 		return nil, fmt.Errorf("opening the target %s: %w", t.Name, err)
 	}
