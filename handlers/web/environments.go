@@ -101,16 +101,6 @@ func (h *Environments) environment(c echo.Context, status int, v environments.Pa
 	return Render(c, status, environments.Page(p, v))
 }
 
-// cost is what runs costs in a month.
-func (h *Environments) cost(ctx context.Context, environmentID string) (environments.Cost, error) {
-	all, err := h.Deploy.EnvironmentCost(ctx, environmentID)
-	out := environments.Cost{Apps: map[string]float64{}, Month: all.Month, PricesOf: all.PricesOf, Edited: all.Edited}
-	for _, a := range all.Apps {
-		out.Apps[a.AppID] = a.Month
-	}
-	return out, err
-}
-
 // scales fills in how much of each app is to run.
 func (h *Environments) scales(ctx context.Context, v *environments.PageView) error {
 	all, err := h.Deploy.Scales(ctx, v.Environment.ID)

@@ -10,6 +10,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 	views "slipway.dev/views/deployments"
+	"slipway.dev/views/environments"
 	"slipway.dev/views/layout"
 )
 
@@ -70,4 +71,14 @@ func costView(c deploy.Cost) views.Cost {
 		out.Lines = append(out.Lines, views.CostLine(l))
 	}
 	return out
+}
+
+// cost is what runs costs in a month.
+func (h *Environments) cost(ctx context.Context, environmentID string) (environments.Cost, error) {
+	all, err := h.Deploy.EnvironmentCost(ctx, environmentID)
+	out := environments.Cost{Apps: map[string]float64{}, Month: all.Month, PricesOf: all.PricesOf, Edited: all.Edited}
+	for _, a := range all.Apps {
+		out.Apps[a.AppID] = a.Month
+	}
+	return out, err
 }
