@@ -7,9 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/dockertest"
 	"slipway.dev/services/registries"
 	"slipway.dev/services/registries/registriestest"
 )
@@ -282,5 +287,69 @@ func TestATargetsRegistryHasToBeOneThatIsThere(t *testing.T) {
 	}
 	if all := names(c.kind()); !slices.Contains(all, "registry") || !slices.Contains(all, "registry_path") || !slices.Contains(all, "price_vcpu_hour") {
 		t.Errorf("the kind has the fields %v", all)
+	}
+}
+
+// index pushes an image of several platforms to the app's repository under the tag, and returns its parts' digests.
+func (s *stage) index(tag string, architectures ...string) (digests []string) {
+	s.t.Helper()
+	var all v1.ImageIndex = empty.Index
+	for _, architecture := range architectures {
+		image := dockertest.App(s.t, "VERSION=7", "UNIQUE="+models.NewID())
+		config, err := image.ConfigFile()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		config = config.DeepCopy()
+		config.Architecture = architecture
+		if image, err = mutate.ConfigFile(image, config); err != nil {
+			s.t.Fatal(err)
+		}
+		digest, err := image.Digest()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		digests = append(digests, digest.String())
+		all = mutate.AppendManifests(all, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}}})
+	}
+	at, err := s.service.Registries.Open(models.WithPrincipal(s.t.Context(), models.System("test")), "", "payments/checkout", registries.Pull, registries.Push)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := remote.WriteIndex(at.Repository.Tag(tag), all, at.Options()...); err != nil {
+		s.t.Fatal(err)
+	}
+	return digests
+}
+
+func TestAnIndexIsCopiedWholeWhereOneOfItsPlatformsFits(t *testing.T) {
+	t.Parallel()
+	s, _ := newCloudStage(t, modelstest.DB(t))
+	house, valve := s.house()
+	info, err := s.service.CheckTarget(modelstest.As(t, s.db, s.Admin), s.Target.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, here, _ := strings.Cut(info.Platform, "/")
+	s.worker()
+	s.index("strange", "s390x", "riscv64")
+	d := s.ended(s.deploy(deploy.Input{Tag: "strange"}).ID)
+	if d.State != models.DeploymentFailed || d.Error.Stage != deploy.StageCheck || !strings.Contains(d.Error.Message, "made for linux/s390x, linux/riscv64") || valve.Asked(http.MethodPost, "/uploads/") != 0 {
+		t.Errorf("the deployment is %s: %+v", d.State, d.Error)
+	}
+	parts := s.index("both", "s390x", here)
+	d = s.succeeded(s.deploy(deploy.Input{Tag: "both"}).ID)
+	s.images = append(s.images, d.Copied.Name()+"@"+d.ImageDigest)
+	if got := s.answer("/version"); got != "7" {
+		t.Errorf("the app answers %q", got)
+	}
+	at, err := s.service.Registries.Open(modelstest.As(t, s.db, s.Admin), house.ID, d.Copied.Repository, registries.Pull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range append(parts, d.ImageDigest) {
+		if _, err := at.Find(t.Context(), part); err != nil {
+			t.Errorf("the copy has no %s: %v", part, err)
+		}
 	}
 }
