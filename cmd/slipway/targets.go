@@ -3,6 +3,7 @@ package main
 import (
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/deploy/google"
 	"slipway.dev/services/deploy/kubernetes"
 )
 
@@ -12,5 +13,6 @@ func targets(s *settings) []deploy.Kind {
 		docker.Kind(s.DockerHost),
 		docker.SSHKind(),
 		kubernetes.Kind(),
+		google.Kind(),
 	}
 }
