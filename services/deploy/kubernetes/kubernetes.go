@@ -77,8 +77,8 @@ func open(c deploy.Config) (deploy.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.UserAgent, config.QPS, config.Burst = "slipway", 50, 100
-	config.WarningHandler = rest.NoWarnings{} // nobody here could act on them
+	config.UserAgent, config.QPS = "slipway", -1 // the server itself keeps its clients within bounds; a wait in here would end as a time-out that is none
+	config.WarningHandler = rest.NoWarnings{}    // nobody here could act on them
 	objects, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, models.InvalidField("kubeconfig", "No connection can be made with this kubeconfig: %v.", err)
