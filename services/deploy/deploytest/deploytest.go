@@ -37,6 +37,8 @@ type Suite struct {
 	// Patience is how long a release that is never healthy is given: long enough
 	// for an instance to start and be asked once. Zero: 4 seconds.
 	Patience time.Duration
+	// Secure, where instances answer over HTTPS alone, is a client that trusts them.
+	Secure *http.Client
 }
 
 // Run tells the story.
@@ -107,9 +109,14 @@ func (s Suite) up(t *testing.T, target deploy.Target, r deploy.Release) deploy.I
 	return found[0]
 }
 
-func get(t *testing.T, url string) string {
+// get asks an instance at the address, of which it gives the part after the scheme.
+func (s Suite) get(t *testing.T, at string) string {
 	t.Helper()
-	res, err := http.Get(url)
+	client, scheme := http.DefaultClient, "http://"
+	if s.Secure != nil {
+		client, scheme = s.Secure, "https://"
+	}
+	res, err := client.Get(scheme + at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +146,7 @@ func (s Suite) lives(t *testing.T) {
 	target := s.Open(t)
 	r := s.release("GREETING=from outside")
 	i := s.up(t, target, r)
-	if got := get(t, "http://"+i.Address+"/env?name=GREETING"); got != "from outside" {
+	if got := s.get(t, i.Address+"/env?name=GREETING"); got != "from outside" {
 		t.Errorf("the variable arrived as %q", got)
 	}
 	if err := target.Remove(t.Context(), r.ID, 5*time.Second); err != nil {
@@ -181,7 +188,7 @@ func (s Suite) scales(t *testing.T) {
 	}
 	answered := map[string]bool{}
 	for _, i := range found {
-		if get(t, "http://"+i.Address+"/version") == "" {
+		if s.get(t, i.Address+"/version") == "" {
 			t.Errorf("%s does not answer", i.Name)
 		}
 		answered[i.Address] = true
@@ -273,7 +280,7 @@ func (s Suite) logsOfAll(t *testing.T) {
 	ask := func() {
 		if opened++; opened == len(found) {
 			for _, i := range found {
-				get(t, "http://"+i.Address+"/version")
+				s.get(t, i.Address+"/version")
 			}
 		}
 	}
@@ -335,13 +342,13 @@ func (s Suite) sideBySide(t *testing.T) {
 	target := s.Open(t)
 	one, two := s.release("GREETING=one"), s.release("GREETING=two")
 	a, b := s.up(t, target, one), s.up(t, target, two)
-	if get(t, "http://"+a.Address+"/env?name=GREETING") != "one" || get(t, "http://"+b.Address+"/env?name=GREETING") != "two" {
+	if s.get(t, a.Address+"/env?name=GREETING") != "one" || s.get(t, b.Address+"/env?name=GREETING") != "two" {
 		t.Error("the releases do not answer for themselves")
 	}
 	if err := target.Remove(t.Context(), one.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if get(t, "http://"+b.Address+"/env?name=GREETING") != "two" {
+	if s.get(t, b.Address+"/env?name=GREETING") != "two" {
 		t.Error("removing one release touched the other")
 	}
 }
@@ -511,7 +518,7 @@ func (s Suite) logs(t *testing.T) {
 	if !strings.Contains(first.Text, "listening on 8080") || first.Stderr == s.Mixed || first.At.IsZero() {
 		t.Fatalf("the first line is %+v", first)
 	}
-	written := func() { get(t, "http://"+i.Address+"/version") } // once the log is open, and not missed
+	written := func() { s.get(t, i.Address+"/version") } // once the log is open, and not missed
 	for n, err := range target.Logs(ctx, r.ID, deploy.LogOptions{After: first.At, Follow: true, Opened: written}) {
 		if err != nil {
 			t.Fatal(err)

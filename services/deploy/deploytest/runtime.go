@@ -54,9 +54,9 @@ func (s Suite) keeps(t *testing.T) {
 	two := s.release()
 	two.AppID, two.EnvironmentID, two.Volumes = one.AppID, one.EnvironmentID, one.Volumes
 	first := s.up(t, target, one)
-	get(t, "http://"+first.Address+"/write?path=/data/note&text=kept")
+	s.get(t, first.Address+"/write?path=/data/note&text=kept")
 	second := s.up(t, target, two) // beside it, with the same data
-	if got := get(t, "http://"+second.Address+"/read?path=/data/note"); got != "kept" {
+	if got := s.get(t, second.Address+"/read?path=/data/note"); got != "kept" {
 		t.Errorf("the second release reads %q", got)
 	}
 	v := s.volume(t, keeper, one)
@@ -77,13 +77,13 @@ func (s Suite) keeps(t *testing.T) {
 	three := two
 	three.ID, three.Name, three.Volumes = models.NewID(), two.Name+"x", []models.VolumeMount{{Name: "uploads", Path: "/data", ReadOnly: true}}
 	third := s.up(t, target, three)
-	get(t, "http://"+third.Address+"/write?path=/data/note&text=changed")
-	if got := get(t, "http://"+third.Address+"/read?path=/data/note"); got != "kept" {
+	s.get(t, third.Address+"/write?path=/data/note&text=changed")
+	if got := s.get(t, third.Address+"/read?path=/data/note"); got != "kept" {
 		t.Errorf("what is read only was written: %q", got)
 	}
 	other := s.release()
 	other.AppID, other.EnvironmentID, other.Volumes = models.NewID(), one.EnvironmentID, one.Volumes
-	if got := get(t, "http://"+s.up(t, target, other).Address+"/read?path=/data/note"); got == "kept" {
+	if got := s.get(t, s.up(t, target, other).Address+"/read?path=/data/note"); got == "kept" {
 		t.Error("another app has the data")
 	}
 	for _, r := range []deploy.Release{three, other} {
