@@ -2,6 +2,7 @@ package main
 
 import (
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azure"
 	"slipway.dev/services/deploy/docker"
 	"slipway.dev/services/deploy/google"
 	"slipway.dev/services/deploy/kubernetes"
@@ -14,5 +15,6 @@ func targets(s *settings) []deploy.Kind {
 		docker.SSHKind(),
 		kubernetes.Kind(),
 		google.Kind(),
+		azure.Kind(),
 	}
 }
