@@ -65,7 +65,7 @@ type Setting struct {
 // SigningKey is a key pair that Slipway signs with. Private is encrypted.
 type SigningKey struct {
 	ID        string `gorm:"primaryKey"` // the key id (kid)
-	Use       string // oidc, registry
+	Use       string // oidc, registry, identity
 	Algorithm string
 	Private   []byte
 	CreatedAt time.Time

@@ -20,7 +20,7 @@ type layer struct {
 }
 
 // leaves are the services that all others may use.
-var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits", "distribution", "layers"}
+var leaves = []string{"logs", "events", "audit", "secrets", "blobs", "jobs", "outbound", "limits", "distribution", "layers", "signing"}
 
 var layers = []layer{
 	{folder: "models", may: []string{"gorm.io/", "github.com/glebarez/", "github.com/jackc/pgx/", "github.com/google/uuid"}},

@@ -19,6 +19,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/services/limits"
 	"slipway.dev/services/secrets"
+	"slipway.dev/services/signing"
 )
 
 const (
@@ -42,10 +43,12 @@ type Provider struct {
 	// Page writes the sign-in page.
 	Page func(w http.ResponseWriter, r *http.Request, page LoginPage) error
 
-	once    sync.Once
-	handler http.Handler
-	failed  error
-	slow    slow
+	once     sync.Once
+	handler  http.Handler
+	failed   error
+	slow     slow
+	keysOnce sync.Once
+	keys     signing.Ring
 }
 
 // LoginPage is what the sign-in page shows.

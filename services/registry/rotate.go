@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/audit"
 )
 
 // KeyLife is the age at which the key that signs the registry's tokens is replaced.
@@ -51,51 +49,9 @@ func (s *Service) RotateKeys(ctx context.Context, dropOld bool) error {
 	if err := models.AuthorizeAdmin(ctx); err != nil {
 		return err
 	}
-	defer s.keys.forget()
-	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if dropOld {
-			if err := tx.Where("use = ?", keyUse).Delete(&models.SigningKey{}).Error; err != nil {
-				return fmt.Errorf("deleting the registry's keys: %w", err)
-			}
-		} else if _, err := retire(tx, tx.NowFunc()); err != nil {
-			return err
-		}
-		return s.replaceKey(ctx, tx, dropOld)
-	})
+	return s.ring().Replace(ctx, dropOld)
 }
 
 // RotateOldKeys replaces a key that has signed for KeyLife, and deletes those
 // that are believed no more. It is cheap to call often, from any number of processes.
-func (s *Service) RotateOldKeys(ctx context.Context) error {
-	now := s.DB.NowFunc()
-	defer s.keys.forget()
-	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		gone := tx.Where("use = ? AND retired_at < ?", keyUse, now.Add(-verifyFor)).Delete(&models.SigningKey{})
-		if gone.Error != nil {
-			return fmt.Errorf("deleting old keys of the registry: %w", gone.Error)
-		}
-		old, err := retire(tx, now.Add(-KeyLife))
-		if err != nil || old == 0 {
-			return err
-		}
-		return s.replaceKey(ctx, tx, false)
-	})
-}
-
-// retire ends the signing of keys made at the moment or before, and returns how many it were. Of two processes one ends each.
-func retire(tx *gorm.DB, made time.Time) (int64, error) {
-	done := tx.Model(&models.SigningKey{}).Where("use = ? AND retired_at IS NULL AND created_at <= ?", keyUse, made).UpdateColumn("retired_at", tx.NowFunc())
-	if done.Error != nil {
-		return 0, fmt.Errorf("retiring keys of the registry: %w", done.Error)
-	}
-	return done.RowsAffected, nil
-}
-
-func (s *Service) replaceKey(ctx context.Context, tx *gorm.DB, dropped bool) error {
-	row, err := s.makeKey(tx)
-	if err != nil {
-		return fmt.Errorf("making a key of the registry: %w", err)
-	}
-	return audit.Record(ctx, tx, audit.Entry{Action: "registry.rotate", Subject: "signing_key:" + row.ID, Name: "key of the registry",
-		Detail: map[string]string{"old_keys_deleted": fmt.Sprint(dropped)}})
-}
+func (s *Service) RotateOldKeys(ctx context.Context) error { return s.ring().RotateOld(ctx) }
