@@ -183,6 +183,10 @@ var portalRoutes = map[string]entry{
 	"POST /admin/target-removals/:id/forget": {need: needAdmin, url: "/admin/target-removals/{removal}/forget", status: 303},
 	"POST /admin/targets/:id/delete":         {need: needAdmin, url: "/admin/targets/{unused target}/delete", status: 303},
 
+	"GET /admin/targets/trust":            {need: needAdmin, url: "/admin/targets/trust?kind=still-google"},
+	"GET /admin/targets/:id/trust":        {need: needAdmin, url: "/admin/targets/{cloud target}/trust?account=123456789012&region=eu-central-1"},
+	"POST /admin/targets/:id/trust/check": {need: needAdmin, url: "/admin/targets/{cloud target}/trust/check"},
+
 	"GET /copies":             {need: needPrincipal},
 	"GET /copies/new":         {need: needPrincipal},
 	"POST /copies":            {need: needDeveloper, body: "from={host}%2Fpayments%2Fcheckout%3Amain&to={host}%2Fpayments%2Felsewhere%3A1", status: 303},

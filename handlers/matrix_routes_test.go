@@ -11,6 +11,9 @@ var systemRoutes = map[string]entry{
 	"GET /api/openapi.json": {need: needPrincipal},
 	"GET /api/docs":         {need: needPrincipal},
 	"GET /api/docs/:noun":   {need: needPrincipal, url: "/api/docs/builds"},
+
+	"GET /identity/.well-known/openid-configuration": {need: needNothing},
+	"GET /identity/keys":                             {need: needNothing},
 }
 
 // apiRoutes are the calls of the API.
@@ -150,6 +153,12 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/deployments/:id/events":    {need: needViewer, url: "/api/v1/deployments/{deployment}/events"},
 	"DELETE /api/v1/targets/:id":            {need: needAdmin, url: "/api/v1/targets/{unused target}", status: 204},
 	"POST /api/v1/targets/:id/check":        {need: needAdmin, url: "/api/v1/targets/{target}/check"},
+
+	"GET /api/v1/targets/trust":              {need: needAdmin, url: "/api/v1/targets/trust?kind=still-azure&name=prod"},
+	"GET /api/v1/targets/:id/trust":          {need: needAdmin, url: "/api/v1/targets/{cloud target}/trust"},
+	"POST /api/v1/targets/:id/trust/check":   {need: needAdmin, url: "/api/v1/targets/{cloud target}/trust/check"},
+	"GET /api/v1/targets/trust/keys":         {need: needAdmin},
+	"POST /api/v1/targets/trust/keys/rotate": {need: needAdmin, body: `{"leaked":true}`},
 
 	"GET /api/v1/copies":             {need: needPrincipal},
 	"POST /api/v1/copies":            {need: needDeveloper, body: `{"from":"{host}/payments/checkout:main","to":"{host}/payments/elsewhere:1"}`, status: 202},

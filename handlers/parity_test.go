@@ -113,6 +113,8 @@ var twins = map[string]string{
 	"POST /admin/target-removals/:id/forget": "DELETE /api/v1/target-removals/:id",
 	"POST /admin/targets/:id/check":          "POST /api/v1/targets/:id/check",
 
+	"POST /admin/targets/:id/trust/check": "POST /api/v1/targets/:id/trust/check",
+
 	"POST /copies":            "POST /api/v1/copies",
 	"POST /copies/:id/cancel": "POST /api/v1/copies/:id/cancel",
 	"POST /copies/:id/retry":  "POST /api/v1/copies/:id/retry",

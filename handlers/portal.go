@@ -190,6 +190,10 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	admin.GET("/admin/targets/:id/delete", targets.AskDelete)
 	admin.POST("/admin/targets/:id/delete", targets.Delete)
 	admin.POST("/admin/target-removals/:id/forget", targets.Forget)
+	trust := &web.Trust{Base: base, Identity: s.Identity}
+	admin.GET("/admin/targets/trust", trust.New)
+	admin.GET("/admin/targets/:id/trust", trust.Page)
+	admin.POST("/admin/targets/:id/trust/check", trust.Check)
 
 	queue := &web.Queue{Base: base, Builds: s.Builds}
 	admin.GET("/admin/queue", queue.Page)

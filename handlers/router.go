@@ -29,6 +29,7 @@ import (
 	"slipway.dev/services/forges"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/identity"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/limits"
@@ -62,6 +63,7 @@ type Services struct {
 	Deploy      *deploy.Service
 	Observe     *observe.Service // what runs: usage and kept logs
 	Previews    *previews.Service
+	Identity    *identity.Service // tokens for clouds, in place of stored keys
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service  // exchanges of CI runs' tokens
@@ -145,6 +147,7 @@ func newSite(s Services, o Options) (*site, error) {
 	h := &site{services: s, routes: r, apps: "." + o.AppsDomain, own: hostOf(o.ExternalURL)}
 	r.system(&system{checks: o.Ready, metrics: numbers})
 	r.exchange(&exchange{workloads: s.Workloads})
+	r.issuer(&issuer{identity: s.Identity})
 	r.live(&live{events: s.Events, streams: streams})
 	h.api = r.programs(s, o, streams)
 	r.pages(s, base, h.api)
@@ -247,7 +250,7 @@ func hostOf(external string) string {
 func (r *routes) programs(s Services, o Options, streams *sse.Streams) *api.API {
 	a := api.New(r.echo, api.Services{
 		Auth: s.Auth, Events: s.Events, Audit: s.Audit, Idempotency: s.Idempotency, Catalog: s.Catalog, Registry: s.Registry, Registries: s.Registries, Copies: s.Copies, Cache: s.Cache,
-		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Observe: s.Observe, Previews: s.Previews, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
+		Builds: s.Builds, Engines: s.Engines, Images: s.Images, Explorer: s.Explorer, Retention: s.Retention, Deploy: s.Deploy, Observe: s.Observe, Previews: s.Previews, Identity: s.Identity, Forges: s.Forges, Schedules: s.Schedules, Workloads: s.Workloads, Workflows: s.Workflows, Hooks: s.Hooks,
 		Visitors: s.Visitors, Certificates: s.Certificates,
 	}, streams, o.Version)
 	for _, route := range r.echo.Routes() {

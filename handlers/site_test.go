@@ -36,6 +36,7 @@ import (
 	"slipway.dev/services/git"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/identity"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
@@ -147,11 +148,13 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	runs.Changed = connections.BuildChanged
 	deliveries := &hooks.Service{DB: db, Jobs: queue, Forges: connections, Builds: runs, Git: files, Remote: runs.Remote, Refresh: things.Refresh}
 	deliveries.Register(queue)
-	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind()}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
+	rollouts := &deploy.Service{DB: db, Queue: queue, Box: box, Registry: store, Registries: others, Git: files, Kinds: []deploy.Kind{stillKind(), cloudKind("aws"), cloudKind("google"), cloudKind("azure")}, Apps: deploy.Address{Scheme: "http", Domain: "apps.test"}}
 	jobs.Register(queue, rollouts.Roll)
 	jobs.Register(queue, rollouts.DestroyTarget)
 	jobs.Register(queue, rollouts.RetireStopped)
 	jobs.Register(queue, rollouts.RemoveReleases)
+	trust := &identity.Service{DB: db, Box: box, ExternalURL: url, Deploy: rollouts, Guard: noWhere}
+	rollouts.Identity = trust.For
 	watch := &observe.Service{DB: db, Queue: queue, Logs: runs.Logs, Deploy: rollouts}
 	previewed := &previews.Service{DB: db, Deploy: rollouts, ExternalURL: "https://portal.test", TeamLimit: 10, Comment: connections.NoteComment}
 	jobs.Register(queue, rollouts.Restore)
@@ -162,7 +165,7 @@ func newServices(t testing.TB, db *models.Database, url string) Services {
 	cleanUps.Register(queue)
 	return Services{
 		Auth: people, Events: runEvents(t, db), Audit: &audit.Service{DB: db.DB}, Idempotency: &idempotency.Service{DB: db.DB},
-		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: pictures, Explorer: inside, Retention: cleanUps, Deploy: rollouts, Observe: watch, Previews: previewed,
+		Catalog: things, Builds: runs, Engines: stillEngines(db, box), Images: pictures, Explorer: inside, Retention: cleanUps, Deploy: rollouts, Observe: watch, Previews: previewed, Identity: trust,
 		Forges: connections, Hooks: deliveries,
 		Schedules: &schedules.Service{DB: db, Builds: runs},
 		Workloads: trusts, Workflows: &workflows.Service{DB: db, External: url, Issuer: issuer, Issuers: []string{issuer}, Registry: store, Builds: runs, Workloads: trusts, GitHub: noGitHub},
@@ -232,6 +235,15 @@ func stillKind() deploy.Kind {
 		},
 		Open: func(deploy.Config) (deploy.Target, error) { return still{kept}, nil },
 	}
+}
+
+// cloudKind is a kind of target whose cloud can trust the portal.
+func cloudKind(cloud string) deploy.Kind {
+	k := deploy.Kind{Name: "still-" + cloud, Title: "Still " + cloud, Federation: cloud, Open: func(deploy.Config) (deploy.Target, error) { return still{&sync.Map{}}, nil }}
+	for _, name := range []string{"region", "role", "project", "workload_provider", "service_account", "run_as", "tenant_id", "subscription_id", "client_id", "resource_group", "endpoint", "authority"} {
+		k.Fields = append(k.Fields, deploy.Field{Name: name, Label: name})
+	}
+	return k
 }
 
 // still keeps the volumes of releases that were started, also those that somebody removed.

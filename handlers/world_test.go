@@ -312,6 +312,11 @@ func (f *full) addSecrets() {
 	left := models.TargetRemoval{ID: models.NewID(), Name: "gone", Kind: "docker", Settings: map[string]string{"host": "h"}, CreatedAt: f.db.NowFunc(), UpdatedAt: f.db.NowFunc()}
 	f.must(f.db.Create(&left).Error)
 	f.places["removal"] = left.ID
+	cloud, err := f.s.Deploy.CreateTarget(admin, deploy.TargetInput{Name: "cloud", Kind: "still-aws", Settings: map[string]string{"region": "eu-central-1", "role": "arn:aws:iam::123456789012:role/slipway"}})
+	f.must(err)
+	f.places["cloud target"] = cloud.ID
+	_, err = f.s.Identity.KeyList(admin) // the first look at the keys makes one
+	f.must(err)
 	f.addRegistries(admin)
 }
 

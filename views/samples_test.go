@@ -356,7 +356,7 @@ func samples() []sample {
 	buildsPage := testPage("Builds")
 	buildsPage.Nav = "builds"
 	form := components.Form{Values: map[string][]string{"clone_url": {"git.acme.example/checkout"}}, Err: models.InvalidField("clone_url", "This is not a clone URL. It begins with https://, ssh:// or git@.").(*models.Error)}
-	return slices.Concat(peopleSamples(), imageSamples(), fileSamples(), cleanUpSamples(), runningSamples(), variableSamples(), buildingSamples(), registrySamples(), copySamples(), previewSamples(), visitorSamples(), []sample{
+	return slices.Concat(peopleSamples(), imageSamples(), fileSamples(), cleanUpSamples(), runningSamples(), variableSamples(), buildingSamples(), registrySamples(), copySamples(), previewSamples(), visitorSamples(), trustSamples(), []sample{
 		{"home", home.Page(homePage, home.View{
 			Waiting: []home.Wait{{State: "failed", Name: "checkout-api #140", Text: "failed: RUN go build ended with exit code 1.", Href: "/builds/b", Verb: "See why"}},
 			Apps:    items, Builds: list[:6],

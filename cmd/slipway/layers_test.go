@@ -52,6 +52,8 @@ var siblings = map[string][]string{
 	"services/git":       {},
 	// measures and listens to what deployments run, on their targets
 	"services/observe": {"services/deploy"},
+	// trust in targets, whose settings it reads
+	"services/identity": {"services/deploy"},
 	// images of any registry; commits between two of them
 	"services/explorer": {"services/images", "services/git"},
 	// a run's credential is one of the registry; workflows queue the builds of runs

@@ -34,6 +34,7 @@ import (
 	"slipway.dev/services/git"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/identity"
 	"slipway.dev/services/idp"
 	"slipway.dev/services/images"
 	"slipway.dev/services/jobs"
@@ -90,6 +91,7 @@ type process struct {
 	deploy    *deploy.Service
 	observe   *observe.Service
 	previews  *previews.Service
+	identity  *identity.Service
 	workloads *workload.Service
 	workflows *workflows.Service
 	forges    *forges.Service
@@ -260,6 +262,8 @@ func (p *process) openDeploy() error {
 	}
 	p.deploy.Copies = p.copies
 	p.closers = append(p.closers, p.deploy.Close)
+	p.identity = &identity.Service{DB: p.db, Box: p.box, ExternalURL: p.external, Deploy: p.deploy, Guard: p.guard}
+	p.deploy.Identity = p.identity.For
 	p.openPreviews()
 	p.observe = &observe.Service{DB: p.db, Queue: p.queue, Logs: p.logs, Deploy: p.deploy, KeepSize: int64(p.settings.KeptLogSize), KeepAge: p.settings.KeptLogAge}
 	p.deploy.Heard = p.observe.Heard
@@ -316,6 +320,7 @@ func (p *process) registerJobs() {
 	p.queue.Every(time.Hour, "forgetting answers to repeated calls", p.keys.Prune)
 	p.queue.Every(time.Hour, "collecting what no image needs", p.registry.Collect)
 	p.queue.Every(time.Hour, "replacing old keys of the registry", p.registry.RotateOldKeys)
+	p.queue.Every(time.Hour, "replacing old keys of the issuer for clouds", p.identity.RotateOld)
 	p.queue.Every(time.Hour, "evicting base images that nobody pulls", p.cache.Sweep)
 	p.queue.Every(time.Hour, "forgetting what was read of registries", p.images.Trim)
 	p.queue.Every(time.Hour, "forgetting tokens of runs", p.workloads.Prune)
@@ -330,7 +335,7 @@ func (p *process) registerJobs() {
 func (p *process) services() handlers.Services {
 	return handlers.Services{
 		Auth: p.auth, Events: p.events, Audit: p.audit, Idempotency: p.keys,
-		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Observe: p.observe, Previews: p.previews, Forges: p.forges, Schedules: p.schedules,
+		Catalog: p.catalog, Builds: p.builds, Engines: p.engines, Images: p.images, Explorer: p.explorer, Retention: p.retention, Deploy: p.deploy, Observe: p.observe, Previews: p.previews, Identity: p.identity, Forges: p.forges, Schedules: p.schedules,
 		Workloads: p.workloads, Workflows: p.workflows, Hooks: p.hooks,
 		Accounts: p.accounts, Registry: p.registry, Registries: p.others, Copies: p.copies, Cache: p.cache, Proxy: p.proxy, Visitors: p.visitors, Certificates: p.certificates,
 	}

@@ -22,6 +22,7 @@ import (
 	"slipway.dev/services/forges"
 	"slipway.dev/services/hooks"
 	"slipway.dev/services/idempotency"
+	"slipway.dev/services/identity"
 	"slipway.dev/services/images"
 	"slipway.dev/services/observe"
 	"slipway.dev/services/previews"
@@ -58,6 +59,7 @@ type Services struct {
 	Deploy      *deploy.Service
 	Observe     *observe.Service
 	Previews    *previews.Service
+	Identity    *identity.Service
 	Forges      *forges.Service
 	Hooks       *hooks.Service
 	Workloads   *workload.Service
@@ -104,6 +106,7 @@ func New(e *echo.Echo, s Services, streams *sse.Streams, version string) *API {
 	a.engines()
 	a.registry()
 	a.targets()
+	a.trust()
 	a.registries()
 	a.copies()
 	a.cache()

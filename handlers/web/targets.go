@@ -101,7 +101,7 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 	if err != nil {
 		return err
 	}
-	v.KindTitle, v.KindHelp = kind.Title, kind.Help
+	v.KindTitle, v.KindHelp, v.Federates = kind.Title, kind.Help, kind.Federation != ""
 	for _, f := range kind.AllFields() {
 		to := &v.Fields
 		if f.Price {

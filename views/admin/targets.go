@@ -46,6 +46,7 @@ type TargetView struct {
 	State     string
 	Message   string
 	Form      components.Form
+	Federates bool // the kind's cloud can trust the portal without keys
 }
 
 // TargetField is a setting that the target's kind has.
