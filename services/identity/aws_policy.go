@@ -1,36 +1,43 @@
 package identity
 
 // amazonPolicy is what a target's calls need, and no more: what is changed or
-// taken away has to carry the target's tag, which what is made gets
-// (Service Authorization Reference, of each service).
+// taken away has to carry the target's tag, which what is made gets, or to have
+// a name of Slipway's (Service Authorization Reference, of each service).
 func (b brief) amazonPolicy() object {
 	requested, tagged := b.tagged("aws:RequestTag/slipway:target"), b.tagged("aws:ResourceTag/slipway:target")
-	roles := []string{b.arn("iam", "role/"+b.values["execution_role"])}
+	execution := b.arn("iam", "role/"+b.values["execution_role"])
+	lent := []string{execution}
 	if task := b.values["task_role"]; task != "" {
-		roles = append(roles, b.arn("iam", "role/"+task))
+		lent = append(lent, b.arn("iam", "role/"+task))
+	}
+	secrets := b.arn("secretsmanager", "secret:slipway/*")
+	if b.targetID != "" {
+		secrets = b.arn("secretsmanager", "secret:slipway/"+b.targetID+"/*")
 	}
 	return object{"Version": "2012-10-17", "Statement": []object{
 		allow("Look", []string{
-			"ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
-			"ecs:DescribeClusters", "ecs:DescribeServices", "ecs:DescribeTaskDefinition", "ecs:DescribeTasks", "ecs:ListServices", "ecs:ListTasks",
+			"ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+			"ecs:DescribeClusters", "ecs:DescribeServices", "ecs:DescribeTaskDefinition", "ecs:DescribeTasks",
+			"ecs:ListServices", "ecs:ListTaskDefinitionFamilies", "ecs:ListTaskDefinitions", "ecs:ListTasks",
 			"elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeRules",
 			"elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth",
-			"logs:DescribeLogGroups", "logs:DescribeLogStreams", "tag:GetResources", "ecr:GetAuthorizationToken",
+			"logs:DescribeLogGroups", "ecr:GetAuthorizationToken",
 		}, "*", nil),
 		allow("Make", []string{
 			"ecs:CreateCluster", "ecs:CreateService", "ecs:RegisterTaskDefinition", "ecs:RunTask", "ecs:TagResource",
 			"elasticloadbalancing:AddTags", "elasticloadbalancing:CreateRule", "elasticloadbalancing:CreateTargetGroup",
-			"logs:CreateLogGroup", "logs:TagResource", "secretsmanager:CreateSecret", "secretsmanager:TagResource",
 		}, "*", requested),
 		allow("Change", []string{
-			"ecs:DeleteService", "ecs:StopTask", "ecs:UpdateService",
-			"elasticloadbalancing:DeleteRule", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyRule", "elasticloadbalancing:ModifyTargetGroup", "elasticloadbalancing:SetRulePriorities",
-			"secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue",
+			"ecs:DeleteCluster", "ecs:DeleteService", "ecs:DeleteTaskDefinitions", "ecs:StopTask", "ecs:UpdateService",
+			"elasticloadbalancing:DeleteRule", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyRule", "elasticloadbalancing:ModifyTargetGroupAttributes",
 		}, "*", tagged),
 		allow("Forget", []string{"ecs:DeregisterTaskDefinition"}, "*", nil), // IAM knows no resources for it
-		allow("Logs", []string{"logs:DeleteLogGroup", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:PutRetentionPolicy"}, b.arn("logs", "log-group:/slipway/*"), nil),
-		allow("Lend", []string{"iam:PassRole"}, roles, object{"StringEquals": object{"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
-		allow("Ask", []string{"iam:SimulatePrincipalPolicy"}, b.arn("iam", "role/"+b.values["role"]), nil),
+		allow("Logs", []string{
+			"logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:GetLogEvents", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource",
+		}, b.arn("logs", "log-group:/slipway/*"), nil),
+		allow("Secrets", []string{"secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:TagResource"}, secrets, nil),
+		allow("Lend", []string{"iam:PassRole"}, lent, object{"StringEquals": object{"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
+		allow("Ask", []string{"iam:GetRole", "iam:SimulatePrincipalPolicy"}, []string{b.arn("iam", "role/"+b.values["role"]), execution}, nil),
 		allow("Images", []string{
 			"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:CreateRepository", "ecr:DescribeImages", "ecr:DescribeRepositories",
 			"ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",

@@ -22,7 +22,7 @@ var (
 )
 
 // googleServices are the APIs that have to be on.
-var googleServices = []string{"iam", "iamcredentials", "sts", "run", "secretmanager", "logging", "artifactregistry"}
+var googleServices = []string{"iam", "iamcredentials", "sts", "run", "secretmanager", "logging", "artifactregistry", "cloudresourcemanager"}
 
 // googleRoles are what a target needs in its project (https://cloud.google.com/run/docs/reference/iam/roles): services,
 // their visitors' rights, secrets, logs, and images.
@@ -33,6 +33,7 @@ const (
 	googleSubject = `assertion.sub.size() < 128 ? assertion.sub : "target:" + assertion.target`
 	workloadUser  = "roles/iam.workloadIdentityUser"
 	accountUser   = "roles/iam.serviceAccountUser"
+	secretReader  = "roles/secretmanager.secretAccessor"
 	keysFile      = "slipway-keys.json"
 )
 
@@ -90,7 +91,7 @@ func googleParts(b brief) ([]Part, []Setting) {
 	}
 	parts = append(parts,
 		Part{Title: "Make the portal an identity provider", Help: "The provider takes tokens for this target alone. The pool may be there already.", Language: "sh", Text: lines(b.makePool(), b.makeProvider())},
-		Part{Title: "Make the service account", Help: "Tokens of this target may act as it, and it may do what rollouts need.", Language: "sh", Text: lines(b.makeAccount()...)},
+		Part{Title: "Make the service account", Help: "Tokens of this target may act as it, and it may do what rollouts need. The apps' account may read the secrets that Slipway makes for them.", Language: "sh", Text: lines(b.makeAccount()...)},
 	)
 	if b.keys != "" {
 		update := b.gcloud("iam workload-identity-pools providers update-oidc").word(b.values["provider"]).project(b).flag("--location", "global").flag("--workload-identity-pool", b.values["pool"]).flag("--jwk-json-path", keysFile)
@@ -147,7 +148,15 @@ func (b brief) makeAccount() []string {
 	for _, role := range googleRoles {
 		all = append(all, b.gcloud("projects add-iam-policy-binding").word(b.values["project"]).flag("--role", role).flag("--member", member).flag("--condition", "None").String())
 	}
-	return append(all, b.gcloud("iam service-accounts add-iam-policy-binding").word(b.values["run_as"]).project(b).flag("--role", accountUser).flag("--member", member).String())
+	return append(all,
+		b.gcloud("iam service-accounts add-iam-policy-binding").word(b.values["run_as"]).project(b).flag("--role", accountUser).flag("--member", member).String(),
+		b.gcloud("projects add-iam-policy-binding").word(b.values["project"]).flag("--role", secretReader).flag("--member", "serviceAccount:"+b.values["run_as"]).
+			flag("--condition", "title=slipway,expression="+b.ownSecrets()).String())
+}
+
+// ownSecrets is the condition that a secret has a name of Slipway's.
+func (b brief) ownSecrets() string {
+	return `resource.name.startsWith("projects/` + b.values["project_number"] + `/secrets/slipway-")`
 }
 
 func (b brief) googleTerraform() string {
@@ -180,6 +189,8 @@ func (b brief) googleTerraform() string {
 		block(`resource "google_service_account_iam_member" "slipway_tokens"`, []attribute{{"service_account_id", "google_service_account.slipway.name"}, {"role", hcl(workloadUser)}, {"member", hcl(b.principals())}}),
 		block(`resource "google_project_iam_member" "slipway"`, []attribute{{"for_each", "toset([" + strings.Join(roles, ", ") + "])"}, {"project", hcl(b.values["project"])}, {"role", "each.value"}, {"member", "google_service_account.slipway.member"}}),
 		block(`resource "google_service_account_iam_member" "slipway_apps"`, []attribute{{"service_account_id", hcl("projects/" + b.values["project"] + "/serviceAccounts/" + b.values["run_as"])}, {"role", hcl(accountUser)}, {"member", "google_service_account.slipway.member"}}),
+		block(`resource "google_project_iam_member" "slipway_secrets"`, []attribute{{"project", hcl(b.values["project"])}, {"role", hcl(secretReader)}, {"member", hcl("serviceAccount:" + b.values["run_as"])}},
+			block("condition", []attribute{{"title", hcl("slipway")}, {"expression", hcl(b.ownSecrets())}})),
 		block(`output "workload_provider"`, []attribute{{"value", "google_iam_workload_identity_pool_provider.slipway.name"}}),
 		block(`output "service_account"`, []attribute{{"value", "google_service_account.slipway.email"}}),
 	)

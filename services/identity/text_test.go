@@ -84,7 +84,7 @@ func script(parts []Part, language string) string {
 var good = map[string]values{
 	"aws":    {"account": "123456789012", "region": "eu-central-1", "role": "slipway-prod", "execution_role": "slipway+execution", "task_role": "apps=task,role"},
 	"google": {"project": "acme-apps", "project_number": "123456789012", "pool": "slipway", "provider": "target-prod", "service_account": "slipway-prod", "run_as": "apps@acme-apps.iam.gserviceaccount.com"},
-	"azure":  {"tenant_id": "acme.example", "subscription_id": "6a1f0c52-1111-2222-3333-444455556666", "resource_group": "apps.(west)", "application": "slipway-prod"},
+	"azure":  {"tenant_id": "acme.example", "subscription_id": "6a1f0c52-1111-2222-3333-444455556666", "resource_group": "apps.(west)", "application": "slipway-prod", "environment_group": "shared", "registry_identity": "/subscriptions/6a1f0c52-1111-2222-3333-444455556666/resourceGroups/apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull"},
 }
 
 func briefOf(cloud cloud, v values) brief {
@@ -172,8 +172,13 @@ func TestCommandsForGoogleAndAzureSayWhatTheyAreMeantTo(t *testing.T) {
 	if credential.Subject != "target:prod" || credential.Issuer != "https://portal.example.com/identity" || fmt.Sprint(credential.Audiences) != "[api://AzureADTokenExchange]" {
 		t.Errorf("the credential is %+v", credential)
 	}
-	if value(t, calls[3], "--id") != "found-app" || value(t, calls[4], "--assignee-object-id") != "found-sp" || !strings.HasSuffix(value(t, calls[4], "--scope"), "/resourceGroups/apps.(west)") {
-		t.Errorf("%q", calls[1:5])
+	if value(t, calls[3], "--id") != "found-app" || value(t, calls[5], "--assignee-object-id") != "found-sp" || !strings.HasSuffix(value(t, calls[5], "--scope"), "/resourceGroups/apps.(west)") ||
+		!strings.HasSuffix(value(t, calls[6], "--scope"), "/resourceGroups/shared") || value(t, calls[7], "--role") != "Managed Identity Operator" {
+		t.Errorf("%q", calls[1:])
+	}
+	var role struct{ Actions, AssignableScopes []string }
+	if err := json.Unmarshal([]byte(value(t, calls[4], "--role-definition")), &role); err != nil || len(role.AssignableScopes) != 2 || strings.Contains(fmt.Sprint(role.Actions), "*") {
+		t.Errorf("the role is %+v, %v", role, err)
 	}
 }
 

@@ -221,3 +221,38 @@ func TestALeakedKeyIsPublishedNoMore(t *testing.T) {
 		}
 	}
 }
+
+// TestTargetsAreOpenedWithTokensInTheirOwnName looks at what a kind is given, when a target is stored and when it is used.
+func TestTargetsAreOpenedWithTokensInTheirOwnName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	var given []deploy.Config
+	for i := range w.Deploy.Kinds {
+		w.Deploy.Kinds[i].Open = func(c deploy.Config) (deploy.Target, error) {
+			given = append(given, c)
+			return still{}, nil
+		}
+	}
+	id, admin := w.target("azure", "prod", nil), modelstest.As(t, w.db, w.Admin)
+	if _, err := w.Deploy.CheckTarget(admin, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Deploy.UpdateTarget(admin, id, deploy.TargetInput{Name: "live"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Deploy.CheckTarget(admin, id); err != nil {
+		t.Fatal(err)
+	}
+	var subjects []string
+	for _, c := range given {
+		raw, err := c.Identity(t.Context(), "aud", deploy.Subject{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _ := w.verify(raw, "aud")
+		subjects = append(subjects, token.Subject)
+	}
+	if !slices.Equal(subjects, []string{"target:prod", "target:prod", "target:live", "target:live"}) {
+		t.Errorf("the tokens are of %v", subjects)
+	}
+}

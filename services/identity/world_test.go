@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +88,8 @@ func kinds() []deploy.Kind {
 type still struct{ deploy.Target }
 
 func (still) Close() error { return nil }
+
+func (still) Check(context.Context) (deploy.Info, error) { return deploy.Info{Version: "Still 1"}, nil }
 
 // target makes a target of the cloud.
 func (w *world) target(cloud, name string, settings map[string]string) string {
