@@ -115,10 +115,16 @@ func TestATrustCanBeSetUpBeforeItsTarget(t *testing.T) {
 		var said struct {
 			Cloud   string
 			Missing []string
+			Inputs  []struct{ Name string }
 			Parts   []struct{ Language, Text string }
 		}
 		if err := json.Unmarshal(call.Body.Bytes(), &said); err != nil || said.Cloud != cloud || len(said.Missing) != 0 || len(said.Parts) < 3 {
 			t.Errorf("%s: %d %s %v", cloud, call.Code, call.Body, err)
+		}
+		for _, in := range said.Inputs {
+			if bad := f.send(ask{path: "/api/v1/targets/trust?kind=still-" + cloud + "&name=next&" + in.Name + "=%24(x)", cookie: cookie}); bad.Code == 200 || !strings.Contains(bad.Body.String(), in.Name) {
+				t.Errorf("%s: the call takes no %s: %d", cloud, in.Name, bad.Code)
+			}
 		}
 		for _, part := range said.Parts {
 			if !strings.Contains(w.Body.String(), strings.TrimSpace(strings.SplitN(part.Text, "\n", 2)[0])) && part.Language == "hcl" {

@@ -264,6 +264,10 @@ func (p *process) openDeploy() error {
 	p.closers = append(p.closers, p.deploy.Close)
 	p.identity = &identity.Service{DB: p.db, Box: p.box, ExternalURL: p.external, Deploy: p.deploy, Guard: p.guard}
 	p.deploy.Identity = p.identity.For
+	p.others.Federation = func(ctx context.Context, target, account string) (registries.CloudCredential, error) {
+		got, err := p.identity.Credential(ctx, target, account)
+		return registries.CloudCredential(got), err
+	}
 	p.openPreviews()
 	p.observe = &observe.Service{DB: p.db, Queue: p.queue, Logs: p.logs, Deploy: p.deploy, KeepSize: int64(p.settings.KeptLogSize), KeepAge: p.settings.KeptLogAge}
 	p.deploy.Heard = p.observe.Heard

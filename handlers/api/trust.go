@@ -78,10 +78,14 @@ type TrustInputs struct {
 	Provider       string `query:"provider" maxLength:"200" doc:"Google: provider in the pool."`
 	ServiceAccount string `query:"service_account" maxLength:"200" doc:"Google: service account to make, the part before the @."`
 	RunAs          string `query:"run_as" maxLength:"200" doc:"Google: service account that apps run as."`
+	ImageAccount   string `query:"image_account" maxLength:"200" doc:"Google: service account for images to make, the part before the @."`
 	Upload         string `query:"upload" maxLength:"200" doc:"Google: true where it can't reach the portal."`
 	Tenant         string `query:"tenant_id" maxLength:"200" doc:"Azure: id or domain of the tenant."`
 	Subscription   string `query:"subscription_id" maxLength:"200" doc:"Azure: id of the subscription."`
 	ResourceGroup  string `query:"resource_group" maxLength:"200" doc:"Azure: name of the resource group."`
+	Environment    string `query:"environment_group" maxLength:"200" doc:"Azure: resource group of the Container Apps environment, where it is another one."`
+	PullIdentity   string `query:"registry_identity" maxLength:"400" doc:"Azure: resource id of the managed identity that pulls images."`
+	Registry       string `query:"registry" maxLength:"200" doc:"Azure: name of the container registry that Slipway pushes to."`
 	Application    string `query:"application" maxLength:"200" doc:"Azure: name of the application to make."`
 }
 
@@ -90,8 +94,8 @@ func (in TrustInputs) given() map[string]string {
 	out := map[string]string{}
 	for name, value := range map[string]string{
 		"account": in.Account, "region": in.Region, "role": in.Role, "execution_role": in.ExecutionRole, "task_role": in.TaskRole,
-		"project": in.Project, "project_number": in.ProjectNumber, "pool": in.Pool, "provider": in.Provider, "service_account": in.ServiceAccount, "run_as": in.RunAs, "upload": in.Upload,
-		"tenant_id": in.Tenant, "subscription_id": in.Subscription, "resource_group": in.ResourceGroup, "application": in.Application,
+		"project": in.Project, "project_number": in.ProjectNumber, "pool": in.Pool, "provider": in.Provider, "service_account": in.ServiceAccount, "run_as": in.RunAs, "image_account": in.ImageAccount, "upload": in.Upload,
+		"tenant_id": in.Tenant, "subscription_id": in.Subscription, "resource_group": in.ResourceGroup, "environment_group": in.Environment, "registry_identity": in.PullIdentity, "registry": in.Registry, "application": in.Application,
 	} {
 		if value != "" {
 			out[name] = value

@@ -11,7 +11,7 @@ import (
 const amazonAudience = "sts.amazonaws.com"
 
 var amazon = cloud{
-	name: "aws", title: "AWS", releases: true, inputs: amazonInputs, write: amazonParts, check: checkAmazon,
+	name: "aws", title: "AWS", releases: true, inputs: amazonInputs, write: amazonParts, check: checkAmazon, lend: lendAmazon,
 	audience: func(values) string { return amazonAudience },
 }
 

@@ -12,7 +12,7 @@ import (
 const azureAudience = "api://AzureADTokenExchange"
 
 var azure = cloud{
-	name: "azure", title: "Azure", inputs: azureInputs, write: azureParts, check: checkAzure,
+	name: "azure", title: "Azure", inputs: azureInputs, write: azureParts, check: checkAzure, lend: lendAzure,
 	audience: func(values) string { return azureAudience },
 }
 
@@ -21,6 +21,7 @@ var (
 	domainForm   = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}$`)
 	groupForm    = regexp.MustCompile(`^[\w(][-\w.()]{0,88}[-\w()]$|^[\w(]$`)
 	identityForm = regexp.MustCompile(`^/subscriptions/[0-9a-fA-F-]{36}/resourceGroups/[-\w.()]{1,90}/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[A-Za-z0-9][A-Za-z0-9_-]{2,127}$`)
+	registryForm = regexp.MustCompile(`^[A-Za-z0-9]{5,50}$`)
 	displayForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,119}$`)
 )
 
@@ -36,6 +37,9 @@ var azureActions = []string{
 	"Microsoft.App/jobs/start/action", "Microsoft.App/jobs/getAuthToken/action", "Microsoft.App/jobs/executions/read",
 }
 
+// pushImages is the role that pushes to and pulls from a registry.
+const pushImages = "AcrPush"
+
 // identityOperator lets apps be given a managed identity.
 const identityOperator = "Managed Identity Operator"
 
@@ -46,6 +50,7 @@ func azureInputs(t *models.Target) []Input {
 		{Name: "resource_group", Label: "Resource group", Help: "In which Slipway makes Container Apps.", Example: "apps", Required: true, Value: t.Settings["resource_group"], form: groupForm, wrong: "Say the name of a resource group."},
 		{Name: "environment_group", Label: "Resource group of the environment", Help: "Where the Container Apps environment is in another one.", Value: groupOf(t.Settings["environment"], t.Settings["resource_group"]), form: groupForm, wrong: "Say the name of a resource group."},
 		{Name: "registry_identity", Label: "Identity that pulls images", Help: "Resource id of a managed identity, where apps pull with one.", Value: t.Settings["registry_identity"], form: identityForm, wrong: "Say the resource id of a user-assigned managed identity."},
+		{Name: "registry", Label: "Container registry", Help: "Name of an Azure Container Registry in the resource group that Slipway pushes to in this target's name.", Value: "", form: registryForm, wrong: "A registry's name has 5 to 50 letters and digits."},
 		{Name: "application", Label: "Application", Help: "The name of the application in Entra ID. The commands make it.", Required: true, Value: short("slipway-"+t.Name, 120), form: displayForm, wrong: "Use at most 120 letters, digits, spaces and ._-; begin with a letter or digit."},
 	}
 }
@@ -76,6 +81,21 @@ func (b brief) scopes() []string {
 	return out
 }
 
+// grant is a role of Azure's own on something beside the resource group.
+type grant struct{ name, role, scope string }
+
+// others are the grants for what a target has to do with beside its apps.
+func (b brief) others() []grant {
+	var out []grant
+	if identity := b.values["registry_identity"]; identity != "" {
+		out = append(out, grant{"pull", identityOperator, identity})
+	}
+	if name := b.values["registry"]; name != "" {
+		out = append(out, grant{"push", pushImages, b.scopes()[0] + "/providers/Microsoft.ContainerRegistry/registries/" + name})
+	}
+	return out
+}
+
 // roleName is the name of the role with the target's actions.
 func (b brief) roleName() string { return "Slipway " + b.target }
 
@@ -95,15 +115,15 @@ func azureParts(b brief) ([]Part, []Setting) {
 	principal := "principal=$(" + indent(sh("az ad sp create").raw("--id", `"$app"`).flag("--query", "id").flag("--output", "tsv").String()) + ")"
 	trust := sh("az ad app federated-credential create").raw("--id", `"$app"`).flag("--parameters", pretty(b.credential())).String()
 	grants := []string{sh("az role definition create").flag("--role-definition", pretty(b.role())).String()}
-	grant := func(role, scope string) {
+	give := func(role, scope string) {
 		grants = append(grants, sh("az role assignment create").raw("--assignee-object-id", `"$principal"`).flag("--assignee-principal-type", "ServicePrincipal").
 			flag("--role", role).flag("--scope", scope).String())
 	}
 	for _, scope := range b.scopes() {
-		grant(b.roleName(), scope)
+		give(b.roleName(), scope)
 	}
-	if identity := b.values["registry_identity"]; identity != "" {
-		grant(identityOperator, identity)
+	for _, other := range b.others() {
+		give(other.role, other.scope)
 	}
 	parts := []Part{
 		{Title: "Make the application", Help: "Run all of it in one shell: later commands use what earlier ones found.", Language: "sh", Text: lines(login, create, principal)},
@@ -125,10 +145,10 @@ func (b brief) azureTerraform() string {
 		}
 		return "[" + strings.Join(out, ", ") + "]"
 	}
-	var pull []string
-	if identity := b.values["registry_identity"]; identity != "" {
-		pull = append(pull, block(`resource "azurerm_role_assignment" "slipway_pull"`, []attribute{
-			{"scope", hcl(identity)}, {"role_definition_name", hcl(identityOperator)}, {"principal_id", "azuread_service_principal.slipway.object_id"},
+	var others []string
+	for _, other := range b.others() {
+		others = append(others, block(`resource "azurerm_role_assignment" "slipway_`+other.name+`"`, []attribute{
+			{"scope", hcl(other.scope)}, {"role_definition_name", hcl(other.role)}, {"principal_id", "azuread_service_principal.slipway.object_id"},
 		}))
 	}
 	c := b.credential()
@@ -150,5 +170,5 @@ func (b brief) azureTerraform() string {
 		}),
 		block(`output "client_id"`, []attribute{{"value", "azuread_application.slipway.client_id"}}),
 	}
-	return lines(append(all, pull...)...)
+	return lines(append(all, others...)...)
 }

@@ -71,6 +71,22 @@ func (c *check) fail(title, format string, args ...any) {
 	c.findings = append(c.findings, Finding{title, FindingFailed, fmt.Sprintf(format, args...)})
 }
 
+// lack is what keeps a cloud from giving a credential, for people.
+type lack struct{ text string }
+
+func (l *lack) Error() string { return l.text }
+
+func lacking(format string, args ...any) error { return &lack{fmt.Sprintf(format, args...)} }
+
+// found makes a finding of a lack; any other error stays one.
+func (c *check) found(title string, err error) error {
+	if l := new(lack); errors.As(err, &l) {
+		c.fail(title, "%s", l.text)
+		return nil
+	}
+	return err
+}
+
 func (c *check) note(title, format string, args ...any) {
 	c.findings = append(c.findings, Finding{title, FindingNote, fmt.Sprintf(format, args...)})
 }
@@ -138,8 +154,8 @@ func (c *check) ask(req *http.Request) (status int, body []byte, err error) {
 	return res.StatusCode, body, err
 }
 
-// post sends a form to a token service. Where it could not be reached that is the finding, and ok is false.
-func (c *check) post(ctx context.Context, title, at string, form url.Values) (status int, body []byte, ok bool) {
+// post sends a form to a token service. That it could not be reached is a *lack.
+func (c *check) post(ctx context.Context, at string, form url.Values) (status int, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
 	if err == nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -147,10 +163,9 @@ func (c *check) post(ctx context.Context, title, at string, form url.Values) (st
 		status, body, err = c.ask(req)
 	}
 	if err != nil {
-		c.fail(title, "%s", unreachable(at, err))
-		return 0, nil, false
+		return 0, nil, lacking("%s", unreachable(at, err))
 	}
-	return status, body, true
+	return status, body, nil
 }
 
 // unreachable says that a token service did not answer. The error may hold what was sent, and is not repeated.

@@ -273,3 +273,31 @@ func TestOnlyAdminsSeeAndTryTheTrust(t *testing.T) {
 		t.Errorf("%d tokens were sent", len(w.clouds.Tokens()))
 	}
 }
+
+func TestACredentialIsLentInTheNameOfATarget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	w.trusting()
+	for cloud, want := range map[string]string{"aws": "ASIAFAKE", "google": "SECRET-OF-THE-SESSION", "azure": "SECRET-OF-THE-SESSION"} {
+		w.target(cloud, "prod", w.settings(cloud))
+		got, err := w.Credential(t.Context(), "prod", "")
+		if err != nil || got.Cloud != cloud || got.AccessKeyID+got.AccessToken != want || got.Expires.IsZero() {
+			t.Errorf("%s lends %+v, %v", cloud, got, err)
+		}
+		if cloud == "google" {
+			if _, err := w.Credential(t.Context(), "prod", "other@acme-apps.iam.gserviceaccount.com"); !models.IsCode(err, models.Unavailable) || !strings.Contains(err.Error(), "other@acme-apps") {
+				t.Errorf("another account: %v", err)
+			}
+		}
+		if err := w.db.Delete(&models.Target{}, "name = ?", "prod").Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.target("aws", "bare", nil)
+	w.target("", "plain", nil)
+	for name, code := range map[string]models.Code{"bare": models.Unavailable, "plain": models.NotFound, "none": models.NotFound} {
+		if _, err := w.Credential(t.Context(), name, ""); !models.IsCode(err, code) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -8,7 +8,7 @@ import (
 )
 
 var google = cloud{
-	name: "google", title: "Google Cloud", releases: true, inputs: googleInputs, write: googleParts, check: checkGoogle,
+	name: "google", title: "Google Cloud", releases: true, inputs: googleInputs, write: googleParts, check: checkGoogle, lend: lendGoogle,
 	audience: func(v values) string { return "https://iam.googleapis.com/" + providerPath(v) },
 }
 
@@ -25,8 +25,8 @@ var (
 var googleServices = []string{"iam", "iamcredentials", "sts", "run", "secretmanager", "logging", "artifactregistry", "cloudresourcemanager"}
 
 // googleRoles are what a target needs in its project (https://cloud.google.com/run/docs/reference/iam/roles): services,
-// their visitors' rights, secrets, logs, and images.
-var googleRoles = []string{"roles/run.admin", "roles/secretmanager.admin", "roles/logging.viewer", "roles/artifactregistry.writer"}
+// their visitors' rights, secrets, logs, and the images that are deployed.
+var googleRoles = []string{"roles/run.admin", "roles/secretmanager.admin", "roles/logging.viewer", imageReader}
 
 const (
 	// googleSubject is a principal's name in audit logs: the token's subject, which Google takes up to 127 bytes long.
@@ -34,6 +34,8 @@ const (
 	workloadUser  = "roles/iam.workloadIdentityUser"
 	accountUser   = "roles/iam.serviceAccountUser"
 	secretReader  = "roles/secretmanager.secretAccessor"
+	imageReader   = "roles/artifactregistry.reader"
+	imageWriter   = "roles/artifactregistry.writer"
 	keysFile      = "slipway-keys.json"
 )
 
@@ -53,6 +55,7 @@ func googleInputs(t *models.Target) []Input {
 		{Name: "provider", Label: "Provider", Help: "In the pool, for this target.", Required: true, Value: provider, form: poolForm, wrong: "Use 4 to 32 lower-case letters, digits and hyphens."},
 		{Name: "service_account", Label: "Service account", Help: "The part before the @ of the account that Slipway acts as. The commands make it.", Required: true, Value: account, form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},
 		{Name: "run_as", Label: "Account of the apps", Help: "The service account that apps run as, which Slipway has to be allowed to give them.", Example: "apps@acme-apps.iam.gserviceaccount.com", Required: true, Value: t.Settings["run_as"], form: emailForm, wrong: "Say the e-mail address of a service account."},
+		{Name: "image_account", Label: "Account for images", Help: "The part before the @ of a service account that pushes to Artifact Registry in this target's name. The commands make it.", Example: "slipway-images", form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},
 		{Name: "upload", Label: "Google can't reach this portal", Help: "Upload the portal's public keys instead. They have to be uploaded again when keys change, every three months.", Check: true},
 	}
 }
@@ -66,12 +69,13 @@ func (b brief) principals() string {
 	return "principalSet://iam.googleapis.com/projects/" + b.values["project_number"] + "/locations/global/workloadIdentityPools/" + b.values["pool"] + "/attribute.target/" + b.target
 }
 
-func (b brief) accountEmail() string {
+// accountEmail is the address of the project's service account in the input.
+func (b brief) accountEmail(input string) string {
 	name, domain, ok := strings.Cut(b.values["project"], ":")
-	if ok { // a project of a domain
-		return b.values["service_account"] + "@" + domain + "." + name + ".iam.gserviceaccount.com"
+	if ok { // "example.com:acme-apps", a project of a domain
+		name = domain + "." + name
 	}
-	return b.values["service_account"] + "@" + name + ".iam.gserviceaccount.com"
+	return b.values[input] + "@" + name + ".iam.gserviceaccount.com"
 }
 
 // mapping says what Google reads of a token (https://cloud.google.com/iam/docs/workload-identity-federation#mapping).
@@ -93,12 +97,15 @@ func googleParts(b brief) ([]Part, []Setting) {
 		Part{Title: "Make the portal an identity provider", Help: "The provider takes tokens for this target alone. The pool may be there already.", Language: "sh", Text: lines(b.makePool(), b.makeProvider())},
 		Part{Title: "Make the service account", Help: "Tokens of this target may act as it, and it may do what rollouts need. The apps' account may read the secrets that Slipway makes for them.", Language: "sh", Text: lines(b.makeAccount()...)},
 	)
+	if b.values["image_account"] != "" {
+		parts = append(parts, Part{Title: "Make the account for images", Help: "Enter it, and this target, in the settings of the registry.", Language: "sh", Text: lines(b.makeImages()...)})
+	}
 	if b.keys != "" {
 		update := b.gcloud("iam workload-identity-pools providers update-oidc").word(b.values["provider"]).project(b).flag("--location", "global").flag("--workload-identity-pool", b.values["pool"]).flag("--jwk-json-path", keysFile)
 		parts = append(parts, Part{Title: "Later: upload the keys again", Help: "With the file saved anew.", Language: "sh", Text: lines(update.String())})
 	}
 	parts = append(parts, Part{Title: "Terraform", Help: "All of it, in place of the commands.", Language: "hcl", Text: b.googleTerraform()})
-	return parts, []Setting{{"workload_provider", providerPath(b.values)}, {"service_account", b.accountEmail()}}
+	return parts, []Setting{{"workload_provider", providerPath(b.values)}, {"service_account", b.accountEmail("service_account")}}
 }
 
 // gcloud begins a command of gcloud.
@@ -139,15 +146,26 @@ func (b brief) makeProvider() string {
 	return c.String()
 }
 
-func (b brief) makeAccount() []string {
-	member := "serviceAccount:" + b.accountEmail()
+// makeActor are the commands for a service account that the target's tokens may act as, with roles in the project.
+func (b brief) makeActor(input, title string, roles ...string) []string {
+	email := b.accountEmail(input)
 	all := []string{
-		b.gcloud("iam service-accounts create").word(b.values["service_account"]).project(b).flag("--display-name", "Slipway, target "+b.target).String(),
-		b.gcloud("iam service-accounts add-iam-policy-binding").word(b.accountEmail()).project(b).flag("--role", workloadUser).flag("--member", b.principals()).String(),
+		b.gcloud("iam service-accounts create").word(b.values[input]).project(b).flag("--display-name", title).String(),
+		b.gcloud("iam service-accounts add-iam-policy-binding").word(email).project(b).flag("--role", workloadUser).flag("--member", b.principals()).String(),
 	}
-	for _, role := range googleRoles {
-		all = append(all, b.gcloud("projects add-iam-policy-binding").word(b.values["project"]).flag("--role", role).flag("--member", member).flag("--condition", "None").String())
+	for _, role := range roles {
+		all = append(all, b.gcloud("projects add-iam-policy-binding").word(b.values["project"]).flag("--role", role).flag("--member", "serviceAccount:"+email).flag("--condition", "None").String())
 	}
+	return all
+}
+
+func (b brief) makeImages() []string {
+	return b.makeActor("image_account", "Slipway's images, target "+b.target, imageWriter)
+}
+
+func (b brief) makeAccount() []string {
+	member := "serviceAccount:" + b.accountEmail("service_account")
+	all := b.makeActor("service_account", "Slipway, target "+b.target, googleRoles...)
 	return append(all,
 		b.gcloud("iam service-accounts add-iam-policy-binding").word(b.values["run_as"]).project(b).flag("--role", accountUser).flag("--member", member).String(),
 		b.gcloud("projects add-iam-policy-binding").word(b.values["project"]).flag("--role", secretReader).flag("--member", "serviceAccount:"+b.values["run_as"]).
@@ -176,7 +194,7 @@ func (b brief) googleTerraform() string {
 	for _, name := range suffixed(googleServices, ".googleapis.com") {
 		services = append(services, hcl(name))
 	}
-	return lines(
+	all := []string{
 		terraform("google", "hashicorp/google"),
 		block(`provider "google"`, []attribute{{"project", hcl(b.values["project"])}}),
 		block(`resource "google_project_service" "slipway"`, []attribute{{"for_each", "toset([" + strings.Join(services, ", ") + "])"}, {"service", "each.value"}, {"disable_on_destroy", "false"}}),
@@ -193,5 +211,13 @@ func (b brief) googleTerraform() string {
 			block("condition", []attribute{{"title", hcl("slipway")}, {"expression", hcl(b.ownSecrets())}})),
 		block(`output "workload_provider"`, []attribute{{"value", "google_iam_workload_identity_pool_provider.slipway.name"}}),
 		block(`output "service_account"`, []attribute{{"value", "google_service_account.slipway.email"}}),
-	)
+	}
+	if b.values["image_account"] != "" {
+		all = append(all,
+			block(`resource "google_service_account" "slipway_images"`, []attribute{{"account_id", hcl(b.values["image_account"])}, {"display_name", hcl("Slipway's images, target " + b.target)}}),
+			block(`resource "google_service_account_iam_member" "slipway_images"`, []attribute{{"service_account_id", "google_service_account.slipway_images.name"}, {"role", hcl(workloadUser)}, {"member", hcl(b.principals())}}),
+			block(`resource "google_project_iam_member" "slipway_images"`, []attribute{{"project", hcl(b.values["project"])}, {"role", hcl(imageWriter)}, {"member", "google_service_account.slipway_images.member"}}),
+		)
+	}
+	return lines(all...)
 }

@@ -64,6 +64,8 @@ type cloud struct {
 	// write makes the parts and settings of the inputs, which all have the form that they should.
 	write func(b brief) ([]Part, []Setting)
 	check func(ctx context.Context, c *check) error
+	// lend returns the credential of the target as a whole, or a *lack.
+	lend func(ctx context.Context, c *check) (Credential, error)
 }
 
 func cloudOf(name string) (cloud, bool) {

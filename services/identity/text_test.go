@@ -83,8 +83,8 @@ func script(parts []Part, language string) string {
 // good are inputs of each cloud as an admin enters them.
 var good = map[string]values{
 	"aws":    {"account": "123456789012", "region": "eu-central-1", "role": "slipway-prod", "execution_role": "slipway+execution", "task_role": "apps=task,role"},
-	"google": {"project": "acme-apps", "project_number": "123456789012", "pool": "slipway", "provider": "target-prod", "service_account": "slipway-prod", "run_as": "apps@acme-apps.iam.gserviceaccount.com"},
-	"azure":  {"tenant_id": "acme.example", "subscription_id": "6a1f0c52-1111-2222-3333-444455556666", "resource_group": "apps.(west)", "application": "slipway-prod", "environment_group": "shared", "registry_identity": "/subscriptions/6a1f0c52-1111-2222-3333-444455556666/resourceGroups/apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull"},
+	"google": {"project": "acme-apps", "project_number": "123456789012", "pool": "slipway", "provider": "target-prod", "service_account": "slipway-prod", "run_as": "apps@acme-apps.iam.gserviceaccount.com", "image_account": "slipway-images"},
+	"azure":  {"tenant_id": "acme.example", "subscription_id": "6a1f0c52-1111-2222-3333-444455556666", "resource_group": "apps.(west)", "application": "slipway-prod", "environment_group": "shared", "registry": "acmeapps", "registry_identity": "/subscriptions/6a1f0c52-1111-2222-3333-444455556666/resourceGroups/apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull"},
 }
 
 func briefOf(cloud cloud, v values) brief {
@@ -173,7 +173,7 @@ func TestCommandsForGoogleAndAzureSayWhatTheyAreMeantTo(t *testing.T) {
 		t.Errorf("the credential is %+v", credential)
 	}
 	if value(t, calls[3], "--id") != "found-app" || value(t, calls[5], "--assignee-object-id") != "found-sp" || !strings.HasSuffix(value(t, calls[5], "--scope"), "/resourceGroups/apps.(west)") ||
-		!strings.HasSuffix(value(t, calls[6], "--scope"), "/resourceGroups/shared") || value(t, calls[7], "--role") != "Managed Identity Operator" {
+		!strings.HasSuffix(value(t, calls[6], "--scope"), "/resourceGroups/shared") || value(t, calls[7], "--role") != "Managed Identity Operator" || !strings.HasSuffix(value(t, calls[8], "--scope"), "/registries/acmeapps") {
 		t.Errorf("%q", calls[1:])
 	}
 	var role struct{ Actions, AssignableScopes []string }

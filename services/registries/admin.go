@@ -185,8 +185,20 @@ func (k Kind) complete(settings, secret, wrong map[string]string) {
 	if settings[fieldAmbient] == "true" {
 		clear(secret)
 		delete(settings, fieldAccessKey)
+		delete(settings, fieldTarget)
+		delete(settings, fieldAccount)
 		return
 	}
+	if settings[fieldTarget] != "" {
+		clear(secret)
+		delete(settings, fieldAccessKey)
+		delete(settings, fieldUser)
+		if k.Name == KindGAR {
+			missing(settings[fieldAccount], fieldAccount, "Name the service account that pulls and pushes.")
+		}
+		return
+	}
+	delete(settings, fieldAccount)
 	switch k.Name {
 	case KindECR:
 		missing(settings[fieldAccessKey], fieldAccessKey, "Give an access key, or use the machine's own credentials.")

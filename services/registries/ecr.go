@@ -45,7 +45,13 @@ func (s *Service) loginECR(ctx context.Context, r *models.Registry, secret map[s
 // ecr returns a client of the API of the registry's region.
 func (s *Service) ecr(ctx context.Context, r *models.Registry, secret map[string]string) (*ecr.Client, error) {
 	set := aws.Config{Region: regionOf(r.Host)}
-	if r.Settings[fieldAmbient] == "true" {
+	if r.Settings[fieldTarget] != "" {
+		got, err := s.federated(ctx, r, cloudAWS)
+		if err != nil {
+			return nil, err
+		}
+		set.Credentials = credentials.NewStaticCredentialsProvider(got.AccessKeyID, got.SecretAccessKey, got.SessionToken)
+	} else if r.Settings[fieldAmbient] == "true" {
 		var err error
 		if set, err = config.LoadDefaultConfig(ctx, config.WithRegion(set.Region)); err != nil {
 			return nil, refused(err, "The machine has no AWS credentials of its own.")

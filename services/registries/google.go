@@ -19,6 +19,10 @@ const (
 // (https://cloud.google.com/artifact-registry/docs/docker/authentication#token).
 // Where the key file says that tokens come from is not heeded: the key goes to Google.
 func (s *Service) loginGoogle(ctx context.Context, r *models.Registry, secret map[string]string) (login, error) {
+	if r.Settings[fieldTarget] != "" {
+		got, err := s.federated(ctx, r, cloudGoogle)
+		return login{user: googleUser, password: got.AccessToken, until: got.Expires}, err
+	}
 	var source oauth2.TokenSource
 	if r.Settings[fieldAmbient] == "true" {
 		found, err := google.FindDefaultCredentials(ctx, googleScope)

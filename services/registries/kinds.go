@@ -18,6 +18,8 @@ const (
 	fieldSecretKey = "secret_access_key"
 	fieldServiceKP = "key"
 	fieldAmbient   = "default_credentials"
+	fieldTarget    = "target"
+	fieldAccount   = "service_account"
 )
 
 // The kinds of registries.
@@ -68,6 +70,10 @@ func Kinds() []Kind {
 	ambient := func(help string) Field {
 		return Field{Name: fieldAmbient, Label: "Use the machine's own credentials", Help: help, Switch: true}
 	}
+	target := func(help string) Field {
+		return Field{Name: fieldTarget, Label: "Target whose trust it uses", Example: "production",
+			Help: "Instead of a key: the name of a target that signs in by this portal's tokens. " + help}
+	}
 	return []Kind{
 		{
 			Name: KindGHCR, Title: "GitHub Container Registry", Host: "ghcr.io", MakesOnPush: true,
@@ -87,6 +93,7 @@ func Kinds() []Kind {
 				{Name: fieldAccessKey, Label: "Access key ID", Example: "AKIA…"},
 				{Name: fieldSecretKey, Label: "Secret access key", Secret: true},
 				ambient("The role of the machine or container that Slipway runs on, instead of an access key."),
+				target("Its role needs the rights above."),
 			},
 		},
 		{
@@ -96,13 +103,18 @@ func Kinds() []Kind {
 			Fields: []Field{
 				{Name: fieldServiceKP, Label: "Service account key", Secret: true, Long: true, Help: "The JSON file's text."},
 				ambient("The service account of the machine that Slipway runs on, instead of a key."),
+				target("Its provider's tokens act as the account below."),
+				{Name: fieldAccount, Label: "Account for images", Example: "images@acme-apps.iam.gserviceaccount.com", Help: "With such a target: a service account with rights for Artifact Registry alone, for its tokens go to the engines that pull."},
 			},
 		},
 		{
-			Name: KindACR, Title: "Azure Container Registry", HostExample: "acme.azurecr.io", MakesOnPush: true,
-			host:   regexp.MustCompile(`^[a-z0-9]{5,50}(-[a-z0-9]+)?\.azurecr\.(io|cn|us)$`),
-			Help:   "A token of the registry with the scope map _repositories_pull or _repositories_push, or a service principal with AcrPull or AcrPush.",
-			Fields: []Field{user("Token name, or the service principal's application id", "", ""), password("Password", "Of the token, or the service principal's secret.")},
+			Name: KindACR, Title: "Azure Container Registry", HostExample: "acmeapps.azurecr.io", MakesOnPush: true,
+			host: regexp.MustCompile(`^[a-z0-9]{5,50}(-[a-z0-9]+)?\.azurecr\.(io|cn|us)$`),
+			Help: "A token of the registry with the scope map _repositories_pull or _repositories_push, or a service principal with AcrPull or AcrPush.",
+			Fields: []Field{
+				user("Token name, or the service principal's application id", "", ""), password("Password", "Of the token, or the service principal's secret."),
+				target("Its application needs AcrPull or AcrPush on the registry."),
+			},
 		},
 		{
 			Name: KindHarbor, Title: "Harbor", HostExample: "harbor.example.com", MakesOnPush: true,

@@ -24,7 +24,7 @@ type login struct {
 // login returns the registry's login: the stored one, or where the kind
 // exchanges its credential, a short-lived one that is kept in memory.
 func (s *Service) login(ctx context.Context, r *models.Registry) (login, error) {
-	exchange := s.exchange(r.Kind)
+	exchange := s.exchange(r)
 	if exchange == nil {
 		secret, err := s.openSecrets(r)
 		return login{user: r.Settings[fieldUser], password: secret[fieldPassword]}, err
@@ -55,13 +55,15 @@ func (s *Service) login(ctx context.Context, r *models.Registry) (login, error) 
 	return made, nil
 }
 
-// exchange is how the kind gets a short-lived login for its credential; nil where it has none.
-func (s *Service) exchange(kind string) func(context.Context, *models.Registry, map[string]string) (login, error) {
-	switch kind {
-	case KindECR:
+// exchange is how the registry gets a short-lived login for its credential; nil where it has none.
+func (s *Service) exchange(r *models.Registry) func(context.Context, *models.Registry, map[string]string) (login, error) {
+	switch {
+	case r.Kind == KindECR:
 		return s.loginECR
-	case KindGAR:
+	case r.Kind == KindGAR:
 		return s.loginGoogle
+	case r.Kind == KindACR && r.Settings[fieldTarget] != "":
+		return s.loginAzure
 	}
 	return nil
 }

@@ -32,7 +32,10 @@ type Service struct {
 	Guard     *outbound.Guard
 	Embedded  *registry.Service
 	Endpoints Endpoints
-	Patience  time.Duration // how long a registry may take for a manifest, or for the next byte of a blob; 30 s where zero
+	// Federation gives the credential that a cloud gives a target without a stored key; on Google that of the
+	// account, where one is named. Nil: the portal is no issuer.
+	Federation func(ctx context.Context, target, account string) (CloudCredential, error)
+	Patience   time.Duration // how long a registry may take for a manifest, or for the next byte of a blob; 30 s where zero
 
 	once   sync.Once
 	own    *http.Transport // to the embedded registry
@@ -48,6 +51,7 @@ type Service struct {
 type Endpoints struct {
 	ECR    string // of Amazon's ECR API; by the region where empty
 	Google string // of Google's token endpoint; https://oauth2.googleapis.com/token where empty
+	ACR    string // of the registry that exchanges Azure's tokens; the registry itself where empty
 }
 
 // Open returns a way to one repository of a registry for the context's
