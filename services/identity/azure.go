@@ -28,7 +28,7 @@ var (
 // azureActions are what a target does in its resource group
 // (https://learn.microsoft.com/azure/role-based-access-control/permissions/containers#microsoftapp).
 var azureActions = []string{
-	"Microsoft.App/managedEnvironments/read", "Microsoft.App/managedEnvironments/join/action",
+	"Microsoft.App/managedEnvironments/read", "Microsoft.App/managedEnvironments/join/action", "Microsoft.App/managedEnvironments/usages/read",
 	"Microsoft.App/containerApps/read", "Microsoft.App/containerApps/write", "Microsoft.App/containerApps/delete",
 	"Microsoft.App/containerApps/listSecrets/action", "Microsoft.App/containerApps/getAuthToken/action",
 	"Microsoft.App/containerApps/revisions/read", "Microsoft.App/containerApps/revisions/activate/action",
