@@ -72,6 +72,9 @@ type Kind struct {
 	// tokens, so that a target of the kind needs no stored key: aws, google or
 	// azure. Empty: the kind knows no such trust.
 	Federation string
+	// Machines says that targets of the kind are virtual machines of Federation's
+	// cloud, which take other rights there than its container service.
+	Machines bool
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error

@@ -22,18 +22,23 @@ var (
 	roleARN     = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}):role/([A-Za-z0-9+=,.@_/-]*/)?([A-Za-z0-9+=,.@_-]{1,64})$`)
 )
 
-func amazonInputs(t *models.Target) []Input {
+func amazonInputs(t *models.Target, machines bool) []Input {
 	account, role := "", short("slipway-"+t.Name, 64)
 	if m := roleARN.FindStringSubmatch(t.Settings["role"]); m != nil {
 		account, role = m[1], m[3]
 	}
-	return []Input{
+	all := []Input{
 		{Name: "account", Label: "Account", Help: "The number of the AWS account.", Example: "123456789012", Required: true, Value: account, form: accountForm, wrong: "An account's number has twelve digits."},
 		{Name: "region", Label: "Region", Example: "eu-central-1", Required: true, Value: t.Settings["region"], form: regionForm, wrong: "Say a region's code, such as eu-central-1."},
 		{Name: "role", Label: "Role", Help: "The role that Slipway takes on. The commands make it.", Required: true, Value: role, form: roleForm, wrong: "A role's name has at most 64 letters, digits and +=,.@_-, and begins with a letter or digit."},
-		{Name: "execution_role", Label: "Execution role", Help: "The role with which ECS pulls images and writes logs.", Required: true, Value: roleName(t.Settings["execution_role"], "ecsTaskExecutionRole"), form: roleForm, wrong: "Say the name of a role, not its ARN."},
-		{Name: "task_role", Label: "Task role", Help: "The role that apps have, where they have one.", Value: roleName(t.Settings["task_role"], ""), form: roleForm, wrong: "Say the name of a role, not its ARN."},
 	}
+	if machines {
+		return all
+	}
+	return append(all,
+		Input{Name: "execution_role", Label: "Execution role", Help: "The role with which ECS pulls images and writes logs.", Required: true, Value: roleName(t.Settings["execution_role"], "ecsTaskExecutionRole"), form: roleForm, wrong: "Say the name of a role, not its ARN."},
+		Input{Name: "task_role", Label: "Task role", Help: "The role that apps have, where they have one.", Value: roleName(t.Settings["task_role"], ""), form: roleForm, wrong: "Say the name of a role, not its ARN."},
+	)
 }
 
 // roleName is the name of the role of the ARN; what is no ARN is a name.

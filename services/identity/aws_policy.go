@@ -4,6 +4,9 @@ package identity
 // taken away has to carry the target's tag, which what is made gets, or to have
 // a name of Slipway's (Service Authorization Reference, of each service).
 func (b brief) amazonPolicy() object {
+	if b.machines {
+		return b.machinePolicy()
+	}
 	requested, tagged := b.tagged("aws:RequestTag/slipway:target"), b.tagged("aws:ResourceTag/slipway:target")
 	execution := b.arn("iam", "role/"+b.values["execution_role"])
 	lent := []string{execution}
@@ -42,6 +45,18 @@ func (b brief) amazonPolicy() object {
 			"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:CreateRepository", "ecr:DescribeImages", "ecr:DescribeRepositories",
 			"ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
 		}, b.arn("ecr", "repository/*"), nil),
+	}}
+}
+
+// machinePolicy is what the calls of a virtual machine's target need.
+func (b brief) machinePolicy() object {
+	created := object{"StringEquals": object{"ec2:CreateAction": []string{"RunInstances", "CreateSecurityGroup"}}}
+	return object{"Version": "2012-10-17", "Statement": []object{
+		allow("Look", []string{"ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets"}, "*", nil),
+		allow("Make", []string{"ec2:CreateSecurityGroup", "ec2:RunInstances", "ssm:GetParameter"}, "*", nil),
+		allow("Tag", []string{"ec2:CreateTags"}, "*", created),
+		allow("Change", []string{"ec2:AuthorizeSecurityGroupIngress", "ec2:DeleteSecurityGroup", "ec2:RevokeSecurityGroupIngress", "ec2:TerminateInstances"}, "*",
+			b.tagged("aws:ResourceTag/slipway:target")),
 	}}
 }
 

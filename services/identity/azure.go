@@ -40,19 +40,28 @@ var azureActions = []string{
 // pushImages is the role that pushes to and pulls from a registry.
 const pushImages = "AcrPush"
 
+// azureMachineRoles of Azure's own are what a virtual machine takes.
+var azureMachineRoles = []string{"Virtual Machine Contributor", "Network Contributor"}
+
 // identityOperator lets apps be given a managed identity.
 const identityOperator = "Managed Identity Operator"
 
-func azureInputs(t *models.Target) []Input {
-	return []Input{
+func azureInputs(t *models.Target, machines bool) []Input {
+	all := []Input{
 		{Name: "tenant_id", Label: "Tenant", Help: "Its id or domain.", Example: "f3d1c9b7-1111-2222-3333-444455556666", Required: true, Value: t.Settings["tenant_id"], form: either(guidForm, domainForm), wrong: "Say a tenant's id or domain."},
 		{Name: "subscription_id", Label: "Subscription", Help: "Its id.", Example: "6a1f0c52-1111-2222-3333-444455556666", Required: true, Value: t.Settings["subscription_id"], form: guidForm, wrong: "Say a subscription's id, such as 6a1f0c52-1111-2222-3333-444455556666."},
 		{Name: "resource_group", Label: "Resource group", Help: "In which Slipway makes Container Apps.", Example: "apps", Required: true, Value: t.Settings["resource_group"], form: groupForm, wrong: "Say the name of a resource group."},
-		{Name: "environment_group", Label: "Resource group of the environment", Help: "Where the Container Apps environment is in another one.", Value: groupOf(t.Settings["environment"], t.Settings["resource_group"]), form: groupForm, wrong: "Say the name of a resource group."},
-		{Name: "registry_identity", Label: "Identity that pulls images", Help: "Resource id of a managed identity, where apps pull with one.", Value: t.Settings["registry_identity"], form: identityForm, wrong: "Say the resource id of a user-assigned managed identity."},
-		{Name: "registry", Label: "Container registry", Help: "Name of an Azure Container Registry in the resource group that Slipway pushes to in this target's name.", Value: "", form: registryForm, wrong: "A registry's name has 5 to 50 letters and digits."},
 		{Name: "application", Label: "Application", Help: "The name of the application in Entra ID. The commands make it.", Required: true, Value: short("slipway-"+t.Name, 120), form: displayForm, wrong: "Use at most 120 letters, digits, spaces and ._-; begin with a letter or digit."},
 	}
+	if !machines {
+		all = append(all,
+			Input{Name: "environment_group", Label: "Resource group of the environment", Help: "Where the Container Apps environment is in another one.", Value: groupOf(t.Settings["environment"], t.Settings["resource_group"]), form: groupForm, wrong: "Say the name of a resource group."},
+			Input{Name: "registry_identity", Label: "Identity that pulls images", Help: "Resource id of a managed identity, where apps pull with one.", Value: t.Settings["registry_identity"], form: identityForm, wrong: "Say the resource id of a user-assigned managed identity."},
+		)
+	}
+	return append(all,
+		Input{Name: "registry", Label: "Container registry", Help: "Name of an Azure Container Registry in the resource group that Slipway pushes to in this target's name.", Value: "", form: registryForm, wrong: "A registry's name has 5 to 50 letters and digits."},
+	)
 }
 
 func either(a, b *regexp.Regexp) *regexp.Regexp {
@@ -99,6 +108,14 @@ func (b brief) others() []grant {
 // roleName is the name of the role with the target's actions.
 func (b brief) roleName() string { return "Slipway " + b.target }
 
+// roleNames are the roles that the target gets in its resource groups.
+func (b brief) roleNames() []string {
+	if b.machines {
+		return azureMachineRoles
+	}
+	return []string{b.roleName()}
+}
+
 // role is the role that the commands make.
 func (b brief) role() object {
 	return object{"Name": b.roleName(), "Description": "What Slipway's target " + b.target + " does", "Actions": azureActions, "AssignableScopes": b.scopes()}
@@ -114,13 +131,18 @@ func azureParts(b brief) ([]Part, []Setting) {
 	create := "app=$(" + indent(sh("az ad app create").flag("--display-name", b.values["application"]).flag("--query", "appId").flag("--output", "tsv").String()) + ")"
 	principal := "principal=$(" + indent(sh("az ad sp create").raw("--id", `"$app"`).flag("--query", "id").flag("--output", "tsv").String()) + ")"
 	trust := sh("az ad app federated-credential create").raw("--id", `"$app"`).flag("--parameters", pretty(b.credential())).String()
-	grants := []string{sh("az role definition create").flag("--role-definition", pretty(b.role())).String()}
+	var grants []string
+	if !b.machines {
+		grants = append(grants, sh("az role definition create").flag("--role-definition", pretty(b.role())).String())
+	}
 	give := func(role, scope string) {
 		grants = append(grants, sh("az role assignment create").raw("--assignee-object-id", `"$principal"`).flag("--assignee-principal-type", "ServicePrincipal").
 			flag("--role", role).flag("--scope", scope).String())
 	}
 	for _, scope := range b.scopes() {
-		give(b.roleName(), scope)
+		for _, role := range b.roleNames() {
+			give(role, scope)
+		}
 	}
 	for _, other := range b.others() {
 		give(other.role, other.scope)
@@ -162,13 +184,24 @@ func (b brief) azureTerraform() string {
 			{"application_id", "azuread_application.slipway.id"}, {"display_name", hcl(c["name"].(string))}, {"description", hcl(c["description"].(string))},
 			{"issuer", hcl(b.issuer)}, {"subject", hcl(b.subject)}, {"audiences", "[" + hcl(b.audience) + "]"},
 		}),
+		block(`output "client_id"`, []attribute{{"value", "azuread_application.slipway.client_id"}}),
+	}
+	return lines(append(append(all, b.roleBlocks(quoted)...), others...)...)
+}
+
+// roleBlocks give the application its roles in the resource groups.
+func (b brief) roleBlocks(quoted func([]string) string) []string {
+	if b.machines {
+		return []string{block(`resource "azurerm_role_assignment" "slipway"`, []attribute{
+			{"for_each", "toset(" + quoted(azureMachineRoles) + ")"}, {"scope", hcl(b.scopes()[0])}, {"role_definition_name", "each.value"}, {"principal_id", "azuread_service_principal.slipway.object_id"},
+		})}
+	}
+	return []string{
 		block(`resource "azurerm_role_definition" "slipway"`, []attribute{
 			{"name", hcl(b.roleName())}, {"scope", hcl(b.scopes()[0])}, {"assignable_scopes", quoted(b.scopes())},
 		}, block("permissions", []attribute{{"actions", quoted(azureActions)}})),
 		block(`resource "azurerm_role_assignment" "slipway"`, []attribute{
 			{"for_each", "toset(" + quoted(b.scopes()) + ")"}, {"scope", "each.value"}, {"role_definition_id", "azurerm_role_definition.slipway.role_definition_resource_id"}, {"principal_id", "azuread_service_principal.slipway.object_id"},
 		}),
-		block(`output "client_id"`, []attribute{{"value", "azuread_application.slipway.client_id"}}),
 	}
-	return lines(append(all, others...)...)
 }

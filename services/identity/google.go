@@ -28,6 +28,12 @@ var googleServices = []string{"iam", "iamcredentials", "sts", "run", "secretmana
 // their visitors' rights, secrets, logs, and the images that are deployed.
 var googleRoles = []string{"roles/run.admin", "roles/secretmanager.admin", "roles/logging.viewer", imageReader}
 
+// Those of a virtual machine.
+var (
+	machineServices = []string{"iam", "iamcredentials", "sts", "compute", "cloudresourcemanager"}
+	machineRoles    = []string{"roles/compute.instanceAdmin.v1", "roles/compute.securityAdmin"}
+)
+
 const (
 	// googleSubject is a principal's name in audit logs: the token's subject, which Google takes up to 127 bytes long.
 	googleSubject = `assertion.sub.size() < 128 ? assertion.sub : "target:" + assertion.target`
@@ -39,7 +45,7 @@ const (
 	keysFile      = "slipway-keys.json"
 )
 
-func googleInputs(t *models.Target) []Input {
+func googleInputs(t *models.Target, machines bool) []Input {
 	number, pool, provider := "", "slipway", "target-"+short(t.Name, 25)
 	if m := providerForm.FindStringSubmatch(t.Settings["workload_provider"]); m != nil {
 		number, pool, provider = m[2], m[3], m[4]
@@ -48,16 +54,20 @@ func googleInputs(t *models.Target) []Input {
 	if account == "" {
 		account = short("slipway-"+t.Name, 30)
 	}
-	return []Input{
+	all := []Input{
 		{Name: "project", Label: "Project", Help: "Its id.", Example: "acme-apps", Required: true, Value: t.Settings["project"], form: projectForm, wrong: "Say the project's id: 6 to 30 lower-case letters, digits and hyphens."},
 		{Name: "project_number", Label: "Project number", Help: "As gcloud projects describe tells it.", Example: "123456789012", Required: true, Value: number, form: numberForm, wrong: "A project's number has digits alone."},
 		{Name: "pool", Label: "Pool", Help: "Of workload identities, for the targets of this portal and nothing else.", Required: true, Value: pool, form: poolForm, wrong: "Use 4 to 32 lower-case letters, digits and hyphens."},
 		{Name: "provider", Label: "Provider", Help: "In the pool, for this target.", Required: true, Value: provider, form: poolForm, wrong: "Use 4 to 32 lower-case letters, digits and hyphens."},
 		{Name: "service_account", Label: "Service account", Help: "The part before the @ of the account that Slipway acts as. The commands make it.", Required: true, Value: account, form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},
-		{Name: "run_as", Label: "Account of the apps", Help: "The service account that apps run as, which Slipway has to be allowed to give them.", Example: "apps@acme-apps.iam.gserviceaccount.com", Required: true, Value: t.Settings["run_as"], form: emailForm, wrong: "Say the e-mail address of a service account."},
-		{Name: "image_account", Label: "Account for images", Help: "The part before the @ of a service account that pushes to Artifact Registry in this target's name. The commands make it.", Example: "slipway-images", form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},
-		{Name: "upload", Label: "Google can't reach this portal", Help: "Upload the portal's public keys instead. They have to be uploaded again when keys change, every three months.", Check: true},
 	}
+	if !machines {
+		all = append(all, Input{Name: "run_as", Label: "Account of the apps", Help: "The service account that apps run as, which Slipway has to be allowed to give them.", Example: "apps@acme-apps.iam.gserviceaccount.com", Required: true, Value: t.Settings["run_as"], form: emailForm, wrong: "Say the e-mail address of a service account."})
+	}
+	return append(all,
+		Input{Name: "image_account", Label: "Account for images", Help: "The part before the @ of a service account that pushes to Artifact Registry in this target's name. The commands make it.", Example: "slipway-images", form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},
+		Input{Name: "upload", Label: "Google can't reach this portal", Help: "Upload the portal's public keys instead. They have to be uploaded again when keys change, every three months.", Check: true},
+	)
 }
 
 func providerPath(v values) string {
@@ -89,7 +99,7 @@ var mapping = []attribute{
 func (b brief) condition() string { return "assertion.target == " + `"` + b.target + `"` }
 
 func googleParts(b brief) ([]Part, []Setting) {
-	parts := []Part{{Title: "Turn the APIs on", Language: "sh", Text: lines(b.gcloud("services enable").words(suffixed(googleServices, ".googleapis.com")...).project(b).String())}}
+	parts := []Part{{Title: "Turn the APIs on", Language: "sh", Text: lines(b.gcloud("services enable").words(b.services()...).project(b).String())}}
 	if b.keys != "" {
 		parts = append(parts, Part{Title: "Save the portal's public keys", Help: "They are no secrets.", Language: "sh", Text: "cat >" + keysFile + " <<'END'\n" + b.keys + "\nEND\n"})
 	}
@@ -106,6 +116,22 @@ func googleParts(b brief) ([]Part, []Setting) {
 	}
 	parts = append(parts, Part{Title: "Terraform", Help: "All of it, in place of the commands.", Language: "hcl", Text: b.googleTerraform()})
 	return parts, []Setting{{"workload_provider", providerPath(b.values)}, {"service_account", b.accountEmail("service_account")}}
+}
+
+// services are the APIs that have to be on.
+func (b brief) services() []string {
+	if b.machines {
+		return suffixed(machineServices, ".googleapis.com")
+	}
+	return suffixed(googleServices, ".googleapis.com")
+}
+
+// roles are what the target needs in its project.
+func (b brief) roles() []string {
+	if b.machines {
+		return machineRoles
+	}
+	return googleRoles
 }
 
 // gcloud begins a command of gcloud.
@@ -165,7 +191,10 @@ func (b brief) makeImages() []string {
 
 func (b brief) makeAccount() []string {
 	member := "serviceAccount:" + b.accountEmail("service_account")
-	all := b.makeActor("service_account", "Slipway, target "+b.target, googleRoles...)
+	all := b.makeActor("service_account", "Slipway, target "+b.target, b.roles()...)
+	if b.machines {
+		return all
+	}
 	return append(all,
 		b.gcloud("iam service-accounts add-iam-policy-binding").word(b.values["run_as"]).project(b).flag("--role", accountUser).flag("--member", member).String(),
 		b.gcloud("projects add-iam-policy-binding").word(b.values["project"]).flag("--role", secretReader).flag("--member", "serviceAccount:"+b.values["run_as"]).
@@ -183,7 +212,7 @@ func (b brief) googleTerraform() string {
 		maps = append(maps, attribute{hcl(m.name), hcl(m.value)})
 	}
 	var roles []string
-	for _, role := range googleRoles {
+	for _, role := range b.roles() {
 		roles = append(roles, hcl(role))
 	}
 	oidc := []attribute{{"issuer_uri", hcl(b.issuer)}, {"allowed_audiences", "[" + hcl(b.audience) + "]"}}
@@ -191,7 +220,7 @@ func (b brief) googleTerraform() string {
 		oidc = append(oidc, attribute{"jwks_json", heredoc(b.keys)})
 	}
 	var services []string
-	for _, name := range suffixed(googleServices, ".googleapis.com") {
+	for _, name := range b.services() {
 		services = append(services, hcl(name))
 	}
 	all := []string{
@@ -206,11 +235,15 @@ func (b brief) googleTerraform() string {
 		block(`resource "google_service_account" "slipway"`, []attribute{{"account_id", hcl(b.values["service_account"])}, {"display_name", hcl("Slipway, target " + b.target)}}),
 		block(`resource "google_service_account_iam_member" "slipway_tokens"`, []attribute{{"service_account_id", "google_service_account.slipway.name"}, {"role", hcl(workloadUser)}, {"member", hcl(b.principals())}}),
 		block(`resource "google_project_iam_member" "slipway"`, []attribute{{"for_each", "toset([" + strings.Join(roles, ", ") + "])"}, {"project", hcl(b.values["project"])}, {"role", "each.value"}, {"member", "google_service_account.slipway.member"}}),
-		block(`resource "google_service_account_iam_member" "slipway_apps"`, []attribute{{"service_account_id", hcl("projects/" + b.values["project"] + "/serviceAccounts/" + b.values["run_as"])}, {"role", hcl(accountUser)}, {"member", "google_service_account.slipway.member"}}),
-		block(`resource "google_project_iam_member" "slipway_secrets"`, []attribute{{"project", hcl(b.values["project"])}, {"role", hcl(secretReader)}, {"member", hcl("serviceAccount:" + b.values["run_as"])}},
-			block("condition", []attribute{{"title", hcl("slipway")}, {"expression", hcl(b.ownSecrets())}})),
 		block(`output "workload_provider"`, []attribute{{"value", "google_iam_workload_identity_pool_provider.slipway.name"}}),
 		block(`output "service_account"`, []attribute{{"value", "google_service_account.slipway.email"}}),
+	}
+	if !b.machines {
+		all = append(all,
+			block(`resource "google_service_account_iam_member" "slipway_apps"`, []attribute{{"service_account_id", hcl("projects/" + b.values["project"] + "/serviceAccounts/" + b.values["run_as"])}, {"role", hcl(accountUser)}, {"member", "google_service_account.slipway.member"}}),
+			block(`resource "google_project_iam_member" "slipway_secrets"`, []attribute{{"project", hcl(b.values["project"])}, {"role", hcl(secretReader)}, {"member", hcl("serviceAccount:" + b.values["run_as"])}},
+				block("condition", []attribute{{"title", hcl("slipway")}, {"expression", hcl(b.ownSecrets())}})),
+		)
 	}
 	if b.values["image_account"] != "" {
 		all = append(all,

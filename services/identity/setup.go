@@ -59,7 +59,7 @@ type cloud struct {
 	title string
 	// releases tells whether tokens of releases name their team, environment and app there.
 	releases bool
-	inputs   func(t *models.Target) []Input
+	inputs   func(t *models.Target, machines bool) []Input
 	audience func(v values) string
 	// write makes the parts and settings of the inputs, which all have the form that they should.
 	write func(b brief) ([]Part, []Setting)
@@ -86,6 +86,7 @@ type values map[string]string
 // brief is what commands are made of.
 type brief struct {
 	values
+	machines bool // the target is a virtual machine
 	issuer   string
 	targetID string
 	target   string
@@ -104,7 +105,7 @@ func (s *Service) Setup(ctx context.Context, targetID string, given map[string]s
 	if err != nil {
 		return nil, err
 	}
-	return s.setup(ctx, t, cloud, given)
+	return s.setup(ctx, t, cloud, s.machines(t.Kind), given)
 }
 
 // SetupNew is Setup for a target that is to be made, of the kind and with the name: some kinds need what the set-up
@@ -120,11 +121,17 @@ func (s *Service) SetupNew(ctx context.Context, kind, name string, given map[str
 	if !models.ValidName(name) {
 		return nil, models.InvalidField("name", models.NameHelp)
 	}
-	return s.setup(ctx, &models.Target{Name: name, Kind: kind, Settings: map[string]string{}}, cloud, given)
+	return s.setup(ctx, &models.Target{Name: name, Kind: kind, Settings: map[string]string{}}, cloud, s.machines(kind), given)
 }
 
-func (s *Service) setup(ctx context.Context, t *models.Target, cloud cloud, given map[string]string) (*Setup, error) {
-	inputs, v, err := fill(cloud.inputs(t), given)
+// machines tells whether targets of the kind are virtual machines.
+func (s *Service) machines(kind string) bool {
+	k, err := s.Deploy.KindOf(kind)
+	return err == nil && k.Machines
+}
+
+func (s *Service) setup(ctx context.Context, t *models.Target, cloud cloud, machines bool, given map[string]string) (*Setup, error) {
+	inputs, v, err := fill(cloud.inputs(t, machines), given)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +140,7 @@ func (s *Service) setup(ctx context.Context, t *models.Target, cloud cloud, give
 	if len(out.Missing) > 0 {
 		return out, nil
 	}
-	b := brief{values: v, issuer: out.Issuer, targetID: t.ID, target: t.Name, subject: out.Subject, releases: out.Releases, audience: cloud.audience(v)}
+	b := brief{values: v, machines: machines, issuer: out.Issuer, targetID: t.ID, target: t.Name, subject: out.Subject, releases: out.Releases, audience: cloud.audience(v)}
 	if v["upload"] == "true" {
 		if b.keys, err = s.upload(ctx, out); err != nil {
 			return nil, err

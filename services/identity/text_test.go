@@ -210,7 +210,7 @@ func TestWhatIsNoNameOfACloudIsRefused(t *testing.T) {
 	for name, c := range map[string]cloud{"aws": amazon, "google": google, "azure": azure} {
 		for field := range good[name] {
 			for _, text := range append(hostile, strings.Repeat("a", 200), "a$b", "a;b", "a|b", "a&b", "<a>", "a\x00b", "a\"b") {
-				_, _, err := fill(c.inputs(&models.Target{Name: "prod"}), map[string]string{field: text})
+				_, _, err := fill(c.inputs(&models.Target{Name: "prod"}, false), map[string]string{field: text})
 				if name == "azure" && (text == "a b" && field == "application") {
 					continue
 				}
@@ -220,7 +220,7 @@ func TestWhatIsNoNameOfACloudIsRefused(t *testing.T) {
 				}
 			}
 		}
-		if _, _, err := fill(c.inputs(&models.Target{Name: "prod"}), good[name]); err != nil {
+		if _, _, err := fill(c.inputs(&models.Target{Name: "prod"}, false), good[name]); err != nil {
 			t.Errorf("%s refuses what is right: %v", name, err)
 		}
 	}
@@ -230,7 +230,7 @@ func TestTheLongestNamesFit(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("long-", 7) + "names"
 	for name, c := range map[string]cloud{"aws": amazon, "google": google, "azure": azure} {
-		for _, in := range c.inputs(&models.Target{Name: long}) {
+		for _, in := range c.inputs(&models.Target{Name: long}, false) {
 			if in.Value != "" && !in.form.MatchString(in.Value) {
 				t.Errorf("%s proposes %q for %s", name, in.Value, in.Name)
 			}
@@ -326,6 +326,37 @@ func TestTheRealToolsKnowEveryFlag(t *testing.T) {
 					t.Errorf("aws %v: %s", call[1:3], out)
 				}
 			}
+		}
+	}
+}
+
+func TestAVirtualMachineGetsOtherRights(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("terraform")
+	for name, want := range map[string]struct{ has, lacks string }{
+		"aws": {"ec2:RunInstances", "ecs:"}, "google": {"roles/compute.instanceAdmin.v1", "run.admin"}, "azure": {"Virtual Machine Contributor", "Microsoft.App"},
+	} {
+		c, _ := cloudOf(name)
+		inputs, v, wrong := fill(c.inputs(&models.Target{Name: "vm"}, true), good[name])
+		if wrong != nil || len(missing(inputs)) > 0 || v["run_as"]+v["execution_role"]+v["environment_group"] != "" {
+			t.Fatalf("%s asks for %v: %v", name, inputs, wrong)
+		}
+		b := briefOf(c, v)
+		b.machines = true
+		parts, _ := c.write(b)
+		run(t, script(parts, "sh"))
+		for _, language := range []string{"sh", "hcl"} {
+			if text := script(parts, language); !strings.Contains(text, want.has) || strings.Contains(text, want.lacks) {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+		if err != nil {
+			continue
+		}
+		cmd := exec.CommandContext(t.Context(), tool, "fmt", "-check", "-diff", "-no-color", "-")
+		cmd.Stdin = strings.NewReader(script(parts, "hcl"))
+		if out, failed := cmd.CombinedOutput(); failed != nil {
+			t.Errorf("%s: %v\n%s", name, failed, out)
 		}
 	}
 }
