@@ -2,6 +2,7 @@ package main
 
 import (
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/aws"
 	"slipway.dev/services/deploy/azure"
 	"slipway.dev/services/deploy/docker"
 	"slipway.dev/services/deploy/google"
@@ -14,6 +15,7 @@ func targets(s *settings) []deploy.Kind {
 		docker.Kind(s.DockerHost),
 		docker.SSHKind(),
 		kubernetes.Kind(),
+		aws.Kind(),
 		google.Kind(),
 		azure.Kind(),
 	}
