@@ -20,7 +20,7 @@ import (
 const KindName = "aws-ecs"
 
 const (
-	callTime  = 30 * time.Second // bounds one call, with its retries
+	callTime  = 30 * time.Second // bounds one attempt of a call
 	checkTime = 20 * time.Second // bounds a look at the account as a whole
 )
 

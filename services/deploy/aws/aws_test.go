@@ -83,6 +83,7 @@ func openAs(t *testing.T, cloud *awstest.Cloud, id string, change map[string]str
 }
 
 func TestECSDoesWhatEveryTargetMust(t *testing.T) {
+	t.Parallel()
 	at, from := store(t)
 	gone := at
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)

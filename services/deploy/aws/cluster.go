@@ -73,15 +73,21 @@ func (t *target) ownLogs(ctx context.Context, c *clients, stage, name string) er
 		return err
 	}
 	for _, g := range all {
-		if deref(g.LogGroupName) == name {
+		if g.name == name {
 			return nil
 		}
 	}
 	return deploy.Failf(stage, nil, "There is a log group %s that is not this target's, so it is not touched. Remove it; or, to hand it over, tag it %s=%s.", name, tagTarget, t.id)
 }
 
+// ownGroup is a log group of the target with its tags.
+type ownGroup struct {
+	name string
+	tags map[string]string
+}
+
 // logGroups are the target's own whose names begin so.
-func (t *target) logGroups(ctx context.Context, c *clients, prefix string) (own []logtypes.LogGroup, err error) {
+func (t *target) logGroups(ctx context.Context, c *clients, prefix string) (own []ownGroup, err error) {
 	pages := cloudwatchlogs.NewDescribeLogGroupsPaginator(c.logs, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: &prefix})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -97,7 +103,7 @@ func (t *target) logGroups(ctx context.Context, c *clients, prefix string) (own 
 				return nil, err
 			}
 			if tags.Tags[tagTarget] == t.id {
-				own = append(own, g)
+				own = append(own, ownGroup{deref(g.LogGroupName), tags.Tags})
 			}
 		}
 	}
@@ -111,6 +117,10 @@ type pace struct{ next time.Duration }
 const (
 	firstLook = 200 * time.Millisecond
 	slowest   = 3 * time.Second
+
+	// seenTime is how long what was made just now may be missing in answers: ECS
+	// is of one mind only after a while.
+	seenTime = 15 * time.Second
 )
 
 // wait waits until it is time to look again, or ctx ends.

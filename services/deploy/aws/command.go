@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -10,7 +11,8 @@ import (
 	"slipway.dev/services/deploy"
 )
 
-const serves1 = " What served before goes on serving."
+// goesOn ends what is said of a command that failed.
+const goesOn = " What served before goes on serving."
 
 // Run runs the release's command in a task of its own. The token of the call
 // makes that ECS starts it once, whoever asks again after a worker that died
@@ -65,13 +67,14 @@ func (t *target) runOnce(ctx context.Context, c *clients, r deploy.Release, defi
 
 // outcome waits until the task has ended, and says how.
 func (t *target) outcome(ctx context.Context, c *clients, r deploy.Release, arn string) error {
-	for p := new(pace); ; {
+	for p, began := new(pace), time.Now(); ; {
 		out, err := c.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: ptr(t.clusterName()), Tasks: []string{arn}, Include: []types.TaskField{types.TaskFieldTags}})
 		switch {
 		case ctx.Err() != nil:
 			return t.commandTooLate(ctx, c, r, arn)
 		case err != nil && !passing(err):
 			return t.explain(ctx, deploy.StageCommand, err, "look at the command's task")
+		case err == nil && len(out.Tasks) == 0 && time.Since(began) < seenTime: // made just now
 		case err == nil && len(out.Tasks) == 0:
 			return deploy.Failf(deploy.StageCommand, nil, "ECS has forgotten how the command before the switch ended. Deploy again.")
 		case err == nil && deref(out.Tasks[0].LastStatus) == stopped:
@@ -96,17 +99,12 @@ func (t *target) commandEnded(ctx context.Context, c *clients, r deploy.Release,
 	f.Stage, f.Logs = deploy.StageCommand, t.lastLines(ctx, c, logGroup(r), k)
 	switch {
 	case f.OOM:
-		f.Message = "The command before the switch used more memory than it may, and the system ended it." + serves1
+		f.Message = "The command before the switch used more memory than it may, and the system ended it." + goesOn
 	case f.ExitCode != nil:
-		f = withMessage(f, "The command before the switch ended with exit code %d."+serves1, *f.ExitCode)
+		f.Message = fmt.Sprintf("The command before the switch ended with exit code %d.", *f.ExitCode) + goesOn
 	default:
 		f.Message = "The command before the switch did not run: " + f.Message
 	}
-	return f
-}
-
-func withMessage(f *deploy.Failure, format string, args ...any) *deploy.Failure {
-	f.Message = deploy.Failf(f.Stage, nil, format, args...).Message
 	return f
 }
 
@@ -114,7 +112,7 @@ func (t *target) commandTooLate(ctx context.Context, c *clients, r deploy.Releas
 	if ctx.Err() != context.DeadlineExceeded {
 		return context.Cause(ctx)
 	}
-	f := deploy.Failf(deploy.StageTimeout, ctx.Err(), "The command before the switch did not end in time."+serves1)
+	f := deploy.Failf(deploy.StageTimeout, ctx.Err(), "The command before the switch did not end in time."+goesOn)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	f.Logs = t.lastLines(ctx, c, logGroup(r), types.Task{TaskArn: &arn, Tags: ecsTags(t.tagsOf(r))})

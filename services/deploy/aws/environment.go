@@ -24,12 +24,12 @@ func (t *target) removeLogs(ctx context.Context, c *clients, wanted func(tags ma
 		return t.explain(ctx, deploy.StageTarget, err, "look for log groups")
 	}
 	for _, g := range all {
-		tags, err := c.logs.ListTagsForResource(ctx, &cloudwatchlogs.ListTagsForResourceInput{ResourceArn: g.LogGroupArn})
-		if err == nil && wanted(tags.Tags) {
-			_, err = c.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: g.LogGroupName})
+		if !wanted(g.tags) {
+			continue
 		}
+		_, err := c.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: &g.name})
 		if err != nil && !missing(err) {
-			return t.explain(ctx, deploy.StageTarget, err, "remove the log group "+deref(g.LogGroupName))
+			return t.explain(ctx, deploy.StageTarget, err, "remove the log group "+g.name)
 		}
 	}
 	return nil
@@ -58,7 +58,7 @@ func (t *target) Keeps(ctx context.Context) ([]deploy.Resource, error) {
 		return nil, t.explain(ctx, deploy.StageTarget, err, "look for log groups")
 	}
 	for _, g := range groups {
-		out = append(out, t.logResource(deref(g.LogGroupName)))
+		out = append(out, t.logResource(g.name))
 	}
 	return out, nil
 }

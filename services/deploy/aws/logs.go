@@ -77,6 +77,7 @@ func (t *target) lines(ctx context.Context, c *clients, s stream, replica int, o
 		r := &reader{target: t, c: c, s: s, o: o, replica: replica}
 		opened := o.Opened == nil
 		var ended time.Time // since when nothing came of a task that ended
+		began := time.Now()
 		for p := new(pace); ; {
 			n, err := r.page(ctx, yield)
 			if err != nil || r.stopped {
@@ -96,7 +97,7 @@ func (t *target) lines(ctx context.Context, c *clients, s stream, replica int, o
 			if p.wait(ctx) != nil {
 				return
 			}
-			over, err := t.over(ctx, c, s.task)
+			over, err := t.over(ctx, c, s.task, time.Since(began) < seenTime)
 			switch {
 			case err != nil && !passing(err):
 				yield(deploy.LogLine{}, t.explain(ctx, deploy.StageTarget, err, "look at the task "+last(s.task)))
@@ -110,13 +111,16 @@ func (t *target) lines(ctx context.Context, c *clients, s stream, replica int, o
 	}
 }
 
-// over tells whether the task has ended, or is forgotten.
-func (t *target) over(ctx context.Context, c *clients, arn string) (bool, error) {
+// over tells whether the task has ended, or is forgotten. One that is young may not be known yet.
+func (t *target) over(ctx context.Context, c *clients, arn string, young bool) (bool, error) {
 	out, err := c.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: ptr(t.clusterName()), Tasks: []string{arn}})
 	if err != nil {
 		return missing(err), err
 	}
-	return len(out.Tasks) == 0 || deref(out.Tasks[0].LastStatus) == stopped, nil
+	if len(out.Tasks) == 0 {
+		return !young, nil
+	}
+	return deref(out.Tasks[0].LastStatus) == stopped, nil
 }
 
 // reader reads one stream, page for page.

@@ -45,8 +45,10 @@ func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Sour
 }
 
 // graceSeconds is how long ECS ends no task that the load balancer does not find
-// healthy yet: longer than any rollout waits.
-const graceSeconds = 3600
+// healthy yet: longer than the rollout waits, which tells why with better words.
+func graceSeconds(r deploy.Release) int32 {
+	return int32((max(r.Patience, 4*time.Minute) + time.Minute) / time.Second)
+}
 
 // Start makes the release's service, with all that its tasks need, each thing
 // only where it is not there.
@@ -74,7 +76,7 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 			return err
 		}
 		in.LoadBalancers = []types.LoadBalancer{{TargetGroupArn: &group, ContainerName: ptr(containerName), ContainerPort: ptr(int32(r.Port))}}
-		in.HealthCheckGracePeriodSeconds = ptr(int32(graceSeconds))
+		in.HealthCheckGracePeriodSeconds = ptr(graceSeconds(r))
 	}
 	return t.ensureService(ctx, c, in, r)
 }

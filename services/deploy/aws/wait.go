@@ -19,7 +19,7 @@ import (
 func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) ([]deploy.Instance, error) {
 	story := deploy.NewTranscript(say)
 	defer story.Flush()
-	w := &waiting{target: t, c: t.as(r.Subject()), r: r, story: story, say: say, told: map[string]bool{}, looked: time.Now()}
+	w := &waiting{target: t, c: t.as(r.Subject()), r: r, story: story, say: say, told: map[string]bool{}, looked: time.Now(), began: time.Now()}
 	defer t.changed()
 	for p := new(pace); ; {
 		healthy, err := w.look(ctx)
@@ -52,6 +52,7 @@ type waiting struct {
 	definition string          // ours
 	told       map[string]bool // the service's events that were told
 	free       bool            // what it waits for now does not count as time to start
+	began      time.Time
 	looked     time.Time       // when it was looked last
 	spent      time.Duration   // of the release's patience
 	trouble    *deploy.Failure // what keeps tasks from starting, and may yet go away
@@ -80,6 +81,9 @@ func (w *waiting) look(ctx context.Context) ([]deploy.Instance, error) {
 		}
 	}
 	s, err := w.service(ctx, w.c, nameOf(w.r))
+	if errors.Is(err, errGone) && time.Since(w.began) < seenTime && w.definition != "" {
+		return []deploy.Instance{}, nil // it was made just now
+	}
 	if errors.Is(err, errGone) {
 		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed the service %s while it started. Deploy again.", nameOf(w.r))
 	}

@@ -29,7 +29,7 @@ func (c *Cloud) answerSTS(action string, form url.Values, key string) ([]byte, e
 		return fmt.Appendf(nil, "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>%s</Arn><UserId>AIDA</UserId><Account>%s</Account></GetCallerIdentityResult></GetCallerIdentityResponse>", who, Account), nil
 	case "AssumeRoleWithWebIdentity":
 		if err := c.trust(form.Get("WebIdentityToken")); err != nil {
-			return nil, err
+			return nil, refuse("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 		}
 		return c.session(action, form)
 	case "AssumeRole":

@@ -67,6 +67,7 @@ type Cloud struct {
 	down        bool
 	trust       func(token string) error
 	noRoom      string
+	broken      string
 	next        int
 
 	clusters    map[string]*cluster
@@ -145,6 +146,9 @@ func (c *Cloud) Trust(trust func(token string) error) { c.set(func() { c.trust =
 
 // NoRoom lets ECS place no task, for the reason; "" gives room again.
 func (c *Cloud) NoRoom(reason string) { c.set(func() { c.noRoom = reason }) }
+
+// Break lets ECS make no task ready, for the reason; "" lets it again.
+func (c *Cloud) Break(reason string) { c.set(func() { c.broken = reason }) }
 
 // Expire ends all sessions of roles.
 func (c *Cloud) Expire() {

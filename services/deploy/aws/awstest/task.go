@@ -3,6 +3,7 @@ package awstest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -181,10 +182,13 @@ func (c *Cloud) begin(k *task) error {
 	options := app.LogConfiguration.Options
 	c.mu.Lock()
 	k.last = "PENDING"
-	there := c.groups[options["awslogs-group"]] != nil
+	there, broken := c.groups[options["awslogs-group"]] != nil, c.broken
 	c.mu.Unlock()
+	if broken != "" {
+		return errors.New(broken)
+	}
 	if !there {
-		return fmt.Errorf("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.")
+		return errors.New("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.")
 	}
 	config := &container.Config{Image: deref(app.Image), Labels: map[string]string{label: c.mark}, Cmd: k.command}
 	for _, e := range app.Environment {
@@ -249,7 +253,7 @@ func (c *Cloud) pull(ref string) error {
 		defer said.Close()
 		var text []byte
 		if text, err = io.ReadAll(said); err == nil && strings.Contains(string(text), `"error"`) {
-			err = fmt.Errorf("%s", text)
+			err = errors.New(string(text))
 		}
 	}
 	if err != nil {

@@ -266,3 +266,14 @@ func fetch(t testing.TB, req *http.Request) (int, string) {
 	}
 	return res.StatusCode, strings.TrimSpace(string(body))
 }
+
+// Get returns what is at the URL.
+func Get(t testing.TB, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body := fetch(t, req)
+	return body
+}
