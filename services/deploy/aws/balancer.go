@@ -76,7 +76,7 @@ func (t *target) group(ctx context.Context, c *clients, stage, release string) (
 		return "", err
 	}
 	if tags[arn][tagTarget] != t.id {
-		return "", deploy.Failf(stage, nil, "There is a target group %s that is not this target's, so it is not touched. Remove it, and deploy again.", mark(release))
+		return "", deploy.Failf(stage, errTheirs, "There is a target group %s that is not this target's, so it is not touched. Remove it, and deploy again.", mark(release))
 	}
 	return arn, nil
 }

@@ -39,7 +39,8 @@ type clients struct {
 	elb     *elasticloadbalancingv2.Client
 	secrets *secretsmanager.Client
 	sts     *sts.Client
-	config  aws.Config // for calls that are signed here
+	kept    *aws.CredentialsCache // with http for calls that are signed here
+	http    aws.HTTPClient
 }
 
 // as returns what calls AWS for the subject: the zero one is the target as a whole.
@@ -78,7 +79,8 @@ func (t *target) connect(of deploy.Subject) *clients {
 		return ptr(t.endpoint(service))
 	}
 	return &clients{
-		config:  base,
+		kept:    kept,
+		http:    base.HTTPClient,
 		ecs:     ecs.NewFromConfig(base, func(o *ecs.Options) { o.BaseEndpoint = at("ecs") }),
 		logs:    cloudwatchlogs.NewFromConfig(base, func(o *cloudwatchlogs.Options) { o.BaseEndpoint = at("logs") }),
 		elb:     elasticloadbalancingv2.NewFromConfig(base, func(o *elasticloadbalancingv2.Options) { o.BaseEndpoint = at("elasticloadbalancing") }),

@@ -32,8 +32,10 @@ func (t *target) cluster(ctx context.Context, c *clients) (*types.Cluster, error
 	return nil, errGone
 }
 
-// errGone says that something is not there.
-var errGone = errors.New("it is not there")
+var (
+	errGone   = errors.New("it is not there")
+	errTheirs = errors.New("it is not this target's") // what is removed is never that
+)
 
 // ensureCluster makes the cluster where none was given, or looks whether the given one is there.
 func (t *target) ensureCluster(ctx context.Context, c *clients, stage string) error {

@@ -22,7 +22,7 @@ func (l *looking) needs(me caller) []need {
 	cluster := l.clusterName()
 	out := []need{
 		{"*", []string{
-			"ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:ListTaskDefinitionFamilies", "ecs:DeregisterTaskDefinition", "ecs:ListServices",
+			"ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:ListTaskDefinitionFamilies", "ecs:DeregisterTaskDefinition", "ecs:ListServices", "ecs:ListTasks",
 			"logs:DescribeLogGroups",
 		}},
 		{in("ecs", "cluster/"+cluster), []string{"ecs:DescribeClusters"}},

@@ -29,10 +29,19 @@ var (
 	iam = api{"iam", "2010-05-08"}
 )
 
-// ask makes one call and reads the answer into out.
+// ask makes a call and reads the answer into out. Credentials that have expired are renewed once.
 func (t *target) ask(ctx context.Context, c *clients, of api, action string, form url.Values, out any) error {
 	form.Set("Action", action)
 	form.Set("Version", of.version)
+	err := t.askOnce(ctx, c, of, form, out)
+	if !expired(err) {
+		return err
+	}
+	c.kept.Invalidate()
+	return t.askOnce(ctx, c, of, form, out)
+}
+
+func (t *target) askOnce(ctx context.Context, c *clients, of api, form url.Values, out any) error {
 	address, region := t.addressOf(of)
 	body := form.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(body))
@@ -40,7 +49,7 @@ func (t *target) ask(ctx context.Context, c *clients, of api, action string, for
 		return fmt.Errorf("aws: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	credential, err := c.config.Credentials.Retrieve(ctx)
+	credential, err := c.kept.Retrieve(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,7 +57,7 @@ func (t *target) ask(ctx context.Context, c *clients, of api, action string, for
 	if err := v4.NewSigner().SignHTTP(ctx, credential, req, hex.EncodeToString(sum[:]), of.name, region, time.Now()); err != nil {
 		return fmt.Errorf("aws: %w", err)
 	}
-	res, err := c.config.HTTPClient.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (t *target) removable(ctx context.Context, c *clients, release string) (str
 		return "", nil
 	}
 	group, err := t.group(ctx, c, deploy.StageTarget, release)
-	if _, theirs := errors.AsType[*deploy.Failure](err); theirs {
+	if errors.Is(err, errTheirs) {
 		return "", nil
 	}
 	return group, t.explain(ctx, deploy.StageTarget, err, "look for the release's target group")
@@ -77,6 +77,9 @@ func (t *target) removable(ctx context.Context, c *clients, release string) (str
 // stop ends the family's tasks, and waits until none is left.
 func (t *target) stop(ctx context.Context, c *clients, name, release string, grace time.Duration) error {
 	s, err := t.service(ctx, c, name)
+	if errors.Is(err, errTheirs) {
+		return nil
+	}
 	if err == nil && s.DesiredCount > 0 {
 		_, err = c.ecs.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: ptr(t.clusterName()), Service: &name, DesiredCount: ptr(int32(0))})
 	}
@@ -122,7 +125,7 @@ func (t *target) removeService(ctx context.Context, c *clients, name, release st
 	if err == nil && read(s.Tags)[tagRelease] == release {
 		_, err = c.ecs.DeleteService(ctx, &ecs.DeleteServiceInput{Cluster: ptr(t.clusterName()), Service: &name, Force: ptr(true)})
 	}
-	if errors.Is(err, errGone) || missing(err) {
+	if errors.Is(err, errGone) || errors.Is(err, errTheirs) || missing(err) {
 		return nil
 	}
 	return t.explain(ctx, deploy.StageTarget, err, "remove the service "+name)

@@ -138,7 +138,7 @@ func (t *target) service(ctx context.Context, c *clients, name string) (*types.S
 		switch {
 		case deref(s.Status) != active:
 		case read(s.Tags)[tagTarget] != t.id:
-			return nil, deploy.Failf(deploy.StageTarget, nil, "There is a service %s that is not this target's, so it is not touched. Remove it, and deploy again.", name)
+			return nil, deploy.Failf(deploy.StageTarget, errTheirs, "There is a service %s that is not this target's, so it is not touched. Remove it, and deploy again.", name)
 		default:
 			return s, nil
 		}

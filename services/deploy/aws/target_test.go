@@ -147,6 +147,62 @@ func TestNothingOfATargetIsLeftOnceItIsDestroyed(t *testing.T) {
 	}
 }
 
+func TestOnEC2CapacityAContainerMayHaveAnySize(t *testing.T) {
+	t.Parallel()
+	at, from := store(t)
+	cloud := awstest.New(t)
+	cloud.AddCluster("production", 2)
+	target := open(t, cloud, map[string]string{"launch": "EC2", "cluster": "production"})
+	r := release(at, from)
+	r.Scale = models.Scale{Replicas: 2, CPU: 300, Memory: 100 << 20}
+	if found := up(t, target, r); len(found) != 2 {
+		t.Errorf("healthy are %+v", found)
+	}
+	app := cloud.Definitions()[0].ContainerDefinitions[0]
+	if app.Cpu != 308 || *app.Memory != 100 || !slices.Equal(app.DockerSecurityOptions, []string{"no-new-privileges"}) {
+		t.Errorf("the container gets %+v", app)
+	}
+	if info, err := target.Check(t.Context()); err != nil || info.CPU != 0 || info.Memory != 0 || !strings.Contains(info.Version, awstest.Account) {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if err := target.(deploy.Destroyer).Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := cloud.Left(); !slices.Equal(left, []string{"cluster production"}) {
+		t.Errorf("left are %q", left)
+	}
+}
+
+func TestWhatIsAnotherTargetsIsNotTouched(t *testing.T) {
+	t.Parallel()
+	at, from := store(t)
+	cloud := awstest.New(t)
+	cloud.AddCluster("shared", 0)
+	shared := map[string]string{"cluster": "shared"}
+	r := release(at, from)
+	up(t, open(t, cloud, shared), r)
+	before := cloud.Left()
+	other := open(t, cloud, shared)
+	if all, err := other.List(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("it lists %+v, %v", all, err)
+	}
+	if err := other.Remove(t.Context(), r.ID, 0); err != nil {
+		t.Error(err)
+	}
+	if err := other.(deploy.Destroyer).Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if f := failure(t, other.Start(t.Context(), r)); !strings.Contains(f.Message, "is not this target's") {
+		t.Errorf("it started: %s", f.Message)
+	}
+	after := cloud.Left()
+	slices.Sort(before)
+	slices.Sort(after)
+	if !slices.Equal(before, after) {
+		t.Errorf("there was %q and is %q", before, after)
+	}
+}
+
 func TestAnAppTakesNoHostNameOfOthers(t *testing.T) {
 	t.Parallel()
 	at, from := store(t)

@@ -95,14 +95,19 @@ func (w *waiting) look(ctx context.Context) ([]deploy.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.judge(ctx, s, all); err != nil {
-		return nil, err
+	main := primaryOf(s)
+	if main == nil || deref(main.TaskDefinition) != w.definition {
+		return nil, w.replaced(main)
 	}
-	return w.healthy(ctx, s, all)
+	healthy, err := w.healthy(ctx, s, all)
+	if err != nil || len(healthy) > 0 { // a task that ended long ago does not count then
+		return healthy, err
+	}
+	return healthy, w.judge(ctx, main, all)
 }
 
 // judge says whether the release has failed already.
-func (w *waiting) judge(ctx context.Context, s *types.Service, all []types.Task) error {
+func (w *waiting) judge(ctx context.Context, main *types.Deployment, all []types.Task) error {
 	var last *deploy.Failure
 	for _, k := range all {
 		if deref(k.LastStatus) != stopped || deref(k.StartedBy) == startedBy {
@@ -115,11 +120,7 @@ func (w *waiting) judge(ctx context.Context, s *types.Service, all []types.Task)
 			return hinted(f)
 		}
 	}
-	main := primaryOf(s)
-	switch {
-	case main == nil || deref(main.TaskDefinition) != w.definition:
-		return w.replaced(main)
-	case main.RolloutState == types.DeploymentRolloutStateFailed:
+	if main.RolloutState == types.DeploymentRolloutStateFailed {
 		return w.gaveUp(deref(main.RolloutStateReason), last)
 	}
 	if last != nil {
