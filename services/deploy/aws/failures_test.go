@@ -60,7 +60,7 @@ func TestFailuresAreSaidInWords(t *testing.T) {
 		"a quota of vCPUs": {
 			script: func(cloud *awstest.Cloud, r *deploy.Release) {
 				cloud.NoRoom("You've reached the limit on the number of vCPUs you can run concurrently")
-				r.Patience = 2 * time.Second
+				r.Patience = 6 * time.Second
 			},
 			stage: deploy.StageStart, message: []string{"can't place a task", "limit on the number of vCPUs", "Service Quotas"},
 		},
@@ -68,7 +68,7 @@ func TestFailuresAreSaidInWords(t *testing.T) {
 			script: func(cloud *awstest.Cloud, r *deploy.Release) {
 				cloud.AddCluster("production", 1)
 				cloud.NoRoom("no container instance met all of its requirements. The closest matching (container-instance 1) has insufficient memory available.")
-				r.Patience = 2 * time.Second
+				r.Patience = 6 * time.Second
 			},
 			change: map[string]string{onlyEC2: "EC2", "cluster": "production"},
 			stage:  deploy.StageStart, message: []string{"can't place a task", "insufficient memory", "Add instances to the cluster"},
@@ -97,7 +97,7 @@ func TestFailuresAreSaidInWords(t *testing.T) {
 		},
 		"a health check that never passes": {
 			script: func(_ *awstest.Cloud, r *deploy.Release) {
-				r.Env["BAD"], r.Plain, r.Patience = "1", append(r.Plain, "BAD"), 3*time.Second
+				r.Env["BAD"], r.Plain, r.Patience = "1", append(r.Plain, "BAD"), 8*time.Second
 			},
 			stage: deploy.StageHealth, message: []string{"GET /healthz on port 8080", "HTTP 500", "security groups"},
 		},

@@ -29,16 +29,24 @@ func (t *target) ruleFor(ctx context.Context, c *clients, r deploy.Release, grou
 		if err != nil {
 			return rule{}, t.explain(ctx, deploy.StageStart, err, "read the listener's rules")
 		}
-		for _, has := range own {
-			if tags[has.arn][tagEnvironment] == r.EnvironmentID && tags[has.arn][tagApp] == r.App {
-				return t.join(ctx, c, has, group)
-			}
+		if has, ok := ofApp(own, tags, r); ok {
+			return t.join(ctx, c, has, group)
 		}
 		made, err := t.makeRule(ctx, c, all, r, group)
 		if code(err) != "PriorityInUse" || try == ruleTries {
 			return made, t.explain(ctx, deploy.StageStart, err, "make the listener's rule of the app")
 		}
 	}
+}
+
+// ofApp is the app's of the target's rules.
+func ofApp(own []rule, tags map[string]map[string]string, r deploy.Release) (rule, bool) {
+	for _, has := range own {
+		if tags[has.arn][tagEnvironment] == r.EnvironmentID && tags[has.arn][tagApp] == r.App {
+			return has, true
+		}
+	}
+	return rule{}, false
 }
 
 // join adds the target group to the rule.

@@ -3,46 +3,14 @@ package aws
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
-
-// lookTime bounds the question whether a registry has an image.
-const lookTime = 20 * time.Second
-
-// Fetch leaves the image to ECS, which pulls it for each task. It looks whether
-// there is something to pull, so that a lost image is no riddle.
-func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Source, say func(string)) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	repository, options, err := from.Open(ctx)
-	if err == nil {
-		_, err = remote.Head(repository.Digest(image.Digest), append(options, remote.WithContext(ctx))...)
-	}
-	if err == nil {
-		say("The registry has the image; ECS pulls it for each task.")
-		return nil
-	}
-	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-		return deploy.Failf(deploy.StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", image.Ref())
-	}
-	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", image.Ref(), told.Message)
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
-	}
-	say("The registry could not be asked from here; ECS tries to pull the image.")
-	return nil
-}
 
 // graceSeconds is how long ECS ends no task that the load balancer does not find
 // healthy yet: longer than the rollout waits, which tells why with better words.
@@ -109,7 +77,7 @@ func (t *target) serviceOf(r deploy.Release, definition string) *ecs.CreateServi
 	}
 }
 
-// ensureService makes the service, or gives the one that is there as many tasks as it should have.
+// ensureService makes the service, or gives the one that is there the tasks that it should have.
 func (t *target) ensureService(ctx context.Context, c *clients, in *ecs.CreateServiceInput, r deploy.Release) error {
 	have, err := t.service(ctx, c, nameOf(r))
 	switch {
@@ -118,8 +86,8 @@ func (t *target) ensureService(ctx context.Context, c *clients, in *ecs.CreateSe
 		if code(err) == "InvalidParameterException" && strings.Contains(message(err), "Draining") {
 			return deploy.Failf(deploy.StageStart, err, "ECS is still removing what the release had before. Try again in a minute.")
 		}
-	case err == nil && have.DesiredCount != *in.DesiredCount:
-		_, err = c.ecs.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: in.Cluster, Service: in.ServiceName, DesiredCount: in.DesiredCount})
+	case err == nil && (have.DesiredCount != *in.DesiredCount || deref(have.TaskDefinition) != deref(in.TaskDefinition)):
+		_, err = c.ecs.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: in.Cluster, Service: in.ServiceName, DesiredCount: in.DesiredCount, TaskDefinition: in.TaskDefinition})
 	}
 	return t.explain(ctx, deploy.StageStart, err, "make the service "+nameOf(r))
 }

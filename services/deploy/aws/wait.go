@@ -74,18 +74,12 @@ func (w *waiting) left() time.Duration {
 
 // look is one look: the instances when they are healthy, none when not yet, an error when never.
 func (w *waiting) look(ctx context.Context) ([]deploy.Instance, error) {
-	var err error
-	if w.definition == "" {
-		if w.definition, err = w.target.definition(ctx, w.c, w.r); err != nil {
-			return nil, err
-		}
-	}
-	s, err := w.service(ctx, w.c, nameOf(w.r))
-	if errors.Is(err, errGone) && time.Since(w.began) < seenTime && w.definition != "" {
-		return []deploy.Instance{}, nil // it was made just now
+	s, err := w.ours(ctx)
+	if errors.Is(err, errGone) && time.Since(w.began) < seenTime { // it was made just now
+		return []deploy.Instance{}, nil
 	}
 	if errors.Is(err, errGone) {
-		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed the service %s while it started. Deploy again.", nameOf(w.r))
+		return nil, deploy.Failf(deploy.StageStart, nil, "Somebody removed the service %s or its task definition while it started. Deploy again.", nameOf(w.r))
 	}
 	if err != nil {
 		return nil, err
@@ -104,6 +98,20 @@ func (w *waiting) look(ctx context.Context) ([]deploy.Instance, error) {
 		return healthy, err
 	}
 	return healthy, w.judge(ctx, main, all)
+}
+
+// ours is the release's service, once its task definition is known, or errGone.
+func (w *waiting) ours(ctx context.Context) (*types.Service, error) {
+	if w.definition == "" {
+		var err error
+		if w.definition, err = w.target.definition(ctx, w.c, w.r); err != nil {
+			return nil, err
+		}
+		if w.definition == "" {
+			return nil, errGone
+		}
+	}
+	return w.service(ctx, w.c, nameOf(w.r))
 }
 
 // judge says whether the release has failed already.

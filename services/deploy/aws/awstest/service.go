@@ -37,6 +37,23 @@ func (c *Cloud) RollBack(release string) {
 	})
 }
 
+// Meddle does what somebody does in the console: one task more for the release, another definition, and no visitors.
+func (c *Cloud) Meddle(release string) {
+	c.set(func() {
+		for _, s := range c.services {
+			if strings.Contains(deref(s.ServiceName), release[len(release)-12:]) {
+				s.DesiredCount++
+				s.Deployments[0].TaskDefinition = p(arn("ecs", "task-definition/theirs:3"))
+			}
+		}
+		for _, r := range c.rules {
+			for i := range groupsOf(r) {
+				groupsOf(r)[i].Weight = p(int32(0))
+			}
+		}
+	})
+}
+
 func (c *Cloud) createService(in *ecs.CreateServiceInput) (*ecs.CreateServiceOutput, error) {
 	name := deref(in.ServiceName)
 	if err := c.inCluster(in.Cluster); err != nil {
@@ -83,6 +100,10 @@ func (c *Cloud) updateService(in *ecs.UpdateServiceInput) (*ecs.UpdateServiceOut
 	if in.DesiredCount != nil {
 		s.DesiredCount = *in.DesiredCount
 	}
+	if d := c.findDefinition(deref(in.TaskDefinition)); d != nil {
+		s.TaskDefinition = d.TaskDefinitionArn
+		s.Deployments[0].TaskDefinition = d.TaskDefinitionArn
+	}
 	return &ecs.UpdateServiceOutput{Service: snap(s)}, nil
 }
 
@@ -125,7 +146,7 @@ func (c *Cloud) deleteService(in *ecs.DeleteServiceInput) (*ecs.DeleteServiceOut
 	}
 	s.gone, s.Status = true, p("DRAINING")
 	for _, k := range c.ofService(s) {
-		k.stop("Service deleted.", types.TaskStopCodeServiceSchedulerInitiated)
+		c.stop(k, "Service deleted.", types.TaskStopCodeServiceSchedulerInitiated)
 	}
 	delete(c.services, deref(in.Service))
 	return &ecs.DeleteServiceOutput{Service: snap(s)}, nil
@@ -140,13 +161,14 @@ func (c *Cloud) event(s *service, format string, args ...any) {
 	s.Events = append([]types.ServiceEvent{{Id: p(c.id()), CreatedAt: p(time.Now()), Message: &text}}, s.Events...)
 }
 
-// ofService are its tasks that have not ended. Mu is held.
+// ofService are its tasks that have not ended, the newest first. Mu is held.
 func (c *Cloud) ofService(s *service) (all []*task) {
 	for _, k := range c.tasks {
 		if k.service == s && k.last != "STOPPED" {
 			all = append(all, k)
 		}
 	}
+	slices.SortFunc(all, func(a, b *task) int { return b.created.Compare(a.created) })
 	return all
 }
 
@@ -179,11 +201,9 @@ func (c *Cloud) step(s *service) {
 		return // what the test did to it
 	}
 	living := c.ofService(s)
-	alive, healthy := 0, 0
+	living = slices.DeleteFunc(living, func(k *task) bool { return k.stopping })
+	alive, healthy := len(living), 0
 	for _, k := range living {
-		if !k.stopping {
-			alive++
-		}
 		if k.last == "RUNNING" && (len(s.LoadBalancers) == 0 || c.targets[deref(s.LoadBalancers[0].TargetGroupArn)].healthy(k)) {
 			healthy++
 		}
@@ -192,7 +212,7 @@ func (c *Cloud) step(s *service) {
 	switch {
 	case alive > int(s.DesiredCount):
 		for _, k := range living[:alive-int(s.DesiredCount)] {
-			k.stop("Scaling activity initiated by (deployment "+deref(main.Id)+")", types.TaskStopCodeServiceSchedulerInitiated)
+			c.stop(k, "Scaling activity initiated by (deployment "+deref(main.Id)+")", types.TaskStopCodeServiceSchedulerInitiated)
 		}
 	case main.RolloutState == types.DeploymentRolloutStateFailed:
 	case s.failed >= threshold && main.RolloutState == types.DeploymentRolloutStateInProgress:

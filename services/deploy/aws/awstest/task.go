@@ -40,11 +40,23 @@ type task struct {
 	end                 chan struct{}
 }
 
-// stop asks the task to end. Mu is held.
-func (k *task) stop(reason string, code types.TaskStopCode) {
-	if !k.stopping && k.last != "STOPPED" {
-		k.stopping, k.reason, k.code = true, reason, code
-		close(k.end)
+// stop takes the task from its visitors, and asks it to end. Mu is held.
+func (c *Cloud) stop(k *task, reason string, code types.TaskStopCode) {
+	if k.stopping || k.last == "STOPPED" {
+		return
+	}
+	k.stopping, k.reason, k.code = true, reason, code
+	close(k.end)
+	c.leave(k)
+}
+
+// leave takes the task out of its service's target groups. Mu is held.
+func (c *Cloud) leave(k *task) {
+	if k.service == nil {
+		return
+	}
+	for _, lb := range k.service.LoadBalancers {
+		c.targets[deref(lb.TargetGroupArn)].leave(k)
 	}
 }
 
@@ -86,7 +98,7 @@ func (c *Cloud) stopTask(in *ecs.StopTaskInput) (*ecs.StopTaskOutput, error) {
 	if k == nil {
 		return nil, refuse("InvalidParameterException", "The referenced task was not found.")
 	}
-	k.stop(deref(in.Reason), types.TaskStopCodeUserInitiated)
+	c.stop(k, deref(in.Reason), types.TaskStopCodeUserInitiated)
 	return &ecs.StopTaskOutput{}, nil
 }
 
@@ -160,9 +172,7 @@ func (c *Cloud) live(k *task) {
 		if !k.stopping && k.started == nil || k.code == types.TaskStopCodeEssentialContainerExited && !k.service.settled() {
 			k.service.failed++
 		}
-		for _, lb := range k.service.LoadBalancers {
-			c.targets[deref(lb.TargetGroupArn)].leave(k)
-		}
+		c.leave(k)
 	}
 	c.mu.Unlock()
 	if k.container != "" {
@@ -188,7 +198,7 @@ func (c *Cloud) begin(k *task) error {
 		return errors.New(broken)
 	}
 	if !there {
-		return errors.New("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.")
+		return errors.New("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist")
 	}
 	config := &container.Config{Image: deref(app.Image), Labels: map[string]string{label: c.mark}, Cmd: k.command}
 	for _, e := range app.Environment {
@@ -222,7 +232,7 @@ func (c *Cloud) begin(k *task) error {
 	if at := is.NetworkSettings.Networks[c.network]; at != nil {
 		k.ip = at.IPAddress
 	}
-	if k.service != nil {
+	if k.service != nil && !k.stopping {
 		for _, lb := range k.service.LoadBalancers {
 			c.join(c.targets[deref(lb.TargetGroupArn)], k, *lb.ContainerPort)
 		}
@@ -253,7 +263,7 @@ func (c *Cloud) pull(ref string) error {
 		defer said.Close()
 		var text []byte
 		if text, err = io.ReadAll(said); err == nil && strings.Contains(string(text), `"error"`) {
-			err = errors.New(string(text))
+			err = errors.New(strings.TrimSpace(string(text)))
 		}
 	}
 	if err != nil {
