@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"slipway.dev/services/deploy"
 )
 
@@ -48,6 +49,7 @@ type target struct {
 	settings settings
 	secret   string // the access key's
 	identity deploy.Identity
+	http     *awshttp.BuildableClient // shared by the clients of all subjects
 
 	mu      sync.Mutex
 	clients map[deploy.Subject]*clients
@@ -62,7 +64,7 @@ func open(c deploy.Config) (deploy.Target, error) {
 		return nil, err
 	}
 	return &target{
-		id: c.ID, name: c.Name, settings: s, secret: c.Secrets["secret_access_key"], identity: c.Identity,
+		id: c.ID, name: c.Name, settings: s, secret: c.Secrets["secret_access_key"], identity: c.Identity, http: awshttp.NewBuildableClient().WithTimeout(callTime),
 		clients: map[deploy.Subject]*clients{}, public: map[string]string{},
 	}, nil
 }

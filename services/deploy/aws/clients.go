@@ -3,14 +3,12 @@ package aws
 import (
 	"context"
 	"errors"
-	"net/http"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -39,8 +37,7 @@ type clients struct {
 	elb     *elasticloadbalancingv2.Client
 	secrets *secretsmanager.Client
 	sts     *sts.Client
-	kept    *aws.CredentialsCache // with http for calls that are signed here
-	http    aws.HTTPClient
+	kept    *aws.CredentialsCache // for calls that are signed here
 }
 
 // as returns what calls AWS for the subject: the zero one is the target as a whole.
@@ -64,7 +61,7 @@ func (t *target) as(of deploy.Subject) *clients {
 func (t *target) connect(of deploy.Subject) *clients {
 	base := aws.Config{
 		Region: t.settings.region, AppID: "slipway",
-		HTTPClient: awshttp.NewBuildableClient().WithTimeout(callTime).WithTransportOptions(func(tr *http.Transport) { tr.MaxIdleConnsPerHost = 4 }),
+		HTTPClient: t.http,
 		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, maxBackoff })
 		},
@@ -80,7 +77,6 @@ func (t *target) connect(of deploy.Subject) *clients {
 	}
 	return &clients{
 		kept:    kept,
-		http:    base.HTTPClient,
 		ecs:     ecs.NewFromConfig(base, func(o *ecs.Options) { o.BaseEndpoint = at("ecs") }),
 		logs:    cloudwatchlogs.NewFromConfig(base, func(o *cloudwatchlogs.Options) { o.BaseEndpoint = at("logs") }),
 		elb:     elasticloadbalancingv2.NewFromConfig(base, func(o *elasticloadbalancingv2.Options) { o.BaseEndpoint = at("elasticloadbalancing") }),

@@ -173,7 +173,11 @@ func TestCallsThatAreThrottledAreMadeAgain(t *testing.T) {
 	for _, action := range []string{"ecs:CreateService", "ecs:DescribeServices", "elasticloadbalancing:DescribeRules", "logs:CreateLogGroup"} {
 		cloud.Fail(action, 2, "ThrottlingException", "Rate exceeded")
 	}
+	cloud.Fail("elasticloadbalancing:CreateRule", 2, "PriorityInUse", "Priority '1000' is currently in use") // another one was faster
 	up(t, open(t, cloud, nil), release(at, from))
+	if n := cloud.Calls("elasticloadbalancing:CreateRule"); n != 3 {
+		t.Errorf("the rule was asked for %d times", n)
+	}
 	if n := cloud.Calls("ecs:CreateService"); n != 3 {
 		t.Errorf("the service was asked for %d times", n)
 	}

@@ -57,7 +57,7 @@ func (t *target) askOnce(ctx context.Context, c *clients, of api, form url.Value
 	if err := v4.NewSigner().SignHTTP(ctx, credential, req, hex.EncodeToString(sum[:]), of.name, region, time.Now()); err != nil {
 		return fmt.Errorf("aws: %w", err)
 	}
-	res, err := c.http.Do(req)
+	res, err := t.http.Do(req)
 	if err != nil {
 		return err
 	}

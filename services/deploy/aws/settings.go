@@ -73,7 +73,10 @@ var (
 	retentions = []int32{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 )
 
-const defaultLogDays = 30
+const (
+	defaultLogDays = 30
+	maxDomain      = 64 // with the label in front of it a host name that a rule takes
+)
 
 func readSettings(in, secrets map[string]string) (settings, error) {
 	s := settings{
@@ -96,6 +99,9 @@ func readSettings(in, secrets map[string]string) (settings, error) {
 	matches("cluster", s.cluster, clusters, "This is not the name or ARN of a cluster.")
 	matches("listener", s.listener, listeners, "This is not the ARN of a listener of an Application Load Balancer.")
 	matches("domain", s.domain, domains, "This is not a domain, such as apps.example.com.")
+	if len(s.domain) > maxDomain {
+		wrong["domain"] = "A load balancer takes host names of at most 128 characters: the domain may have 64."
+	}
 	each := func(field string, values []string, pattern *regexp.Regexp, otherwise string) {
 		if slices.ContainsFunc(values, func(v string) bool { return !pattern.MatchString(v) }) || len(values) > 16 {
 			wrong[field] = otherwise

@@ -2,6 +2,7 @@ package aws_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"slipway.dev/models"
@@ -40,7 +41,7 @@ func TestSettingsThatCanNotBeAreRefused(t *testing.T) {
 		"architecture":      {{"architecture": "amd64"}},
 		"cluster":           {{"cluster": "a b"}, {"launch": "EC2", "listener": listener, "domain": "apps.test", "public_address": ""}},
 		"listener":          {{"listener": "arn:aws:x"}, {"launch": "EC2", "cluster": "c", "public_address": ""}},
-		"domain":            {{"listener": listener}, {"domain": "-x", "listener": listener}},
+		"domain":            {{"listener": listener}, {"domain": "-x", "listener": listener}, {"domain": strings.Repeat("abcdefghi.", 7) + "test", "listener": listener}},
 		"public_address":    {{"public_address": ""}, {"launch": "EC2", "cluster": "c"}},
 		"log_days":          {{"log_days": "31"}, {"log_days": "always"}},
 		"endpoint":          {{"endpoint": "http://example.com"}, {"endpoint": "https://user:password@example.com"}, {"endpoint": "https://{service}.example.com?x=1"}, {"endpoint": "gopher://localhost"}},

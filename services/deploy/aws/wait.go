@@ -23,13 +23,14 @@ func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) (
 	defer t.changed()
 	for p := new(pace); ; {
 		healthy, err := w.look(ctx)
+		w.away = w.away && err != nil
 		switch {
 		case ctx.Err() != nil:
 			return nil, w.tooLate(ctx)
 		case err == nil && len(healthy) > 0:
 			return healthy, nil
 		case passing(err) && w.left() > 0:
-			story.Add("AWS", "no answer that helps; asking again")
+			w.tellAway()
 		case err != nil:
 			return nil, t.explain(ctx, deploy.StageTarget, err, "look at the service "+nameOf(r))
 		case w.left() <= 0:
@@ -56,6 +57,15 @@ type waiting struct {
 	looked     time.Time       // when it was looked last
 	spent      time.Duration   // of the release's patience
 	trouble    *deploy.Failure // what keeps tasks from starting, and may yet go away
+	away       bool            // AWS gives no answer, and that was told
+}
+
+// tellAway says once that AWS gives no answer that helps.
+func (w *waiting) tellAway() {
+	if !w.away {
+		w.say("AWS gives no answer at the moment; Slipway goes on asking.")
+	}
+	w.away = true
 }
 
 // left is how long the release may still take: the time in which ECS makes tasks
