@@ -85,7 +85,9 @@ func (t *target) ended(k types.Task) (f *deploy.Failure, final bool) {
 		return deploy.Failf(deploy.StageStart, cause, "%s", t.wrongPlatform()), true
 	case app.ExitCode != nil && k.StopCode == types.TaskStopCodeEssentialContainerExited:
 		f = deploy.Failf(deploy.StageStart, cause, "The container ended with exit code %d before it was healthy.", *app.ExitCode)
-		f.ExitCode = exitCode(app)
+		if f.ExitCode = exitCode(app); *app.ExitCode == killed {
+			f.Message = "The container was killed (exit code 137) before it was healthy, most often because it used more memory than it may."
+		}
 		return f, true
 	case strings.Contains(all, "ResourceInitializationError"):
 		return t.unready(all, cause)
@@ -96,6 +98,9 @@ func (t *target) ended(k types.Task) (f *deploy.Failure, final bool) {
 	}
 	return deploy.Failf(deploy.StageStart, cause, "ECS ended a task: %s", sentence(orElse(all, "it does not say why"))), false
 }
+
+// killed is the exit code of what got SIGKILL.
+const killed = 137
 
 func exitCode(c types.Container) *int {
 	if c.ExitCode == nil {

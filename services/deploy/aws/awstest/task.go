@@ -214,15 +214,25 @@ func (c *Cloud) begin(k *task) error {
 	if err := c.pull(deref(app.Image)); err != nil {
 		return err
 	}
-	made, err := c.docker.ContainerCreate(c.ctx, config, k.limits(c.network), nil, nil, "")
+	return c.startContainer(k, config)
+}
+
+// startContainer makes and starts it. The end of the test does not cut the calls: what the engine makes then would stay.
+func (c *Cloud) startContainer(k *task, config *container.Config) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), time.Minute)
+	defer cancel()
+	made, err := c.docker.ContainerCreate(ctx, config, k.limits(c.network), nil, nil, "")
 	if err != nil {
 		return fmt.Errorf("CannotCreateContainerError: %w", err)
 	}
 	k.container = made.ID
-	if err := c.docker.ContainerStart(c.ctx, made.ID, container.StartOptions{}); err != nil {
+	if c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
+	if err := c.docker.ContainerStart(ctx, made.ID, container.StartOptions{}); err != nil {
 		return fmt.Errorf("CannotStartContainerError: %w", err)
 	}
-	is, err := c.docker.ContainerInspect(c.ctx, made.ID)
+	is, err := c.docker.ContainerInspect(ctx, made.ID)
 	if err != nil {
 		return err
 	}
@@ -307,7 +317,7 @@ func (c *Cloud) watch(k *task) error {
 	if !k.stopping {
 		k.reason, k.code = "Essential container in task exited", types.TaskStopCodeEssentialContainerExited
 	}
-	if found.State.OOMKilled {
+	if found.State.OOMKilled || is.StatusCode == 137 && !k.stopping { // the engine may learn the reason later
 		k.why = "OutOfMemoryError: Container killed due to memory usage"
 	}
 	return nil
