@@ -89,6 +89,7 @@ func TestECSDoesWhatEveryTargetMust(t *testing.T) {
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
 	cloud := awstest.New(t)
 	deploytest.Run(t, deploytest.Suite{
+		Title: "Amazon ECS",
 		Open:  func(t *testing.T) deploy.Target { return open(t, cloud, nil) },
 		Image: at, From: from, Gone: gone, Mixed: true, Always: true, Patience: 15 * time.Second,
 		Routed: func(t *testing.T, url string) string { _, body := cloud.Visit(t, url, "/version"); return body },
