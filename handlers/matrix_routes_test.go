@@ -166,6 +166,9 @@ var apiRoutes = map[string]entry{
 	"POST /api/v1/copies/:id/cancel": {need: needDeveloper, url: "/api/v1/copies/{copy}/cancel", status: 202},
 	"POST /api/v1/copies/:id/retry":  {need: needDeveloper, url: "/api/v1/copies/{failed copy}/retry", status: 202},
 
+	// the target's kind has none
+	"GET /api/v1/targets/:id/cloud-init": {need: needAdmin, url: "/api/v1/targets/{target}/cloud-init", status: 409},
+
 	"GET /api/v1/cache":                  {need: needAdmin},
 	"PATCH /api/v1/cache":                {need: needAdmin, body: `{"max_bytes":5000000,"keep_days":3}`},
 	"GET /api/v1/cache/repositories":     {need: needAdmin},

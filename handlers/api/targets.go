@@ -74,6 +74,7 @@ func (a *API) targets() {
 	get(a, "/targets/{id}", "get-target", "A target", a.getTarget, admin)
 	put(a, "/targets/{id}", "update-target", "Change a target", a.updateTarget, admin)
 	remove(a, "/targets/{id}", "delete-target", "Remove a target that no environment uses", a.deleteTarget, admin)
+	get(a, "/targets/{id}/cloud-init", "get-target-cloud-init", "User data that makes a new machine a target's host", a.targetCloudInit, admin, about("For targets whose kind is a host over SSH; 409 for others."))
 	post(a, "/targets/{id}/check", "check-target", "Reach a target", a.checkTarget, admin)
 }
 

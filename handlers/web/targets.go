@@ -117,6 +117,11 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 		return err
 	}
 	v.Teams = list.Items
+	if kind.CloudInit != nil && v.Target.ID != "" {
+		if v.CloudInit, err = h.Deploy.CloudInit(c.Request().Context(), v.Target.ID); err != nil {
+			return err
+		}
+	}
 	title := v.Target.Name
 	if title == "" {
 		title = "New target"

@@ -78,6 +78,9 @@ type Kind struct {
 	// Prepare completes what an admin entered before it is stored, such as by
 	// making a key pair. Nil: there is nothing to complete.
 	Prepare func(settings, secrets map[string]string) error
+	// CloudInit returns the user data that makes a new machine a host of the target
+	// with the settings. Nil: that is not how places of the kind are made.
+	CloudInit func(settings map[string]string) (string, error)
 	// Open checks the settings and connects lazily: it must not fail because
 	// the target does not answer now. A setting that is wrong is a *models.Error.
 	Open func(Config) (Target, error)

@@ -45,6 +45,7 @@ type TargetView struct {
 	Granted   []string // ids of teams
 	State     string
 	Message   string
+	CloudInit string // user data that makes a new machine its host; empty where the kind has none
 	Form      components.Form
 	Federates bool // the kind's cloud can trust the portal without keys
 }

@@ -79,8 +79,9 @@ func SSHKind() deploy.Kind {
 			{Name: "address", Label: "Publish on", Example: "127.0.0.1",
 				Help: "The machine's IP address that containers are published on. The proxy goes through SSH to it. Empty: 127.0.0.1, so that nobody goes around the proxy."},
 		}, deploy.HostFields()...),
-		Prepare: prepareSSH,
-		Open:    openSSH,
+		Prepare:   PrepareKey,
+		CloudInit: cloudInitOf,
+		Open:      openSSH,
 	}
 }
 

@@ -65,7 +65,7 @@ func late(ctx context.Context, img deploy.Image, err error) error {
 	if err == nil {
 		return nil
 	}
-	return explainImage(ctx, img, context.DeadlineExceeded)
+	return ExplainImage(ctx, img, context.DeadlineExceeded)
 }
 
 // fullDisk tells that the engine has no room for the image; nil: that is not what the error says.
@@ -151,7 +151,7 @@ func megabytes(sizes map[string]int64) float64 {
 func (t *target) carry(ctx context.Context, img deploy.Image, from deploy.Source) error {
 	found, err := t.read(ctx, img, from)
 	if err != nil {
-		return explainImage(ctx, img, err)
+		return ExplainImage(ctx, img, err)
 	}
 	tag, err := name.NewTag(carriedTag(img))
 	if err != nil {
@@ -162,11 +162,11 @@ func (t *target) carry(ctx context.Context, img deploy.Image, from deploy.Source
 	defer archive.Close()
 	answer, err := t.docker.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
 	if err != nil {
-		return explainImage(ctx, img, err)
+		return ExplainImage(ctx, img, err)
 	}
 	defer answer.Body.Close()
 	if err := follow(answer.Body, func(string) {}); err != nil {
-		return explainImage(ctx, img, err)
+		return ExplainImage(ctx, img, err)
 	}
 	return nil
 }
@@ -201,8 +201,8 @@ func whole(img deploy.Image, found v1.Image) error {
 	return nil
 }
 
-// explainImage says why an image could not be had.
-func explainImage(ctx context.Context, img deploy.Image, err error) error {
+// ExplainImage says why an image could not be had.
+func ExplainImage(ctx context.Context, img deploy.Image, err error) error {
 	if told := new(deploy.Failure); errors.As(err, &told) {
 		return told
 	}
@@ -272,7 +272,7 @@ func (t *target) findToCarry(ctx context.Context, img deploy.Image, from deploy.
 		_, err = remote.Head(repository.Digest(img.Digest), append(options, remote.WithContext(ctx))...)
 	}
 	if err != nil {
-		return deploy.Found{}, explainImage(ctx, img, err)
+		return deploy.Found{}, ExplainImage(ctx, img, err)
 	}
 	return deploy.Found{Carried: true}, nil
 }

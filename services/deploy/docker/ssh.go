@@ -95,8 +95,9 @@ func parseMachine(text string) (user, address string, err error) {
 	return user, net.JoinHostPort(name, port), nil
 }
 
-// prepareSSH makes the key pair where the admin brought none, and shows its public half.
-func prepareSSH(settings, secrets map[string]string) error {
+// PrepareKey makes the key pair that Slipway signs in with, private_key, where the admin brought none, and shows its
+// public half, public_key.
+func PrepareKey(settings, secrets map[string]string) error {
 	if secrets["private_key"] == "" {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
