@@ -7,6 +7,7 @@ import (
 	"slipway.dev/services/deploy/docker"
 	"slipway.dev/services/deploy/google"
 	"slipway.dev/services/deploy/kubernetes"
+	"slipway.dev/services/deploy/vm"
 )
 
 // targets is every kind of place that Slipway deploys to. A new one is a package and a line here.
@@ -18,5 +19,7 @@ func targets(s *settings) []deploy.Kind {
 		aws.Kind(),
 		google.Kind(),
 		azure.Kind(),
+		vm.AWS(vm.Options{}),
+		vm.Google(vm.Options{}),
 	}
 }

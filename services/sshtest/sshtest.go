@@ -20,7 +20,7 @@ import (
 
 // Server is a real sshd on a free port of this machine that lets one key in. It forwards connections as sshd does by default.
 type Server struct {
-	// Address is "127.0.0.1:PORT".
+	// Address is "127.0.0.1:PORT", or what NewAs was given.
 	Address string
 	// User is the account that the key signs in to.
 	User string
@@ -33,13 +33,23 @@ type Server struct {
 // New starts an sshd that ends with the test. The authorized key is in the format of a .pub file.
 func New(t testing.TB, authorizedKey string) *Server {
 	t.Helper()
+	return NewAs(t, porttest.Address(t), authorizedKey, "")
+}
+
+// NewAs is New at the address of the loopback with the private host key; empty: one is made.
+func NewAs(t testing.TB, address, authorizedKey, hostKey string) *Server {
+	t.Helper()
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{User: me.Username, t: t, dir: t.TempDir(), Address: porttest.Address(t)}
+	s := &Server{User: me.Username, t: t, dir: t.TempDir(), Address: address}
 	s.write("authorized_keys", authorizedKey)
-	s.NewHostKey()
+	if hostKey == "" {
+		s.NewHostKey()
+	} else {
+		s.write("host", hostKey)
+	}
 	if os.Geteuid() == 0 {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)
@@ -99,9 +109,9 @@ func (s *Server) Restart() {
 
 func (s *Server) start() {
 	s.t.Helper()
-	_, port, _ := net.SplitHostPort(s.Address)
+	host, port, _ := net.SplitHostPort(s.Address)
 	s.write("config", strings.Join([]string{
-		"ListenAddress 127.0.0.1:" + port, "HostKey " + s.path("host"), "AuthorizedKeysFile " + s.path("authorized_keys"),
+		"ListenAddress " + net.JoinHostPort(host, port), "HostKey " + s.path("host"), "AuthorizedKeysFile " + s.path("authorized_keys"),
 		"PidFile none", "StrictModes no", "UsePAM no", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
 		"PermitRootLogin yes", "X11Forwarding no", "PrintMotd no", "LogLevel ERROR", "",
 	}, "\n"))
