@@ -21,5 +21,6 @@ func targets(s *settings) []deploy.Kind {
 		azure.Kind(),
 		vm.AWS(vm.Options{}),
 		vm.Google(vm.Options{}),
+		vm.Azure(vm.Options{}),
 	}
 }

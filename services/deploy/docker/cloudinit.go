@@ -2,6 +2,8 @@ package docker
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -14,6 +16,7 @@ type NewHost struct {
 	HostKey   *HostKey // of the machine; nil: it makes one itself
 	// Others says that the image's own user is made too, for people who sign in with a key of theirs.
 	Others bool
+	Files  map[string]string // what else is written there, by its path
 }
 
 // HostKey is an ed25519 host key in OpenSSH's formats.
@@ -59,6 +62,9 @@ func CloudInit(h NewHost) (string, error) {
 		Update: true, Packages: []string{"docker.io", "iptables"},
 		Users: []any{cloudUser{Name: h.User, Groups: []string{"docker"}, Shell: "/bin/sh", Locked: true, Keys: []string{h.PublicKey}}},
 		Files: []cloudFile{{Path: "/etc/systemd/system/docker.service.d/slipway.conf", Content: metadataRules}},
+	}
+	for _, path := range slices.Sorted(maps.Keys(h.Files)) {
+		config.Files = append(config.Files, cloudFile{Path: path, Content: h.Files[path]})
 	}
 	if h.Others {
 		config.Users = append([]any{"default"}, config.Users...)

@@ -70,6 +70,7 @@ func inspect(t *testing.T, target deploy.Target) (bad []string) {
 }
 
 func TestAMachineOfEC2DoesWhatEveryTargetMust(t *testing.T) {
+	t.Parallel()
 	image := vmtest.Push(t, dockertest.App(t, "VERSION=1"))
 	gone := image
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
@@ -121,6 +122,17 @@ func TestATargetOfEC2HasOneMachineWhoeverAsks(t *testing.T) {
 	if info, err := targets[1].Check(t.Context()); err != nil || !strings.HasPrefix(info.Version, "Docker Engine") || !strings.Contains(info.Version, " on i-") {
 		t.Errorf("with a machine it says %+v, %v", info, err)
 	}
+	a.Fail(func(string, int) *vmtest.Fault { return &vmtest.Fault{} })
+	if err := targets[1].Fetch(t.Context(), image, vmtest.Anyone(image), nothing); err != nil {
+		t.Errorf("while the provider does not answer the machine is not used: %v", err)
+	}
+	if info, err := targets[1].Check(t.Context()); err != nil || !strings.HasPrefix(info.Version, "Docker Engine") {
+		t.Errorf("while the provider does not answer it says %+v, %v", info, err)
+	}
+	if bad := inspect(t, targets[1]); len(bad) > 0 {
+		t.Errorf("while the provider does not answer it says %q", bad)
+	}
+	a.Fail(nil)
 	if kept, err := targets[0].(deploy.Ledger).Resources(t.Context(), models.NewID()); err != nil || len(kept) != 2 || !strings.Contains(kept[0].Link, vmtest.Region) {
 		t.Errorf("made were %+v, %v", kept, err)
 	}

@@ -84,7 +84,7 @@ func openAWS(c deploy.Config, o Options) (deploy.Target, error) {
 		return nil, err
 	}
 	api := newAWSAPI(o.Client, region, s.endpoint, login, o.Every)
-	return newTarget(c, o, s, &ec2{settings: s, api: api, region: region, id: c.ID, name: "slipway-" + c.Name, o: o})
+	return newTarget(c, o, s, &ec2{settings: s, api: api, region: region, id: c.ID, name: "slipway-" + c.Name, o: o}, nil)
 }
 
 // Inspect asks EC2 by its dry runs (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html).

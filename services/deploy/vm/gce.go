@@ -92,10 +92,14 @@ func openGoogle(c deploy.Config, o Options) (deploy.Target, error) {
 		return nil, err
 	}
 	api := &googleAPI{client: o.Client, endpoint: s.endpoint, project: project, slow: o.Every, login: login}
-	return newTarget(c, o, s, &gce{settings: s, api: api, zone: zone, region: zones.FindStringSubmatch(zone)[1], id: c.ID, o: o})
+	return newTarget(c, o, s, &gce{settings: s, api: api, zone: zone, region: zones.FindStringSubmatch(zone)[1], id: c.ID, o: o}, guestAgent)
 }
 
-// Name is of the machine, its firewall rule and the tag that the rule is for: it is the target's own, so that Google
+// guestAgent has Google's agent leave the machine's host key as it is: by default it makes new ones at the first start
+// (https://github.com/GoogleCloudPlatform/guest-agent, Instance Setup).
+var guestAgent = map[string]string{"/etc/default/instance_configs.cfg": "[InstanceSetup]\nset_host_keys = false\n"}
+
+// name is of the machine, its firewall rule and the tag that the rule is for: it is the target's own, so that Google
 // makes each once.
 func (g *gce) name() string { return "slipway-" + g.id }
 

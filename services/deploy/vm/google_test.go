@@ -52,6 +52,7 @@ func (p project) open(t *testing.T, c deploy.Config) deploy.Target {
 }
 
 func TestAMachineOfComputeEngineDoesWhatEveryTargetMust(t *testing.T) {
+	t.Parallel()
 	image := vmtest.Push(t, dockertest.App(t, "VERSION=1"))
 	gone := image
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)

@@ -14,6 +14,8 @@ var (
 	awsPrices = prices(0.0208, 0.08, 0.005)
 	// https://cloud.google.com/compute/vm-instance-pricing, https://cloud.google.com/compute/disks-image-pricing, https://cloud.google.com/vpc/network-pricing (us-central1, 2026-11-26)
 	googlePrices = prices(0.01675, 0.10, 0.005)
+	// https://azure.microsoft.com/pricing/details/virtual-machines/linux/, https://azure.microsoft.com/pricing/details/managed-disks/, https://azure.microsoft.com/pricing/details/ip-addresses/ (East US, 2026-11-26)
+	azurePrices = prices(0.0376, 0.075, 0.005)
 )
 
 func prices(machine, disk, address float64) []deploy.Price {

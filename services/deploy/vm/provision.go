@@ -133,6 +133,9 @@ func (t *target) Resources(ctx context.Context, _ string) ([]deploy.Resource, er
 
 // Inspect looks whether a machine could be made where there is none.
 func (t *target) Inspect(ctx context.Context, _ deploy.Release) ([]deploy.Check, error) {
+	if have, ok := t.recall(); ok && have.Target != nil {
+		return []deploy.Check{{Name: "Machine", OK: true, Message: "It is there."}}, nil
+	}
 	m, err := t.cloud.Find(ctx)
 	if err == nil {
 		return []deploy.Check{{Name: "Machine", OK: true, Message: fmt.Sprintf("%s is there.", m.Name)}}, nil

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,10 @@ import (
 // real runs the story on a machine that is made in the account that variables name, and ends it. SLIPWAY_TEST_PREFIX_NAME
 // is the setting name of the kind, in capital letters. The image is carried over, so that the account needs no registry.
 func real(t *testing.T, kind deploy.Kind, prefix string) {
+	if !slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SLIPWAY_TEST_"+prefix+"_") }) {
+		t.Logf("no variable SLIPWAY_TEST_%s_… names an account, so that nothing is shown", prefix)
+		return
+	}
 	settings, secrets := map[string]string{}, map[string]string{}
 	for _, f := range kind.Fields {
 		to := settings
@@ -134,3 +139,5 @@ func (u tunnelled) forward(to string) string {
 func TestRealAccountOfAWS(t *testing.T) { real(t, vm.AWS(vm.Options{}), "AWS_VM") }
 
 func TestRealAccountOfGoogle(t *testing.T) { real(t, vm.Google(vm.Options{}), "GOOGLE_VM") }
+
+func TestRealAccountOfAzure(t *testing.T) { real(t, vm.Azure(vm.Options{}), "AZURE_VM") }

@@ -17,7 +17,7 @@ import (
 
 // target is Docker over SSH on a machine that is looked for at the provider.
 type target struct {
-	cloud    cloud
+	cloud    provider
 	options  Options
 	settings settings
 	config   deploy.Config // of the Docker targets on the machine, but for the host
@@ -39,12 +39,13 @@ type engine struct {
 	doubted       bool      // it did not answer since
 }
 
-func newTarget(c deploy.Config, o Options, s settings, at cloud) (*target, error) {
+// newTarget opens a target whose machine is at the provider. Files are written to the machine before it starts anything.
+func newTarget(c deploy.Config, o Options, s settings, at provider, files map[string]string) (*target, error) {
 	host, err := readHostKey(c.Secrets["host_private_key"])
 	if err != nil {
 		return nil, err
 	}
-	userData, err := docker.CloudInit(docker.NewHost{User: s.user, PublicKey: c.Settings["public_key"], HostKey: &host})
+	userData, err := docker.CloudInit(docker.NewHost{User: s.user, PublicKey: c.Settings["public_key"], HostKey: &host, Files: files})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (t *target) engine(ctx context.Context) (deploy.Target, error) {
 		t.nowhere()
 		return nil, errNoMachine
 	case err != nil && have.Target != nil:
-		return have.Target, nil // the machine may be well where its provider's API is not
+		return have.Target, nil // as in Check
 	case err != nil:
 		return nil, err
 	}
@@ -182,7 +183,10 @@ func (t *target) doubt(inner deploy.Target, err error) {
 func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	m, err := t.cloud.Find(ctx)
 	none := deploy.Info{Platform: "linux/" + t.settings.arch, HealthCheck: true}
+	have, _ := t.recall()
 	switch {
+	case err != nil && unanswered(err) && have.Target != nil:
+		return have.Check(ctx) // the machine may be well where its provider's API is not
 	case errors.Is(err, errNoMachine):
 		t.nowhere()
 		none.Version = t.cloud.String() + " (no machine yet: the first rollout makes it)"

@@ -68,8 +68,8 @@ type machine struct {
 	Output  string // where a person finds what the machine printed while it started
 }
 
-// cloud is a provider, for one target. Errors that a person can do something about are *deploy.Failure.
-type cloud interface {
+// provider makes and finds the machine of one target. Errors that a person can do something about are *deploy.Failure.
+type provider interface {
 	// String is the provider's name for people.
 	String() string
 	// Find returns the target's machine, or errNoMachine.
