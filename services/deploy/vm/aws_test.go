@@ -54,6 +54,15 @@ func (a account) open(t *testing.T, c deploy.Config) deploy.Target {
 	return target
 }
 
+// made gives the target its machine, as a rollout would.
+func made(t *testing.T, target deploy.Target, image deploy.Image) deploy.Target {
+	t.Helper()
+	if err := target.Fetch(t.Context(), image, vmtest.Anyone(image), nothing); err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
 // inspect is what a target's provider says before anything is made.
 func inspect(t *testing.T, target deploy.Target) (bad []string) {
 	t.Helper()
@@ -76,7 +85,8 @@ func TestAMachineOfEC2DoesWhatEveryTargetMust(t *testing.T) {
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
 	a := newAccount(t, time.Minute)
 	deploytest.Run(t, deploytest.Suite{
-		Open:  func(t *testing.T) deploy.Target { return a.open(t, a.config(t)) },
+		Title: "Virtual machine (Amazon EC2)",
+		Open:  func(t *testing.T) deploy.Target { return made(t, a.open(t, a.config(t)), image) },
 		Image: image, From: vmtest.Anyone(image), Gone: gone,
 	})
 }

@@ -59,7 +59,8 @@ func TestAMachineOfAzureDoesWhatEveryTargetMust(t *testing.T) {
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
 	s := newSubscription(t, time.Minute)
 	deploytest.Run(t, deploytest.Suite{
-		Open:  func(t *testing.T) deploy.Target { return s.open(t, s.config(t)) },
+		Title: "Virtual machine (Azure)",
+		Open:  func(t *testing.T) deploy.Target { return made(t, s.open(t, s.config(t)), image) },
 		Image: image, From: vmtest.Anyone(image), Gone: gone,
 	})
 }

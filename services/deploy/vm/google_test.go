@@ -58,7 +58,8 @@ func TestAMachineOfComputeEngineDoesWhatEveryTargetMust(t *testing.T) {
 	gone.Digest = "sha256:" + strings.Repeat("0", 64)
 	p := newProject(t, time.Minute)
 	deploytest.Run(t, deploytest.Suite{
-		Open:  func(t *testing.T) deploy.Target { return p.open(t, p.config(t)) },
+		Title: "Virtual machine (Google Compute Engine)",
+		Open:  func(t *testing.T) deploy.Target { return made(t, p.open(t, p.config(t)), image) },
 		Image: image, From: vmtest.Anyone(image), Gone: gone,
 	})
 }
