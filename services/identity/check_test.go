@@ -3,7 +3,7 @@ package identity_test
 import (
 	"context"
 	"fmt"
-	"net/http"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -236,7 +236,7 @@ func TestTheAddressIsLookedAtFromHere(t *testing.T) {
 				}
 				return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil // where nothing answers by HTTPS
 			}
-			return nil, &http.ProtocolError{ErrorString: "no such host"}
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 		}
 		found, err := s.Check(admin, id)
 		if err != nil || found[0].State != identity.FindingNote || !strings.Contains(found[0].Text, want) {

@@ -36,6 +36,7 @@ func Azure(o Options) deploy.Kind {
 		Help:  "One virtual machine of Azure that Slipway makes at the first rollout, with Docker on it. For a machine that exists, choose Docker over SSH.",
 		// A host's containers are Docker's: volumes and policies of restarts with them.
 		Volumes: true, Restarts: true,
+		Federation: "azure", Machines: true,
 		Fields: append(azureFields(), fields...),
 		Prices: azurePrices, PricesOf: "2026-11-26", Estimate: estimate,
 		Prepare: prepare,

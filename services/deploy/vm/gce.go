@@ -35,6 +35,7 @@ func Google(o Options) deploy.Kind {
 		Help:  "One machine of Compute Engine that Slipway makes at the first rollout, with Docker on it. For a machine that exists, choose Docker over SSH.",
 		// A host's containers are Docker's: volumes and policies of restarts with them.
 		Volumes: true, Restarts: true,
+		Federation: "google", Machines: true,
 		Fields: append(googleFields(), fields...),
 		Prices: googlePrices, PricesOf: "2026-11-26", Estimate: estimate,
 		Prepare: prepare,
