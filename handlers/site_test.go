@@ -229,7 +229,7 @@ func stillKind() deploy.Kind {
 	kept := &sync.Map{}
 	return deploy.Kind{
 		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true, Restarts: true,
-		Mirrors: true, PricesOf: "2026-11-26", Prices: []deploy.Price{{Name: "vcpu_hour", Title: "Processor", Unit: "vCPU-hour", Amount: 0.04}},
+		Mirrors: true, PricesOf: "Testland", Prices: []deploy.Price{{Name: "vcpu_hour", Title: "Processor", Unit: "vCPU-hour", Amount: 0.04}},
 		Estimate: func(prices map[string]float64, s models.Scale) []deploy.CostLine {
 			return []deploy.CostLine{{Title: "Processors", Month: prices["vcpu_hour"] * float64(s.Replicas) * deploy.MonthHours}}
 		},

@@ -12,7 +12,7 @@ import (
 
 // aCost is an estimate of more than what runs.
 func aCost() deployments.Cost {
-	return deployments.Cost{Month: 44.4, Before: 29.2, HasBefore: true, PricesOf: "2026-11-26", Edited: true,
+	return deployments.Cost{Month: 44.4, Before: 29.2, HasBefore: true, PricesOf: "Testland", Edited: true,
 		Lines: []deployments.CostLine{{Title: "3 × 0.5 vCPU", Month: 36.5}, {Title: "3 × 1 GiB of memory", Month: 7.9}}}
 }
 
@@ -31,11 +31,11 @@ func cloudSamples(stage models.Environment, serving models.Deployment, cell envi
 		{"provider-none", deployments.ProviderPage(p, deployments.ProviderView{Deployment: serving, Curl: curl, EventsCurl: curl, NoEvents: "The provider of the target aws did not answer within 20s. Try again later."})},
 		deploymentSample("deployment-cloud", far, func(v *deployments.PageView) { v.Tells = true }),
 		{"environment-cost", environments.Page(testPage("staging"), environments.PageView{Environment: stage, CanChange: true, Cells: []environments.AppCell{{App: checkout, Cell: cell, Scale: models.Scale{Replicas: 3}}},
-			Cost: environments.Cost{Apps: map[string]float64{checkout.ID: 44.4}, Month: 1244.4, PricesOf: "2026-11-26"}})},
+			Cost: environments.Cost{Apps: map[string]float64{checkout.ID: 44.4}, Month: 1244.4, PricesOf: "Testland"}})},
 		{"target-cloud", admin.Target(testPage("aws"), admin.TargetView{Target: cloud, KindTitle: "AWS", KindHelp: "Containers on ECS.", State: "reachable", Message: "ECS in eu-central-1", Keeps: true,
 			Fields:  []admin.TargetField{{Name: "region", Label: "Region", Required: true, Example: "eu-central-1"}, {Name: "registry", Label: "Registry that it pulls from", Help: "A rollout copies the image there first.", Registry: true}, {Name: "registry_path", Label: "Path in that registry", Example: "apps"}},
 			Choices: []components.Option{{Label: "Where images are"}, {Value: "embedded", Label: "The portal's own"}, {Value: "r1", Label: "House (123456789012.dkr.ecr.eu-central-1.amazonaws.com)"}},
-			Prices:  []admin.TargetField{{Name: "price_vcpu_hour", Label: "Processor", Help: "US dollars for one vCPU-hour. While this is empty it is 0.04048, by the list of 2026-11-26.", Example: "0.04048"}}})},
+			Prices:  []admin.TargetField{{Name: "price_vcpu_hour", Label: "Processor", Help: "US dollars for one vCPU-hour. While this is empty it is 0.04048, by the list of Testland.", Example: "0.04048"}}})},
 		{"target-delete", admin.TargetDelete(testPage("Delete aws"), admin.TargetDeleteView{Target: cloud, Resources: []admin.KeptResource{{Kind: "Cluster", Name: "slipway", Link: "https://console.aws.amazon.com/ecs/v2"}, {Kind: "Security group", Name: "sg-0f2a"}}, Curl: p.Curl("GET", "/api/v1/targets/c/kept", "")})},
 		{"target-delete-unknown", admin.TargetDelete(testPage("Delete aws"), admin.TargetDeleteView{Target: cloud, Unknown: "The role lacks ecs:DescribeClusters. Add it to its policy."})},
 		{"targets-removed", admin.Targets(testPage("Admin"), admin.TargetsView{Removals: []models.TargetRemoval{

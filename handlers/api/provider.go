@@ -27,7 +27,7 @@ type ProviderEvent struct {
 type Cost struct {
 	Month    float64    `json:"month" doc:"US dollars for 730 hours, without traffic and storage."`
 	Lines    []CostLine `json:"lines" nullable:"false"`
-	PricesOf string     `json:"prices_of" doc:"The day of the list of prices." example:"2026-11-26"`
+	PricesOf string     `json:"prices_of" doc:"Which of the provider's lists the prices are of." example:"US East (N. Virginia)"`
 	Edited   bool       `json:"edited" doc:"Whether an admin has entered other prices."`
 }
 
@@ -41,7 +41,7 @@ type CostLine struct {
 type EnvironmentCost struct {
 	Known    bool      `json:"known" doc:"Whether Slipway knows the prices of the environment's target."`
 	Month    float64   `json:"month" doc:"US dollars for 730 hours, without traffic and storage."`
-	PricesOf string    `json:"prices_of,omitempty" doc:"The day of the list of prices." example:"2026-11-26"`
+	PricesOf string    `json:"prices_of,omitempty" doc:"Which of the provider's lists the prices are of." example:"US East (N. Virginia)"`
 	Edited   bool      `json:"edited" doc:"Whether an admin has entered other prices."`
 	Apps     []AppCost `json:"apps" nullable:"false"`
 }

@@ -31,7 +31,7 @@ type cloud struct {
 func (c *cloud) kind() deploy.Kind {
 	kind := docker.Kind("")
 	open := kind.Open
-	kind.Mirrors, kind.PricesOf = true, "2026-11-26"
+	kind.Mirrors, kind.PricesOf = true, "Testland"
 	kind.Prices = []deploy.Price{{Name: "vcpu_hour", Title: "Processor", Unit: "vCPU-hour", Amount: 0.04}}
 	kind.Estimate = func(prices map[string]float64, s models.Scale) []deploy.CostLine {
 		return []deploy.CostLine{{Title: "Processors", Month: prices["vcpu_hour"] * float64(s.Replicas) * deploy.MonthHours}}
@@ -323,7 +323,7 @@ func TestAPlanSaysWhatItCostsByTheAdminsPrices(t *testing.T) {
 		}
 		return p.Cost
 	}
-	if got := cost(); !got.Known() || got.Month != 0.04*730 || got.Edited || got.PricesOf != "2026-11-26" {
+	if got := cost(); !got.Known() || got.Month != 0.04*730 || got.Edited || got.PricesOf != "Testland" {
 		t.Errorf("by the list it costs %+v", got)
 	}
 	admin := modelstest.As(t, s.db, s.Admin)

@@ -34,7 +34,7 @@ type Estimator func(prices map[string]float64, scale models.Scale) []CostLine
 type Cost struct {
 	Lines    []CostLine
 	Month    float64 // US dollars, the sum of the lines
-	PricesOf string  // the day of the list of prices, such as 2026-11-26
+	PricesOf string  // which list the prices are of, such as US East (N. Virginia)
 	Edited   bool    // an admin has entered other prices
 }
 

@@ -28,7 +28,7 @@ func (k Kind) AllFields() []Field {
 	for _, p := range k.Prices {
 		list := strconv.FormatFloat(p.Amount, 'f', -1, 64)
 		fields = append(fields, Field{Name: pricePrefix + p.Name, Label: p.Title, Price: true, Example: list,
-			Help: "US dollars for one " + p.Unit + ". While this is empty it is " + list + ", by the list of " + k.PricesOf + "."})
+			Help: "US dollars for one " + p.Unit + ". While this is empty it is " + list + ", by the list for " + k.PricesOf + "."})
 	}
 	return fields
 }

@@ -64,7 +64,8 @@ type Kind struct {
 	// Prices are the provider's list prices that Estimate counts with; none: what
 	// an app costs is not known.
 	Prices []Price
-	// PricesOf is the day on which Prices were looked up, such as 2026-11-26.
+	// PricesOf says which of the provider's lists Prices are of, such as its region:
+	// US East (N. Virginia).
 	PricesOf string
 	// Estimate tells what an app costs; nil where there are no Prices.
 	Estimate Estimator

@@ -15,10 +15,10 @@ func Dollars(amount float64) string {
 	return "$" + whole + "." + cents
 }
 
-// PricesNote says by which prices an estimate was made, and where to change them. The day is that of the list.
-func PricesNote(day string, edited bool) string {
+// PricesNote says by which prices an estimate was made, and where to change them. List is which of its provider's lists they are of.
+func PricesNote(list string, edited bool) string {
 	if edited {
-		return "An estimate by prices that an admin entered under Admin → Targets, and list prices of " + day + ". Traffic and storage come on top."
+		return "An estimate by prices that an admin entered under Admin → Targets, and list prices for " + list + ". Traffic and storage come on top."
 	}
-	return "An estimate by list prices of " + day + ", which an admin edits under Admin → Targets. Traffic and storage come on top."
+	return "An estimate by list prices for " + list + ", which an admin edits under Admin → Targets. Traffic and storage come on top."
 }

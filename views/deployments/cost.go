@@ -7,7 +7,7 @@ type Cost struct {
 	Lines    []CostLine
 	Month    float64 // US dollars
 	Before   float64 // of what runs now; only where HasBefore
-	PricesOf string  // the day of the list of prices
+	PricesOf string  // which list the prices are of
 	Edited   bool    // an admin has entered other prices
 
 	HasBefore bool

@@ -6,7 +6,7 @@ import "slipway.dev/views/components"
 type Cost struct {
 	Apps     map[string]float64 // US dollars, by an app's id
 	Month    float64            // of all together
-	PricesOf string             // the day of the list of prices
+	PricesOf string             // which list the prices are of
 	Edited   bool               // an admin has entered other prices
 }
 

@@ -7,8 +7,8 @@ import (
 	"slipway.dev/services/deploy"
 )
 
-// pricesOf is the day for which the prices below were told.
-const pricesOf = "2026-04-01"
+// pricesOf is the region of the prices below.
+const pricesOf = "US East (N. Virginia)"
 
 // prices are those of Fargate on x86 in US East, by https://aws.amazon.com/fargate/pricing/,
 // https://aws.amazon.com/secrets-manager/pricing/ and https://aws.amazon.com/vpc/pricing/. An admin enters those of the region.

@@ -7,8 +7,8 @@ import (
 	"slipway.dev/services/deploy"
 )
 
-// pricesOf is the day of the prices.
-const pricesOf = "2026-11-26"
+// pricesOf is the region of the prices.
+const pricesOf = "East US"
 
 const (
 	priceCPU    = "vcpu_hour"

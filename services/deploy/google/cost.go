@@ -8,8 +8,7 @@ import (
 )
 
 // prices are those of Cloud Run's instance-based billing in regions of the first
-// tier, such as us-central1 and europe-west1 (https://cloud.google.com/run/pricing,
-// 2026-11-26). What is free each month is not taken off.
+// tier, such as us-central1 and europe-west1 (https://cloud.google.com/run/pricing). What is free each month is not taken off.
 var prices = []deploy.Price{
 	{Name: "vcpu_second", Title: "Processor", Unit: "vCPU-second", Amount: 0.000018},
 	{Name: "gib_second", Title: "Memory", Unit: "GiB-second", Amount: 0.000002},

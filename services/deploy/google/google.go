@@ -48,7 +48,7 @@ func kind(p pace) deploy.Kind {
 		Federation: "google",
 		Fields:     fields,
 		Prices:     prices,
-		PricesOf:   "2026-11-26",
+		PricesOf:   "regions of the first tier",
 		Estimate:   estimate,
 		Open: func(c deploy.Config) (deploy.Target, error) {
 			s, err := readSettings(c)

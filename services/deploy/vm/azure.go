@@ -38,7 +38,7 @@ func Azure(o Options) deploy.Kind {
 		Volumes: true, Restarts: true,
 		Federation: "azure", Machines: true,
 		Fields: append(azureFields(), fields...),
-		Prices: azurePrices, PricesOf: "2026-11-26", Estimate: estimate,
+		Prices: azurePrices, PricesOf: "East US", Estimate: estimate,
 		Prepare: prepare,
 		Open:    func(c deploy.Config) (deploy.Target, error) { return openAzure(c, o.orDefaults()) },
 	}

@@ -33,7 +33,7 @@ func AWS(o Options) deploy.Kind {
 		Federation: "aws", Machines: true,
 		Fields:  append(awsFields(), fields...),
 		Prices:  awsPrices,
-		Prepare: prepare, PricesOf: "2026-11-26", Estimate: estimate,
+		Prepare: prepare, PricesOf: "US East (N. Virginia)", Estimate: estimate,
 		Open: func(c deploy.Config) (deploy.Target, error) { return openAWS(c, o.orDefaults()) },
 	}
 }

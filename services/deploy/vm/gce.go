@@ -37,7 +37,7 @@ func Google(o Options) deploy.Kind {
 		Volumes: true, Restarts: true,
 		Federation: "google", Machines: true,
 		Fields: append(googleFields(), fields...),
-		Prices: googlePrices, PricesOf: "2026-11-26", Estimate: estimate,
+		Prices: googlePrices, PricesOf: "us-central1", Estimate: estimate,
 		Prepare: prepare,
 		Open:    func(c deploy.Config) (deploy.Target, error) { return openGoogle(c, o.orDefaults()) },
 	}

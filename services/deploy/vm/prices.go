@@ -10,11 +10,11 @@ import (
 // The list prices of what a machine of the default size is made of, on demand, in the provider's cheapest common
 // region, with Linux. An admin enters those of another size.
 var (
-	// https://aws.amazon.com/ec2/pricing/on-demand/, https://aws.amazon.com/ebs/pricing/, https://aws.amazon.com/vpc/pricing/ (us-east-1, 2026-11-26)
+	// https://aws.amazon.com/ec2/pricing/on-demand/, https://aws.amazon.com/ebs/pricing/, https://aws.amazon.com/vpc/pricing/ (us-east-1)
 	awsPrices = prices(0.0208, 0.08, 0.005)
-	// https://cloud.google.com/compute/vm-instance-pricing, https://cloud.google.com/compute/disks-image-pricing, https://cloud.google.com/vpc/network-pricing (us-central1, 2026-11-26)
+	// https://cloud.google.com/compute/vm-instance-pricing, https://cloud.google.com/compute/disks-image-pricing, https://cloud.google.com/vpc/network-pricing (us-central1)
 	googlePrices = prices(0.01675, 0.10, 0.005)
-	// https://azure.microsoft.com/pricing/details/virtual-machines/linux/, https://azure.microsoft.com/pricing/details/managed-disks/, https://azure.microsoft.com/pricing/details/ip-addresses/ (East US, 2026-11-26)
+	// https://azure.microsoft.com/pricing/details/virtual-machines/linux/, https://azure.microsoft.com/pricing/details/managed-disks/, https://azure.microsoft.com/pricing/details/ip-addresses/ (East US)
 	azurePrices = prices(0.0376, 0.075, 0.005)
 )
 
