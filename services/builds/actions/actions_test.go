@@ -166,7 +166,7 @@ func TestACancelReachesARunWhenGitHubIsBack(t *testing.T) {
 func TestATimeLimitEndsTheRunToo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modelstest.DB(t))
-	if err := w.db.Model(w.App).Update("build_timeout", 1).Error; err != nil {
+	if err := w.db.Model(w.App).Update("build_timeout", 10).Error; err != nil {
 		t.Fatal(err)
 	}
 	w.worker(15 * time.Second)
