@@ -35,6 +35,7 @@ var azureActions = []string{
 	"Microsoft.App/containerApps/revisions/deactivate/action", "Microsoft.App/containerApps/revisions/replicas/read",
 	"Microsoft.App/jobs/read", "Microsoft.App/jobs/write", "Microsoft.App/jobs/delete",
 	"Microsoft.App/jobs/start/action", "Microsoft.App/jobs/getAuthToken/action", "Microsoft.App/jobs/executions/read",
+	"Microsoft.Insights/metrics/read",
 }
 
 // pushImages is the role that pushes to and pulls from a registry.

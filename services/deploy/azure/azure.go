@@ -68,10 +68,11 @@ type target struct {
 	usages       *aca.ManagedEnvironmentUsagesClient
 	arm          *arm.Client // for calls that the SDK's package does not have
 
-	mu     sync.Mutex
-	tokens map[string]streamToken // for log streams, by the path of an app or a job
-	views  map[string]*view       // what was seen of each app last
-	home   *aca.ManagedEnvironment
+	mu       sync.Mutex
+	tokens   map[string]streamToken // for log streams, by the path of an app or a job
+	views    map[string]*view       // what was seen of each app last
+	readings map[string]reading     // what Azure Monitor said of each app last
+	home     *aca.ManagedEnvironment
 }
 
 func open(c deploy.Config, w way) (deploy.Target, error) {
@@ -90,7 +91,7 @@ func open(c deploy.Config, w way) (deploy.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{id: c.ID, settings: s, way: w, tokens: map[string]streamToken{}, views: map[string]*view{}}
+	t := &target{id: c.ID, settings: s, way: w, tokens: map[string]streamToken{}, views: map[string]*view{}, readings: map[string]reading{}}
 	scope := s.cloud.Services[cloud.ResourceManager].Audience + "/.default"
 	base.PerRetryPolicies = []policy.Policy{&renewal{credential: credential, scope: scope}}
 	// Whether a subscription may use Container Apps is for its owner to say: nothing is registered on the way.
@@ -141,9 +142,6 @@ func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, e
 	d := net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}
 	return d.DialContext(ctx, network, address)
 }
-
-// Usage returns nothing: Azure Monitor has the figures minutes late, and counts each question.
-func (t *target) Usage(context.Context) ([]deploy.Usage, error) { return []deploy.Usage{}, nil }
 
 // Close frees idle connections; there are no others.
 func (t *target) Close() error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -131,13 +132,17 @@ func (t *target) lookAround(ctx context.Context) (*aca.ManagedEnvironment, error
 
 // ask makes a call that the SDK's package does not have, and reads its answer into out.
 func (t *target) ask(ctx context.Context, method, path, version string, out any) error {
+	return t.askFor(ctx, method, path, version, url.Values{}, out)
+}
+
+// askFor is ask with parameters.
+func (t *target) askFor(ctx context.Context, method, path, version string, q url.Values, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	req, err := runtime.NewRequest(ctx, method, runtime.JoinPaths(t.arm.Endpoint(), path))
 	if err != nil {
 		return err
 	}
-	q := req.Raw().URL.Query()
 	q.Set("api-version", version)
 	req.Raw().URL.RawQuery = q.Encode()
 	req.Raw().Header.Set("Accept", "application/json")

@@ -123,6 +123,9 @@ func (t *target) checkRights(ctx context.Context, r deploy.Release) (deploy.Chec
 		return c, nil
 	}
 	c.OK, c.Message = true, "Slipway's application may do all that a rollout needs in the resource group "+t.settings.group+"."
+	if !allowed(here, metricsRight) {
+		c.Message += " It may not do " + metricsRight + ", so that CPU and memory of instances are not shown; give its application a role with that there to see them."
+	}
 	return c, nil
 }
 

@@ -55,6 +55,7 @@ func (s *Server) appRoutes(on func(pattern, action string, do http.HandlerFunc))
 	on("POST "+path+"/{app}/getAuthtoken", action+"/getAuthToken/action", func(w http.ResponseWriter, r *http.Request) {
 		s.streamToken(w, s.streamPath("containerApps", r.PathValue("app")))
 	})
+	on("GET "+path+"/{app}/providers/Microsoft.Insights/metrics", "Microsoft.Insights/metrics/read", s.metrics)
 	on("GET "+path+"/{app}/revisions", action+"/revisions/read", s.withApp(func(w http.ResponseWriter, _ *http.Request, a *app) {
 		out := aca.RevisionCollection{Value: []*aca.Revision{}}
 		for _, rev := range a.revisions {
