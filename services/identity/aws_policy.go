@@ -31,13 +31,14 @@ func (b brief) amazonPolicy() object {
 			"elasticloadbalancing:AddTags", "elasticloadbalancing:CreateRule", "elasticloadbalancing:CreateTargetGroup",
 		}, "*", requested),
 		allow("Change", []string{
-			"ecs:DeleteCluster", "ecs:DeleteService", "ecs:DeleteTaskDefinitions", "ecs:StopTask", "ecs:UpdateService",
+			"ecs:DeleteCluster", "ecs:DeleteService", "ecs:DeleteTaskDefinitions", "ecs:StopTask", "ecs:UpdateClusterSettings", "ecs:UpdateService",
 			"elasticloadbalancing:DeleteRule", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyRule", "elasticloadbalancing:ModifyTargetGroupAttributes",
 		}, "*", tagged),
 		allow("Forget", []string{"ecs:DeregisterTaskDefinition"}, "*", nil), // IAM knows no resources for it
 		allow("Logs", []string{
 			"logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:GetLogEvents", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource",
 		}, b.arn("logs", "log-group:/slipway/*"), nil),
+		allow("Measure", []string{"logs:FilterLogEvents"}, b.arn("logs", "log-group:/aws/ecs/containerinsights/*"), nil),
 		allow("Secrets", []string{"secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:TagResource"}, secrets, nil),
 		allow("Lend", []string{"iam:PassRole"}, lent, object{"StringEquals": object{"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
 		allow("Ask", []string{"iam:GetRole", "iam:SimulatePrincipalPolicy"}, []string{b.arn("iam", "role/"+b.values["role"]), execution}, nil),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,28 @@ func TestCommandsSayWhatTheyAreMeantTo(t *testing.T) {
 	}
 	if text := value(t, calls[2], "--policy-document"); len(text) > 10240 || !strings.Contains(text, "arn:aws:iam::123456789012:role/apps=task,role") {
 		t.Errorf("an inline policy has %d bytes", len(text)) // 10,240 is what a role takes
+	}
+}
+
+// TestARoleForECSMayDoAllThatItsDocumentationLists reads the policy that people copy for a key.
+func TestARoleForECSMayDoAllThatItsDocumentationLists(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, policy, _ := strings.Cut(string(text), "```json\n")
+	policy, _, _ = strings.Cut(policy, "```")
+	parts, _ := amazon.write(briefOf(amazon, good["aws"]))
+	granted := value(t, run(t, script(parts, "sh"))[2], "--policy-document")
+	listed := regexp.MustCompile(`"[a-z0-9]+:[A-Z][A-Za-z]+"`).FindAllString(policy, -1)
+	if len(listed) < 40 {
+		t.Fatalf("listed are %q", listed)
+	}
+	for _, action := range listed {
+		if !strings.Contains(granted, action) {
+			t.Errorf("the role is granted no %s", action)
+		}
 	}
 }
 

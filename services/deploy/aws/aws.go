@@ -54,6 +54,7 @@ type target struct {
 	mu      sync.Mutex
 	clients map[deploy.Subject]*clients
 	listing listing
+	taking  taking
 	public  map[string]string // the public addresses of network interfaces, which never change
 	allowed time.Time         // when the credential last had all rights
 }
@@ -75,10 +76,6 @@ func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, e
 	d := net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}
 	return d.DialContext(ctx, network, address)
 }
-
-// Usage tells nothing: ECS has no figure of a task that is not a metric of its
-// own to be paid for (Container Insights).
-func (t *target) Usage(context.Context) ([]deploy.Usage, error) { return []deploy.Usage{}, nil }
 
 // Close frees nothing: idle connections end by themselves.
 func (t *target) Close() error { return nil }

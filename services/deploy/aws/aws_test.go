@@ -90,11 +90,13 @@ func TestECSDoesWhatEveryTargetMust(t *testing.T) {
 	cloud := awstest.New(t)
 	deploytest.Run(t, deploytest.Suite{
 		Title: "Amazon ECS",
-		Open:  func(t *testing.T) deploy.Target { return open(t, cloud, nil) },
+		Open:  func(t *testing.T) deploy.Target { return open(t, cloud, measured) },
 		Image: at, From: from, Gone: gone, Mixed: true, Always: true, Patience: 15 * time.Second,
 		Routed: func(t *testing.T, url string) string { _, body := cloud.Visit(t, url, "/version"); return body },
 	})
 }
+
+var measured = map[string]string{"container_insights": "true"}
 
 var public = map[string]string{"listener": "", "domain": "", "public_address": "true"}
 

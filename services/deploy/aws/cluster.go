@@ -20,7 +20,7 @@ const (
 
 // cluster returns the target's cluster, or nothing where there is none.
 func (t *target) cluster(ctx context.Context, c *clients) (*types.Cluster, error) {
-	out, err := c.ecs.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{t.clusterName()}, Include: []types.ClusterField{types.ClusterFieldTags}})
+	out, err := c.ecs.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{t.clusterName()}, Include: []types.ClusterField{types.ClusterFieldTags, types.ClusterFieldSettings}})
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +39,18 @@ var (
 
 // ensureCluster makes the cluster where none was given, or looks whether the given one is there.
 func (t *target) ensureCluster(ctx context.Context, c *clients, stage string) error {
-	_, err := t.cluster(ctx, c)
+	found, err := t.cluster(ctx, c)
+	if err == nil {
+		t.observe(ctx, c, found)
+		return nil
+	}
 	if !errors.Is(err, errGone) {
 		return t.explain(ctx, stage, err, "look for the cluster "+t.clusterName())
 	}
 	if t.settings.cluster != "" {
 		return deploy.Failf(deploy.StageTarget, nil, "%s", t.noCluster())
 	}
-	_, err = c.ecs.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: ptr(t.clusterName()), Tags: ecsTags([]tag{{tagTarget, t.id}})})
+	_, err = c.ecs.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: ptr(t.clusterName()), Tags: ecsTags([]tag{{tagTarget, t.id}}), Settings: t.insights()})
 	return t.explain(ctx, stage, err, "make the cluster "+t.clusterName())
 }
 

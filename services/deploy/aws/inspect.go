@@ -20,6 +20,7 @@ type looking struct {
 	*target
 	c      *clients
 	r      deploy.Release
+	found  *types.Cluster // nil: none yet
 	checks []deploy.Check
 }
 
@@ -43,7 +44,7 @@ func (t *target) Inspect(ctx context.Context, r deploy.Release) ([]deploy.Check,
 		return nil, err
 	}
 	l.pass("Credential", "AWS knows it as %s.", me.arn)
-	for _, look := range []func(context.Context, caller) error{l.permissions, l.place, l.subnets, l.executionRole, l.way, l.size, l.registry} {
+	for _, look := range []func(context.Context, caller) error{l.permissions, l.place, l.metrics, l.subnets, l.executionRole, l.way, l.size, l.registry} {
 		if err := look(ctx, me); err != nil {
 			return nil, err
 		}
@@ -68,6 +69,7 @@ func (l *looking) unknown(ctx context.Context, name string, err error, permissio
 // place looks at the cluster.
 func (l *looking) place(ctx context.Context, _ caller) error {
 	found, err := l.cluster(ctx, l.c)
+	l.found = found
 	switch {
 	case errors.Is(err, errGone) && l.settings.cluster != "":
 		l.fail("Cluster", "%s", l.noCluster())

@@ -13,7 +13,7 @@ type need struct {
 	actions  []string
 }
 
-// needs are all, on the resources that a release would get.
+// needs are all that a release can't do without, on the resources that a release would get.
 func (l *looking) needs(me caller) []need {
 	s, name := l.settings, nameOf(l.sample())
 	in := func(service, resource string) string {

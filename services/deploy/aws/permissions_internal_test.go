@@ -36,6 +36,11 @@ func TestThePolicyOfTheDocumentationHasAllThatIsChecked(t *testing.T) {
 			}
 		}
 	}
+	for _, action := range []string{"ecs:UpdateClusterSettings", "logs:FilterLogEvents"} { // of measuring, without which a release does
+		if !slices.Contains(granted, action) {
+			t.Errorf("docs/aws.md grants no %s", action)
+		}
+	}
 	for _, s := range []settings{{listener: "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/apps/1/2", taskRole: "role"}, {public: true}} {
 		l := &looking{target: &target{id: "01a21712-1224-71c0-b77d-eec039c0ea54", settings: s}, r: deploy.Release{Team: "payments", App: "checkout", Environment: "dev"}}
 		for _, n := range l.needs(caller{account: "123456789012", partition: "aws"}) {

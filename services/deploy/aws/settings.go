@@ -41,6 +41,8 @@ func fields() []deploy.Field {
 			Help: "By which ECS pulls images, reads the app's secrets and writes logs."},
 		{Name: "task_role", Label: "Task role", Example: "arn:aws:iam::123456789012:role/app", Help: "What the apps themselves may do in AWS. Empty: nothing."},
 		{Name: "log_days", Label: "Days that logs are kept", Example: "30", Help: "As CloudWatch has them: 1, 3, 5, 7, 14, 30, 60, 90, 180, 365, …"},
+		{Name: "container_insights", Label: "Container Insights", Check: true,
+			Help: "ECS measures what each task takes of processors and memory, in the cluster that Slipway makes. CloudWatch asks money for it. Unchecked, Slipway leaves it as it is."},
 		{Name: "endpoint", Label: "Another address of the API", Example: "https://{service}.eu-central-1.example.com",
 			Help: "For private endpoints. {service} stands for ecs, logs, elasticloadbalancing, secretsmanager, sts, ec2 and iam."},
 	}
@@ -55,6 +57,7 @@ type settings struct {
 	subnets      []string
 	groups       []string
 	public       bool
+	insights     bool
 	logDays      int32
 }
 
@@ -81,7 +84,7 @@ const (
 func readSettings(in, secrets map[string]string) (settings, error) {
 	s := settings{
 		region: in["region"], role: in["role"], key: in["access_key_id"], cluster: in["cluster"], listener: in["listener"], domain: in["domain"],
-		executionRole: in["execution_role"], taskRole: in["task_role"], endpoint: in["endpoint"], public: in["public_address"] == "true",
+		executionRole: in["execution_role"], taskRole: in["task_role"], endpoint: in["endpoint"], public: in["public_address"] == "true", insights: in["container_insights"] == "true",
 		launch: types.LaunchType(orElse(in["launch"], string(types.LaunchTypeFargate))), architecture: types.CPUArchitecture(orElse(in["architecture"], string(types.CPUArchitectureX8664))),
 		subnets: words(in["subnets"]), groups: words(in["security_groups"]),
 	}
@@ -137,6 +140,9 @@ func (s *settings) choices(in, secrets map[string]string, wrong map[string]strin
 		wrong["listener"] = "Tasks on EC2 capacity have no public address, so visitors need a load balancer."
 	case s.listener == "" && !s.public:
 		wrong["public_address"] = "Without a listener visitors come to the tasks' public addresses: check this, or name a listener."
+	}
+	if s.insights && s.cluster != "" {
+		wrong["container_insights"] = "Slipway changes no cluster that it did not make: turn Container Insights on there, in AWS."
 	}
 	days, err := strconv.ParseInt(orElse(in["log_days"], strconv.Itoa(defaultLogDays)), 10, 32)
 	if s.logDays = int32(days); err != nil || !slices.Contains(retentions, s.logDays) {

@@ -26,6 +26,13 @@ func (c *Cloud) AddCluster(name string, instances int32) {
 	})
 }
 
+// Measure turns Container Insights on in the cluster, as its owner would.
+func (c *Cloud) Measure(name string) {
+	c.set(func() {
+		c.clusters[name].Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: p("enhanced")}}
+	})
+}
+
 // Definitions are all task definitions.
 func (c *Cloud) Definitions() (all []types.TaskDefinition) {
 	c.mu.Lock()
@@ -42,6 +49,7 @@ func (c *Cloud) jsonOperations() map[string]operation {
 		"ecs:CreateCluster":              strict(c, c.createCluster),
 		"ecs:DescribeClusters":           strict(c, c.describeClusters),
 		"ecs:DeleteCluster":              strict(c, c.deleteCluster),
+		"ecs:UpdateClusterSettings":      strict(c, c.updateClusterSettings),
 		"ecs:RegisterTaskDefinition":     strict(c, c.register),
 		"ecs:DescribeTaskDefinition":     strict(c, c.describeDefinition),
 		"ecs:ListTaskDefinitions":        strict(c, c.listDefinitions),
@@ -63,6 +71,7 @@ func (c *Cloud) jsonOperations() map[string]operation {
 		"logs:ListTagsForResource":       strict(c, c.listLogTags),
 		"logs:DeleteLogGroup":            strict(c, c.deleteLogGroup),
 		"logs:GetLogEvents":              strict(c, c.getLogEvents),
+		"logs:FilterLogEvents":           c.filterLogEvents,
 		"secretsmanager:CreateSecret":    strict(c, c.createSecret),
 		"secretsmanager:DescribeSecret":  strict(c, c.describeSecret),
 		"secretsmanager:DeleteSecret":    strict(c, c.deleteSecret),
@@ -72,7 +81,7 @@ func (c *Cloud) jsonOperations() map[string]operation {
 func (c *Cloud) createCluster(in *ecs.CreateClusterInput) (*ecs.CreateClusterOutput, error) {
 	name := deref(in.ClusterName)
 	if c.clusters[name] == nil {
-		c.clusters[name] = &cluster{types.Cluster{ClusterName: &name, ClusterArn: p(arn("ecs", "cluster/"+name)), Status: p("ACTIVE"), Tags: in.Tags}}
+		c.clusters[name] = &cluster{types.Cluster{ClusterName: &name, ClusterArn: p(arn("ecs", "cluster/"+name)), Status: p("ACTIVE"), Tags: in.Tags, Settings: in.Settings}}
 	}
 	return &ecs.CreateClusterOutput{Cluster: &c.clusters[name].Cluster}, nil
 }
@@ -81,12 +90,25 @@ func (c *Cloud) describeClusters(in *ecs.DescribeClustersInput) (*ecs.DescribeCl
 	out := &ecs.DescribeClustersOutput{}
 	for _, name := range in.Clusters {
 		if has := c.clusters[name]; has != nil {
-			out.Clusters = append(out.Clusters, has.Cluster)
+			found := has.Cluster
+			if !slices.Contains(in.Include, types.ClusterFieldSettings) {
+				found.Settings = nil
+			}
+			out.Clusters = append(out.Clusters, found)
 		} else {
 			out.Failures = append(out.Failures, types.Failure{Arn: p(arn("ecs", "cluster/"+name)), Reason: p("MISSING")})
 		}
 	}
 	return out, nil
+}
+
+func (c *Cloud) updateClusterSettings(in *ecs.UpdateClusterSettingsInput) (*ecs.UpdateClusterSettingsOutput, error) {
+	if err := c.inCluster(in.Cluster); err != nil {
+		return nil, err
+	}
+	has := c.clusters[deref(in.Cluster)]
+	has.Settings = in.Settings
+	return &ecs.UpdateClusterSettingsOutput{Cluster: &has.Cluster}, nil
 }
 
 func (c *Cloud) deleteCluster(in *ecs.DeleteClusterInput) (*ecs.DeleteClusterOutput, error) {
