@@ -38,8 +38,8 @@ func (w *world) answer(p *models.Preview) string {
 	return strings.TrimSpace(string(body))
 }
 
-// nothingIsLeft checks that the target has neither instances nor networks, and the database no environments, addresses and deployments.
-func (w *world) nothingIsLeft() {
+// leftAtTarget says which instances and networks the target has; nothing where there are none.
+func (w *world) leftAtTarget() string {
 	w.t.Helper()
 	target, err := docker.Kind("").Open(deploy.Config{ID: w.Target.ID})
 	w.must(err)
@@ -48,8 +48,17 @@ func (w *world) nothingIsLeft() {
 	w.must(err)
 	networks, err := dockertest.Engine(w.t).NetworkList(w.t.Context(), network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "slipway.target="+w.Target.ID))})
 	w.must(err)
-	if len(instances) != 0 || len(networks) != 0 {
-		w.t.Errorf("left are %+v and the networks %+v", instances, networks)
+	if len(instances)+len(networks) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the instances %+v and the networks %+v", instances, networks)
+}
+
+// nothingIsLeft checks that the target has neither instances nor networks, and the database no environments, addresses and deployments.
+func (w *world) nothingIsLeft() {
+	w.t.Helper()
+	if left := w.leftAtTarget(); left != "" {
+		w.t.Errorf("left are %s", left)
 	}
 	for what, q := range map[string]*gorm.DB{"environments": w.db.Model(&models.Environment{}).Where("kind = ?", models.EnvironmentPreview),
 		"routes": w.db.Model(&models.Route{}), "deployments": w.db.Model(&models.Deployment{})} {
@@ -371,17 +380,13 @@ func TestWhatRunsOfADeletedAppsPreviewsIsRemoved(t *testing.T) {
 		}
 		return tx.Delete(&models.App{}, "id = ?", w.App.ID).Error
 	}))
-	target, err := docker.Kind("").Open(deploy.Config{ID: w.Target.ID})
-	w.must(err)
-	defer target.Close()
 	for end := time.Now().Add(4 * time.Minute); ; <-time.After(50 * time.Millisecond) {
-		left, err := target.List(t.Context())
-		w.must(err)
-		if len(left) == 0 {
+		left := w.leftAtTarget() // networks go after the last instance
+		if left == "" {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("left are %+v", left)
+			t.Fatalf("left are %s", left)
 		}
 	}
 	w.nothingIsLeft()
