@@ -57,7 +57,7 @@ func (t *target) runOnce(ctx context.Context, c *clients, r deploy.Release, defi
 		return "", t.explain(ctx, deploy.StageCommand, err, "run the command before the switch")
 	}
 	for _, f := range out.Failures {
-		return "", deploy.Failf(deploy.StageCommand, errors.New(deref(f.Reason)), "ECS can't place the task of the command before the switch: %s Add room to the cluster, or lower the app's scale.", sentence(plain(deref(f.Reason)+" "+deref(f.Detail))))
+		return "", deploy.Failf(deploy.StageCommand, errors.New(deref(f.Reason)), "ECS can't place the task of the command before the switch: %s Add room to the cluster, or lower the app's scale.", deploy.Sentence(deploy.Plain(deref(f.Reason)+" "+deref(f.Detail))))
 	}
 	if len(out.Tasks) == 0 {
 		return "", deploy.Failf(deploy.StageCommand, nil, "ECS started no task for the command before the switch. Deploy again.")

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/aws/smithy-go"
 	"slipway.dev/services/deploy"
@@ -38,7 +37,7 @@ func message(err error) string {
 	if !errors.As(err, &e) {
 		return ""
 	}
-	return plain(e.ErrorMessage())
+	return deploy.Plain(e.ErrorMessage())
 }
 
 func is(err error, codes []string) bool { return slices.Contains(codes, code(err)) }
@@ -100,13 +99,13 @@ func (t *target) refused(stage string, err error, what string) *deploy.Failure {
 	case is(err, throttledCodes):
 		return deploy.Failf(deploy.StageTarget, err, "AWS takes no more calls of the account at the moment, so that Slipway can't %s. Wait a minute, and try again.", what)
 	case is(err, quotaCodes), strings.Contains(text, "limit exceeded"), strings.Contains(text, "reached the limit"), strings.Contains(text, "limit on the number"):
-		return deploy.Failf(stage, err, "A quota of the account is used up, so that Slipway can't %s: %s Remove what is not used any more, or ask for more under Service Quotas in AWS's console.", what, sentence(text))
+		return deploy.Failf(stage, err, "A quota of the account is used up, so that Slipway can't %s: %s Remove what is not used any more, or ask for more under Service Quotas in AWS's console.", what, deploy.Sentence(text))
 	case strings.Contains(text, "service linked role"):
 		return deploy.Failf(deploy.StageTarget, err, "ECS has no role of its own in this account yet. Make it once: aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com. Then try again.")
 	case strings.Contains(text, "Capacity is unavailable"):
 		return deploy.Failf(stage, err, "AWS has no capacity on Fargate left in these zones now. Try again later, or add subnets of other zones to the target's settings.")
 	}
-	return deploy.Failf(stage, err, "AWS refuses to %s (%s): %s", what, code(err), sentence(text))
+	return deploy.Failf(stage, err, "AWS refuses to %s (%s): %s", what, code(err), deploy.Sentence(text))
 }
 
 // The words of AWS's own refusals.
@@ -116,7 +115,7 @@ var deniedWords = regexp.MustCompile(`not authorized to perform:? ([\w-]+:\w+)(?
 func (t *target) forbidden(what, text string) string {
 	m := deniedWords.FindStringSubmatch(text)
 	if m == nil {
-		return fmt.Sprintf("AWS does not let Slipway %s. Give its credential the permissions that docs/aws.md lists: %s", what, sentence(text))
+		return fmt.Sprintf("AWS does not let Slipway %s. Give its credential the permissions that docs/aws.md lists: %s", what, deploy.Sentence(text))
 	}
 	on := ""
 	if m[2] != "" && m[2] != "*" {
@@ -132,12 +131,12 @@ func (t *target) forbidden(what, text string) string {
 // untrusted says why AWS gives no credentials for the role.
 func (t *target) untrusted(err error, text string) *deploy.Failure {
 	if strings.Contains(text, "No OpenIDConnect provider found") {
-		return deploy.Failf(deploy.StageTarget, err, "The AWS account does not know this portal as an identity provider: %s Add it in IAM, with the audience %s; docs/aws.md shows how.", sentence(text), audience)
+		return deploy.Failf(deploy.StageTarget, err, "The AWS account does not know this portal as an identity provider: %s Add it in IAM, with the audience %s; docs/aws.md shows how.", deploy.Sentence(text), audience)
 	}
 	if code(err) == "IDPCommunicationError" {
 		return deploy.Failf(deploy.StageTarget, err, "AWS could not reach this portal to prove its token. Its external URL has to be public, with HTTPS.")
 	}
-	return deploy.Failf(deploy.StageTarget, err, "AWS does not give Slipway the role %s: %s Its trust policy has to allow this portal's tokens with the audience %s and subjects that begin with target:%s; docs/aws.md shows it.", t.settings.role, sentence(text), audience, t.name)
+	return deploy.Failf(deploy.StageTarget, err, "AWS does not give Slipway the role %s: %s Its trust policy has to allow this portal's tokens with the audience %s and subjects that begin with target:%s; docs/aws.md shows it.", t.settings.role, deploy.Sentence(text), audience, t.name)
 }
 
 // reached turns an error without an answer into words, for a person who waits for it.
@@ -149,25 +148,4 @@ func (t *target) reached(err error) error {
 		return err
 	}
 	return deploy.Failf(deploy.StageTarget, err, "AWS does not answer in %s. Look whether this machine reaches it, and whether the region is right.", t.settings.region)
-}
-
-// sentence makes somebody else's words end like a sentence, and not go on for ever.
-func sentence(text string) string {
-	if len(text) > 400 {
-		text = strings.ToValidUTF8(text[:400], "") + "…"
-	}
-	return strings.TrimRight(text, ". ") + "."
-}
-
-// plain drops what is not text.
-func plain(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return ' '
-		case unicode.IsControl(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�")))
 }

@@ -105,7 +105,7 @@ func (l *looking) subnets(ctx context.Context, _ caller) error {
 	var got subnetSet
 	err := l.ask(ctx, l.c, ec2, "DescribeSubnets", numbered(url.Values{}, "SubnetId", l.settings.subnets), &got)
 	if code(err) == "InvalidSubnetID.NotFound" {
-		l.fail("Network", "A subnet of the target's settings is not there: %s Correct it in the settings.", sentence(message(err)))
+		l.fail("Network", "A subnet of the target's settings is not there: %s Correct it in the settings.", deploy.Sentence(message(err)))
 		return nil
 	}
 	if err != nil {

@@ -97,7 +97,7 @@ func (t *target) Events(ctx context.Context, release string) ([]deploy.Event, er
 	name := deref(s.ServiceName)
 	out := []deploy.Event{}
 	for _, e := range s.Events {
-		text := serviceWords.ReplaceAllString(plain(deref(e.Message)), "")
+		text := serviceWords.ReplaceAllString(deploy.Plain(deref(e.Message)), "")
 		out = append(out, deploy.Event{At: when(e.CreatedAt), Object: "Service " + name, Text: text, Warning: worrying(text)})
 	}
 	all, err := t.tasksOf(ctx, c, name)
@@ -108,7 +108,7 @@ func (t *target) Events(ctx context.Context, release string) ([]deploy.Event, er
 		if deref(k.LastStatus) != stopped {
 			continue
 		}
-		text, warning := plain(deref(k.StoppedReason)), k.StopCode != types.TaskStopCodeServiceSchedulerInitiated && k.StopCode != types.TaskStopCodeUserInitiated
+		text, warning := deploy.Plain(deref(k.StoppedReason)), k.StopCode != types.TaskStopCodeServiceSchedulerInitiated && k.StopCode != types.TaskStopCodeUserInitiated
 		if warning {
 			f, _ := t.ended(k)
 			text = f.Message

@@ -114,7 +114,7 @@ func taskless(s types.Service) deploy.Instance {
 	tags := read(s.Tags)
 	i := deploy.Instance{ID: deref(s.ServiceName), Release: tags[tagRelease], Replica: 1, Name: tags[tagApp], State: models.InstanceStarting, Message: "ECS has not made a task yet."}
 	if len(s.Events) > 0 {
-		i.Message = "No task of it runs. ECS says: " + sentence(serviceWords.ReplaceAllString(plain(deref(s.Events[0].Message)), ""))
+		i.Message = "No task of it runs. ECS says: " + deploy.Sentence(serviceWords.ReplaceAllString(deploy.Plain(deref(s.Events[0].Message)), ""))
 	}
 	if main := primaryOf(&s); main != nil && (main.RolloutState == types.DeploymentRolloutStateFailed || main.FailedTasks > 0) {
 		i.State = models.InstanceFailing

@@ -199,7 +199,7 @@ func (t *target) lastLines(ctx context.Context, c *clients, group string, k type
 			if err != nil {
 				return lines
 			}
-			lines = append(lines, plain(line.Text))
+			lines = append(lines, deploy.Plain(line.Text))
 		}
 		if len(lines) > 0 || p.wait(patience) != nil {
 			return lines

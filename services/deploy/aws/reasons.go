@@ -16,7 +16,7 @@ func (w *waiting) listen(s *types.Service) {
 	for _, e := range slices.Backward(s.Events) { // the newest stands first
 		if id := deref(e.Id); !w.told[id] {
 			w.told[id] = true
-			w.hear(plain(deref(e.Message)))
+			w.hear(deploy.Plain(deref(e.Message)))
 		}
 	}
 }
@@ -30,9 +30,9 @@ func (w *waiting) hear(text string) {
 	case strings.Contains(text, "unable to place a task"):
 		w.worry(deploy.Failf(deploy.StageStart, nil, "ECS can't place a task: %s", unplaced(text)))
 	case strings.Contains(text, "was unable to"), strings.Contains(text, "is unable to"):
-		w.worry(deploy.Failf(deploy.StageStart, nil, "ECS %s", sentence(text)))
+		w.worry(deploy.Failf(deploy.StageStart, nil, "ECS %s", deploy.Sentence(text)))
 	case strings.HasPrefix(text, "has started"), strings.Contains(text, "registered"), strings.Contains(text, "steady state"):
-		w.say("ECS " + sentence(text))
+		w.say("ECS " + deploy.Sentence(text))
 		if w.trouble != nil && strings.HasPrefix(w.trouble.Message, "ECS can't place") {
 			w.trouble = nil // there was room after all
 		}
@@ -42,7 +42,7 @@ func (w *waiting) hear(text string) {
 // unplaced says what to do where no task fits.
 func unplaced(text string) string {
 	_, because, _ := strings.Cut(text, "because ")
-	because = sentence(orElse(because, text))
+	because = deploy.Sentence(orElse(because, text))
 	switch {
 	case strings.Contains(text, "insufficient"), strings.Contains(text, "No Container Instances"), strings.Contains(text, "met all of its requirements"):
 		return because + " Add instances to the cluster, or lower the app's scale."
@@ -65,13 +65,13 @@ func (w *waiting) worry(f *deploy.Failure) {
 // ended says why a task ended. Final says that the next one would end alike, so
 // that nobody has to wait until ECS has tried it often enough.
 func (t *target) ended(k types.Task) (f *deploy.Failure, final bool) {
-	reason, app := plain(deref(k.StoppedReason)), types.Container{}
+	reason, app := deploy.Plain(deref(k.StoppedReason)), types.Container{}
 	for _, c := range k.Containers {
 		if deref(c.Name) == containerName {
 			app = c
 		}
 	}
-	why := plain(deref(app.Reason))
+	why := deploy.Plain(deref(app.Reason))
 	cause := errors.New(strings.TrimSpace(reason + " " + why))
 	all := reason + " " + why
 	switch {
@@ -92,11 +92,11 @@ func (t *target) ended(k types.Task) (f *deploy.Failure, final bool) {
 	case strings.Contains(all, "ResourceInitializationError"):
 		return t.unready(all, cause)
 	case strings.Contains(reason, "ELB health checks"), strings.Contains(reason, "container health checks"):
-		return deploy.Failf(deploy.StageHealth, cause, "ECS ended a task because its health check failed: %s", sentence(reason)), false
+		return deploy.Failf(deploy.StageHealth, cause, "ECS ended a task because its health check failed: %s", deploy.Sentence(reason)), false
 	case strings.Contains(all, "CannotStartContainerError"), strings.Contains(all, "CannotCreateContainerError"):
-		return deploy.Failf(deploy.StageStart, cause, "The container can't be started: %s Look whether its command is in the image.", sentence(orElse(why, reason))), true
+		return deploy.Failf(deploy.StageStart, cause, "The container can't be started: %s Look whether its command is in the image.", deploy.Sentence(orElse(why, reason))), true
 	}
-	return deploy.Failf(deploy.StageStart, cause, "ECS ended a task: %s", sentence(orElse(all, "it does not say why"))), false
+	return deploy.Failf(deploy.StageStart, cause, "ECS ended a task: %s", deploy.Sentence(orElse(all, "it does not say why"))), false
 }
 
 // killed is the exit code of what got SIGKILL.
@@ -142,9 +142,9 @@ func (t *target) unpulled(image, text string, cause error) (*deploy.Failure, boo
 	case strings.Contains(lower, "no space left"):
 		return say("The image is larger than a task's disk, which is 20 GB. Make the image smaller."), true
 	case strings.Contains(lower, "timeout"), strings.Contains(lower, "i/o"), strings.Contains(lower, "no route"), strings.Contains(lower, "dial tcp"), strings.Contains(lower, "context canceled"):
-		return say("The tasks' subnets do not reach the registry %s: %s %s", host, sentence(text), wayOut), false
+		return say("The tasks' subnets do not reach the registry %s: %s %s", host, deploy.Sentence(text), wayOut), false
 	}
-	return say("ECS can't pull %s: %s", image, sentence(text)), false
+	return say("ECS can't pull %s: %s", image, deploy.Sentence(text)), false
 }
 
 const wayOut = "They need public addresses and an internet gateway, a NAT gateway, or VPC endpoints for ECR and S3."
@@ -174,13 +174,13 @@ func (t *target) unready(text string, cause error) (*deploy.Failure, bool) {
 	case strings.Contains(lower, "secretsmanager") && (strings.Contains(lower, "not authorized") || strings.Contains(lower, "denied")):
 		return deploy.Failf(deploy.StageStart, cause, "The execution role %s may not read the app's secrets. Let it secretsmanager:GetSecretValue on slipway/*; docs/aws.md shows the policy.", role), true
 	case strings.Contains(lower, "not authorized"), strings.Contains(lower, "accessdenied"):
-		return deploy.Failf(deploy.StageStart, cause, "The execution role %s lacks a permission: %s docs/aws.md shows its policy.", role, sentence(text)), true
+		return deploy.Failf(deploy.StageStart, cause, "The execution role %s lacks a permission: %s docs/aws.md shows its policy.", role, deploy.Sentence(text)), true
 	case strings.Contains(lower, "log group does not exist"):
 		return deploy.Failf(deploy.StageStart, cause, "Somebody removed the app's log group. Deploy again."), true
 	case strings.Contains(lower, "unable to assume"), strings.Contains(lower, "assume the role"):
 		return deploy.Failf(deploy.StageStart, cause, "ECS can't take the execution role %s: its trust policy has to name ecs-tasks.amazonaws.com.", role), true
 	case strings.Contains(lower, "timeout"), strings.Contains(lower, "i/o"), strings.Contains(lower, "unable to pull secrets or registry auth"):
-		return deploy.Failf(deploy.StageStart, cause, "The tasks' subnets do not reach AWS's own services: %s %s", sentence(text), wayOut), false
+		return deploy.Failf(deploy.StageStart, cause, "The tasks' subnets do not reach AWS's own services: %s %s", deploy.Sentence(text), wayOut), false
 	}
-	return deploy.Failf(deploy.StageStart, cause, "ECS can't make a task ready: %s", sentence(fmt.Sprint(text))), false
+	return deploy.Failf(deploy.StageStart, cause, "ECS can't make a task ready: %s", deploy.Sentence(fmt.Sprint(text))), false
 }

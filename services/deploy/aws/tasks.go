@@ -124,7 +124,7 @@ func (t *target) instances(ctx context.Context, c *clients, all []types.Task) ([
 				i.Address = net.JoinHostPort(private, tags[tagPort])
 			}
 		case "DEACTIVATING", "STOPPING", "DEPROVISIONING":
-			i.State, i.Message = models.InstanceFailing, "ECS is ending it: "+sentence(plain(deref(k.StoppedReason)))
+			i.State, i.Message = models.InstanceFailing, "ECS is ending it: "+deploy.Sentence(deploy.Plain(deref(k.StoppedReason)))
 		}
 		out = append(out, i)
 	}

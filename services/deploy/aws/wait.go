@@ -163,7 +163,7 @@ func (w *waiting) replaced(now *types.Deployment) error {
 		what = last(deref(now.TaskDefinition))
 	}
 	if now != nil && strings.Contains(deref(now.RolloutStateReason), "rolling back") {
-		return deploy.Failf(deploy.StageStart, nil, "ECS rolled the service back to %s: %s%s", what, sentence(plain(deref(now.RolloutStateReason))), w.because())
+		return deploy.Failf(deploy.StageStart, nil, "ECS rolled the service back to %s: %s%s", what, deploy.Sentence(deploy.Plain(deref(now.RolloutStateReason))), w.because())
 	}
 	return deploy.Failf(deploy.StageStart, nil, "Somebody changed the service %s while it started: it runs %s now. Deploy again.%s", nameOf(w.r), what, w.because())
 }
@@ -174,9 +174,9 @@ func (w *waiting) gaveUp(reason string, last *deploy.Failure) error {
 		last = w.trouble
 	}
 	if last == nil {
-		return deploy.Failf(deploy.StageStart, errors.New(reason), "ECS gave the release up: %s Look at its events in AWS's console.", sentence(plain(reason)))
+		return deploy.Failf(deploy.StageStart, errors.New(reason), "ECS gave the release up: %s Look at its events in AWS's console.", deploy.Sentence(deploy.Plain(reason)))
 	}
-	last.Message = "ECS gave the release up (" + strings.TrimRight(plain(reason), ". ") + "). " + last.Message
+	last.Message = "ECS gave the release up (" + strings.TrimRight(deploy.Plain(reason), ". ") + "). " + last.Message
 	return last
 }
 
@@ -262,7 +262,7 @@ var answeredWith = regexp.MustCompile(`codes: \[([0-9, ]+)\]`)
 
 // answer puts what a load balancer says of a target into the words of Slipway's transcripts.
 func answer(h *elbtypes.TargetHealth) string {
-	text := plain(deref(h.Description))
+	text := deploy.Plain(deref(h.Description))
 	switch h.Reason {
 	case elbtypes.TargetHealthReasonEnumResponseCodeMismatch:
 		if m := answeredWith.FindStringSubmatch(text); m != nil {

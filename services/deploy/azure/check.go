@@ -22,7 +22,7 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	switch state := value(p.ProvisioningState); state {
 	case aca.EnvironmentProvisioningStateSucceeded, "":
 	case aca.EnvironmentProvisioningStateFailed, aca.EnvironmentProvisioningStateUpgradeFailed, aca.EnvironmentProvisioningStateCanceled, aca.EnvironmentProvisioningStateScheduledForDelete:
-		return deploy.Info{}, deploy.Failf(deploy.StageTarget, nil, "The Container Apps environment %s is of no use (%s): %s Repair it in the Azure portal.", t.settings.environment, state, sentence(plain(value(p.DeploymentErrors))))
+		return deploy.Info{}, deploy.Failf(deploy.StageTarget, nil, "The Container Apps environment %s is of no use (%s): %s Repair it in the Azure portal.", t.settings.environment, state, sentence(deploy.Plain(value(p.DeploymentErrors))))
 	default:
 		return deploy.Info{}, deploy.Failf(deploy.StageTarget, nil, "The Container Apps environment %s is still being set up (%s). Try again in some minutes.", t.settings.environment, state)
 	}

@@ -129,7 +129,7 @@ func (c *command) make(ctx context.Context) error {
 			err = ended(ctx, c.target, poller)
 		}
 		if _, text := wordsOf(err); err != nil && imageTrouble(text) {
-			return c.unpulled(c.r, plain(text))
+			return c.unpulled(c.r, deploy.Plain(text))
 		}
 		return err
 	})
@@ -196,7 +196,7 @@ func (c *command) listen(ctx context.Context, execution string) {
 			}
 			c.last = line.At
 			c.say(line.Text)
-			if c.logs = append(c.logs, plain(line.Text)); len(c.logs) > keepLines {
+			if c.logs = append(c.logs, deploy.Plain(line.Text)); len(c.logs) > keepLines {
 				c.logs = c.logs[1:]
 			}
 		}
@@ -214,7 +214,7 @@ func (c *command) events(ctx context.Context) (code int, known bool, reason stri
 		return 0, false, "", nil
 	}
 	for _, e := range slices.Backward(all) {
-		text := plain(e.Msg)
+		text := deploy.Plain(e.Msg)
 		if code, known, reason, ok := exit(text); ok {
 			return code, known, reason, nil
 		}

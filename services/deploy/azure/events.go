@@ -122,7 +122,7 @@ func (t *target) eventsOf(ctx context.Context, name, release string) ([]systemEv
 
 // hear takes one event.
 func (w *waiting) hear(ctx context.Context, e systemEvent) error {
-	text := plain(e.Msg)
+	text := deploy.Plain(e.Msg)
 	if code, known, reason, ok := exit(text); ok {
 		return w.crashed(ctx, code, known, reason)
 	}
@@ -173,7 +173,7 @@ func (t *target) Events(ctx context.Context, release string) ([]deploy.Event, er
 		if e.ReplicaName != "" {
 			object = "Replica " + e.ReplicaName
 		}
-		text := plain(e.Msg)
+		text := deploy.Plain(e.Msg)
 		if e.Count > 1 {
 			text = fmt.Sprintf("%s (%d times)", strings.TrimRight(text, ". "), e.Count)
 		}

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -91,7 +90,7 @@ var (
 // refused says why Azure refuses a call.
 func (t *target) refused(stage string, err error, answer *azcore.ResponseError) error {
 	code, message := wordsOf(err)
-	text := plain(message)
+	text := deploy.Plain(message)
 	lower := strings.ToLower(text)
 	wait := ""
 	if answer.RawResponse != nil {
@@ -153,7 +152,7 @@ func later(seconds string) string {
 
 // signedIn says why nobody could sign in (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
 func signedIn(err *azidentity.AuthenticationFailedError) error {
-	text := plain(err.Error())
+	text := deploy.Plain(err.Error())
 	m := entraWords.FindStringSubmatch(text)
 	if m == nil {
 		if err.RawResponse == nil {
@@ -180,24 +179,8 @@ func signedIn(err *azidentity.AuthenticationFailedError) error {
 
 // sentence makes somebody else's words end like a sentence, and not go on for ever.
 func sentence(text string) string {
-	if len(text) > 400 {
-		text = strings.ToValidUTF8(text[:400], "") + "…"
-	}
-	if text = strings.TrimRight(text, ". "); text == "" {
+	if text = deploy.Sentence(text); text == "." {
 		return "it gives no reason."
 	}
-	return text + "."
-}
-
-// plain drops what is not text.
-func plain(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return ' '
-		case unicode.IsControl(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�")))
+	return text
 }

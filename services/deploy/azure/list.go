@@ -123,7 +123,7 @@ func (t *target) instancesOf(ctx context.Context, app string, rev *aca.Revision)
 	}
 	i := deploy.Instance{ID: app + "/" + *rev.Name, Release: releaseOf(rev), Replica: 1, Name: *rev.Name, State: models.InstanceStarting, Message: "Azure has not made a replica yet."}
 	if value(rev.Properties.ProvisioningState) == aca.RevisionProvisioningStateFailed || value(rev.Properties.RunningState) == aca.RevisionRunningStateFailed || value(rev.Properties.RunningState) == "ActivationFailed" {
-		i.State, i.Message = models.InstanceFailing, "Azure gave the revision up: "+sentence(or(plain(value(rev.Properties.ProvisioningError)), string(value(rev.Properties.RunningState))))
+		i.State, i.Message = models.InstanceFailing, "Azure gave the revision up: "+sentence(or(deploy.Plain(value(rev.Properties.ProvisioningError)), string(value(rev.Properties.RunningState))))
 	}
 	return []deploy.Instance{i}, nil
 }
@@ -179,7 +179,7 @@ func addressOf(host string) string {
 
 // stateOf says how a container is.
 func stateOf(c *aca.ReplicaContainer) (models.InstanceState, string) {
-	details := plain(value(c.RunningStateDetails))
+	details := deploy.Plain(value(c.RunningStateDetails))
 	switch running := value(c.RunningState); {
 	case running == aca.ContainerAppContainerRunningStateTerminated, strings.Contains(details, "CrashLoopBackOff"):
 		if m := codeWords.FindStringSubmatch(details); m != nil {

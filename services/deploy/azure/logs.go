@@ -291,7 +291,7 @@ func (t *target) lastLines(ctx context.Context, app, release string) (lines []st
 		if err != nil {
 			break
 		}
-		lines = append(lines, plain(line.Text))
+		lines = append(lines, deploy.Plain(line.Text))
 	}
 	return lines
 }

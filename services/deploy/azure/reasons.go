@@ -74,8 +74,8 @@ func local(name string) bool {
 
 // refusedTemplate explains a Container App that Azure does not take. It looks for the image already then.
 func (t *target) refusedTemplate(ctx context.Context, r deploy.Release, err error) error {
-	if _, text := wordsOf(err); imageTrouble(plain(text)) {
-		return t.unpulled(r, plain(text))
+	if _, text := wordsOf(err); imageTrouble(deploy.Plain(text)) {
+		return t.unpulled(r, deploy.Plain(text))
 	}
 	return t.explain(ctx, deploy.StageStart, err)
 }

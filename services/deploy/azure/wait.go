@@ -127,7 +127,7 @@ func (w *waiting) replicaFailure(ctx context.Context, replica *aca.Replica) erro
 		return nil
 	}
 	for _, c := range replica.Properties.Containers {
-		text := plain(value(c.RunningStateDetails))
+		text := deploy.Plain(value(c.RunningStateDetails))
 		switch {
 		case imageTrouble(text):
 			return w.unpulledNow(text)
@@ -157,7 +157,7 @@ func (w *waiting) unpulledNow(text string) error {
 // revisionFailure says why Azure has given the revision up, or nothing.
 func (w *waiting) revisionFailure(ctx context.Context, rev *aca.Revision) error {
 	p := rev.Properties
-	text := plain(value(p.ProvisioningError))
+	text := deploy.Plain(value(p.ProvisioningError))
 	running := string(value(p.RunningState))
 	failed := value(p.ProvisioningState) == aca.RevisionProvisioningStateFailed || running == string(aca.RevisionRunningStateFailed) || running == "ActivationFailed"
 	if code, known, reason, ok := exit(text); failed && ok {

@@ -83,7 +83,7 @@ func stateOf(c container.InspectResponse, now time.Time) (models.InstanceState, 
 	case s.Status == container.StateCreated:
 		return models.InstanceStarting, ""
 	}
-	return models.InstanceFailing, plain(s.Error)
+	return models.InstanceFailing, deploy.Plain(s.Error)
 }
 
 func youngerThan(started string, now time.Time, age time.Duration) bool {

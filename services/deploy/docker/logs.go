@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -135,20 +134,7 @@ func (t *target) lastLines(ctx context.Context, id string) (lines []string) {
 		if err != nil {
 			break
 		}
-		lines = append(lines, plain(line.Text))
+		lines = append(lines, deploy.Plain(line.Text))
 	}
 	return lines
-}
-
-// plain drops what is not text.
-func plain(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return ' '
-		}
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�")))
 }

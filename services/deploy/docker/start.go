@@ -297,7 +297,7 @@ func (t *target) explainStart(r deploy.Release, err error) error {
 	if told := new(deploy.Failure); errors.As(err, &told) {
 		return told
 	}
-	text := plain(err.Error())
+	text := deploy.Plain(err.Error())
 	switch {
 	case client.IsErrConnectionFailed(err):
 		return t.unreachable(err)

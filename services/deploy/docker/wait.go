@@ -131,7 +131,7 @@ func (t *target) ownCheck(ctx context.Context, id string) (answer string, health
 }
 
 func sentenceOf(output string) string {
-	output = plain(output)
+	output = deploy.Plain(output)
 	if len(output) > 200 {
 		output = strings.ToValidUTF8(output[:200], "") + "…"
 	}

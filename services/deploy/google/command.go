@@ -148,7 +148,7 @@ func (c *command) refused(of *run.GoogleCloudRunV2Condition) error {
 	if f := c.condition(c.r, of); f != nil {
 		return f
 	}
-	return deploy.Failf(deploy.StageCommand, nil, "Cloud Run could not run the command before the switch: %s What served before goes on serving.", sentence(plain(of.Message)))
+	return deploy.Failf(deploy.StageCommand, nil, "Cloud Run could not run the command before the switch: %s What served before goes on serving.", deploy.Sentence(deploy.Plain(of.Message)))
 }
 
 // failed says how the command ended.

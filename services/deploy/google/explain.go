@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/googleapis/gax-go/v2/apierror"
 	"google.golang.org/api/googleapi"
@@ -33,7 +32,7 @@ func (t *target) explain(ctx context.Context, stage string, err error, what stri
 		}
 		return fmt.Errorf("google: %s: %w", what, err) // it does not answer: whoever called tries again
 	}
-	text := plain(answer.Message)
+	text := deploy.Plain(answer.Message)
 	reason, about := details(answer)
 	switch {
 	case reason == "SERVICE_DISABLED":
@@ -49,11 +48,11 @@ func (t *target) explain(ctx context.Context, stage string, err error, what stri
 	case quotaWords.MatchString(text):
 		return deploy.Failf(stage, err, "%s", t.exhausted(text, reason, about, what))
 	case answer.Code == http.StatusNotFound:
-		return deploy.Failf(stage, err, "Google does not find the %s: %s", what, sentence(text))
+		return deploy.Failf(stage, err, "Google does not find the %s: %s", what, deploy.Sentence(text))
 	case answer.Code == http.StatusConflict:
-		return deploy.Failf(stage, err, "Others changed the %s at the same time: %s Deploy again.", what, sentence(text))
+		return deploy.Failf(stage, err, "Others changed the %s at the same time: %s Deploy again.", what, deploy.Sentence(text))
 	case answer.Code < http.StatusInternalServerError:
-		return deploy.Failf(stage, err, "Google refuses the %s: %s", what, sentence(text))
+		return deploy.Failf(stage, err, "Google refuses the %s: %s", what, deploy.Sentence(text))
 	}
 	return fmt.Errorf("google: %s: status %d: %w", what, answer.Code, err)
 }
@@ -79,7 +78,7 @@ func (t *target) denied(text, permission, what string) string {
 		return fmt.Sprintf("Slipway's account may not let apps run as %s: the permission iam.serviceAccounts.actAs is missing. Grant it roles/iam.serviceAccountUser on that account.", t.settings.runAs)
 	}
 	if permission == "" {
-		return fmt.Sprintf("Google forbids the %s: %s docs/google-cloud.md lists what Slipway's account needs.", what, sentence(text))
+		return fmt.Sprintf("Google forbids the %s: %s docs/google-cloud.md lists what Slipway's account needs.", what, deploy.Sentence(text))
 	}
 	role := "the role that docs/google-cloud.md lists"
 	if i := slices.IndexFunc(rights, func(r right) bool { return slices.Contains(r.permissions, permission) }); i >= 0 {
@@ -98,7 +97,7 @@ func (t *target) exhausted(text, reason string, about map[string]string, what st
 		return fmt.Sprintf("Google was asked too often, also after some pauses (%s). Deploy again in a minute.", or(of, "no limit named"))
 	}
 	if of == "" {
-		of = sentence(text)
+		of = deploy.Sentence(text)
 	} else {
 		of = "it is " + of + "."
 	}
@@ -134,25 +133,4 @@ func isOff(err error) bool {
 	}
 	reason, _ := details(answer)
 	return reason == "SERVICE_DISABLED"
-}
-
-// sentence makes somebody else's words end like a sentence, and not go on for ever.
-func sentence(text string) string {
-	if len(text) > 400 {
-		text = strings.ToValidUTF8(text[:400], "") + "…"
-	}
-	return strings.TrimRight(text, ". ") + "."
-}
-
-// plain drops what is not text.
-func plain(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return ' '
-		case unicode.IsControl(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�")))
 }

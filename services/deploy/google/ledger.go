@@ -73,7 +73,7 @@ func (t *target) Events(ctx context.Context, release string) ([]deploy.Event, er
 		if e.Resource != nil {
 			object = "Revision " + e.Resource.Labels["revision_name"]
 		}
-		out = append(out, deploy.Event{At: l.At, Object: object, Text: plain(l.Text), Warning: e.Severity == "WARNING" || e.Severity == "ERROR"})
+		out = append(out, deploy.Event{At: l.At, Object: object, Text: deploy.Plain(l.Text), Warning: e.Severity == "WARNING" || e.Severity == "ERROR"})
 	}
 	of, err := t.conditionsOf(ctx, a, release)
 	if err != nil {
@@ -104,7 +104,7 @@ func (t *target) conditionsOf(ctx context.Context, a *api, release string) (out 
 		}
 		text := c.Type
 		if c.Message != "" {
-			text += ": " + plain(c.Message)
+			text += ": " + deploy.Plain(c.Message)
 		}
 		out = append(out, deploy.Event{At: at.UTC(), Object: "Revision " + e.Revision, Text: text, Warning: c.State == failed})
 	}

@@ -115,7 +115,7 @@ func stateOf(r *run.GoogleCloudRunV2Revision) (models.InstanceState, string) {
 	case c == nil || c.State != succeeded && c.State != failed:
 		return models.InstanceStarting, ""
 	case c.State == failed:
-		return models.InstanceFailing, "The revision does not work: " + sentence(plain(c.Message))
+		return models.InstanceFailing, "The revision does not work: " + deploy.Sentence(deploy.Plain(c.Message))
 	}
 	return models.InstanceHealthy, ""
 }

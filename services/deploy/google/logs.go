@@ -110,7 +110,7 @@ func (t *target) lastLines(ctx context.Context, a *api, of string) (lines []stri
 	}
 	slices.Reverse(found)
 	for _, e := range found {
-		lines = append(lines, plain(line(e).Text))
+		lines = append(lines, deploy.Plain(line(e).Text))
 	}
 	return lines
 }

@@ -35,7 +35,7 @@ func (w *waiting) failure(ctx context.Context, c *run.GoogleCloudRunV2Condition)
 
 // condition says why what is not the app's doing failed, or nothing.
 func (t *target) condition(r deploy.Release, c *run.GoogleCloudRunV2Condition) *deploy.Failure {
-	text := plain(c.Message)
+	text := deploy.Plain(c.Message)
 	cause := errors.New(or(c.Reason, c.RevisionReason+c.ExecutionReason) + ": " + text)
 	host, _, _ := strings.Cut(r.Image.Repository, "/")
 	switch {
@@ -46,24 +46,24 @@ func (t *target) condition(r deploy.Release, c *run.GoogleCloudRunV2Condition) *
 	case c.Reason == "CONTAINER_PERMISSION_DENIED":
 		return deploy.Failf(deploy.StageImage, cause, "Cloud Run may not pull %s from %s. Grant its service agent (service-PROJECT_NUMBER@serverless-robot-prod.iam.gserviceaccount.com) and Slipway's account roles/artifactregistry.reader on that repository.", r.Image.Repository, host)
 	case c.Reason == "CONTAINER_IMAGE_UNAUTHORIZED", c.Reason == "CONTAINER_IMAGE_AUTHORIZATION_CHECK_FAILED":
-		return deploy.Failf(deploy.StageImage, cause, "The project's Binary Authorization policy does not let the image run: %s", sentence(text))
+		return deploy.Failf(deploy.StageImage, cause, "The project's Binary Authorization policy does not let the image run: %s", deploy.Sentence(text))
 	case c.Reason == "SECRETS_ACCESS_CHECK_FAILED":
 		return deploy.Failf(deploy.StageStart, cause, "The apps' account %s may not read the app's secrets: the permission secretmanager.versions.access is missing. Grant it roles/secretmanager.secretAccessor in the project %s.", t.settings.runAs, t.settings.project)
 	case c.Reason == "VPC_NETWORK_NOT_FOUND":
 		return deploy.Failf(deploy.StageStart, cause, "The VPC network %s is not there. Check the network and the subnet in the target's settings.", t.settings.network)
 	case c.RevisionReason == "ACTIVE_REVISION_LIMIT_REACHED", quotaWords.MatchString(text):
-		return deploy.Failf(deploy.StageStart, cause, "A quota of the project %s has no room in %s: %s Ask Google for more under IAM & Admin → Quotas, or lower the app's scale.", t.settings.project, t.settings.region, sentence(text))
+		return deploy.Failf(deploy.StageStart, cause, "A quota of the project %s has no room in %s: %s Ask Google for more under IAM & Admin → Quotas, or lower the app's scale.", t.settings.project, t.settings.region, deploy.Sentence(text))
 	case deniedWords.MatchString(text):
 		return deploy.Failf(deploy.StageStart, cause, "%s", t.denied(text, "", "revision"))
 	case c.Reason == "INTERNAL":
-		return deploy.Failf(deploy.StageTarget, cause, "Cloud Run failed by a fault of its own: %s Deploy again.", sentence(text))
+		return deploy.Failf(deploy.StageTarget, cause, "Cloud Run failed by a fault of its own: %s Deploy again.", deploy.Sentence(text))
 	}
 	return nil
 }
 
 // ended explains an app that did not come up.
 func (w *waiting) ended(c *run.GoogleCloudRunV2Condition) *deploy.Failure {
-	text := plain(c.Message)
+	text := deploy.Plain(c.Message)
 	cause := errors.New(or(c.RevisionReason, c.Reason) + ": " + text)
 	_, wanted := w.asked()
 	switch {
@@ -88,7 +88,7 @@ func (w *waiting) ended(c *run.GoogleCloudRunV2Condition) *deploy.Failure {
 	case w.end.probe != "", c.RevisionReason == "HEALTH_CHECK_CONTAINER_ERROR", c.Reason == "PROGRESS_DEADLINE_EXCEEDED":
 		return deploy.Failf(deploy.StageHealth, cause, "The app did not become healthy in time: %s.", wanted)
 	}
-	return deploy.Failf(deploy.StageStart, cause, "Cloud Run could not start the revision: %s", sentence(text))
+	return deploy.Failf(deploy.StageStart, cause, "Cloud Run could not start the revision: %s", deploy.Sentence(text))
 }
 
 // The words of Cloud Run's own log of an instance.
@@ -107,7 +107,7 @@ func (w *waiting) listen(ctx context.Context, now bool) {
 		for _, e := range found {
 			if !w.heard[e.InsertId] {
 				w.heard[e.InsertId] = true
-				w.hear(plain(e.TextPayload))
+				w.hear(deploy.Plain(e.TextPayload))
 			}
 		}
 		return err

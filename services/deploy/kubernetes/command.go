@@ -124,7 +124,7 @@ func (c *command) ofJob(ctx context.Context, pods int) (done bool, err error) {
 		case s.Type == batchv1.JobComplete:
 			return true, nil
 		case s.Type == batchv1.JobFailed && pods == 0:
-			return false, deploy.Failf(deploy.StageCommand, errors.New(s.Message), "The command before the switch failed, and its pod is gone: %s What served before goes on serving.", sentence(plain(s.Message)))
+			return false, deploy.Failf(deploy.StageCommand, errors.New(s.Message), "The command before the switch failed, and its pod is gone: %s What served before goes on serving.", deploy.Sentence(deploy.Plain(s.Message)))
 		}
 	}
 	return false, nil

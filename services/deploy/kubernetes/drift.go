@@ -141,7 +141,7 @@ func shown(v any) string {
 		}
 		text = string(b)
 	}
-	if text = plain(text); len(text) > maxShown {
+	if text = deploy.Plain(text); len(text) > maxShown {
 		text = strings.ToValidUTF8(text[:maxShown], "") + "…"
 	}
 	return text

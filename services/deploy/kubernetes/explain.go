@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"slipway.dev/services/deploy"
@@ -28,18 +27,18 @@ func (t *target) explain(ctx context.Context, stage string, err error, what stri
 	case !errors.As(err, &status):
 		return t.unreachable(err)
 	}
-	text := plain(status.ErrStatus.Message)
+	text := deploy.Plain(status.ErrStatus.Message)
 	switch {
 	case apierrors.IsUnauthorized(err):
 		return deploy.Failf(deploy.StageTarget, err, "The cluster at %s does not know the credential, or it has expired. Ask an admin to enter a new kubeconfig.", t.host)
 	case apierrors.IsForbidden(err):
 		return deploy.Failf(refusedStage(stage, text), err, "%s", refused(text))
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return deploy.Failf(stage, err, "The cluster refuses the %s: %s", what, sentence(text))
+		return deploy.Failf(stage, err, "The cluster refuses the %s: %s", what, deploy.Sentence(text))
 	case apierrors.IsNotFound(err) && strings.Contains(text, "could not find the requested resource"):
 		return deploy.Failf(deploy.StageTarget, err, "The cluster does not know objects such as the %s. It has to be Kubernetes %s or newer.", what, oldest)
 	case apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err), apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err):
-		return deploy.Failf(deploy.StageTarget, err, "The cluster could not take the %s now: %s Deploy again.", what, sentence(text))
+		return deploy.Failf(deploy.StageTarget, err, "The cluster could not take the %s now: %s Deploy again.", what, deploy.Sentence(text))
 	}
 	return fmt.Errorf("kubernetes: %s: %w", what, err)
 }
@@ -68,12 +67,12 @@ func refused(text string) string {
 		return fmt.Sprintf("The namespace's quota %s has no room: it allows %s, %s is used, and this needs %s more. A new version runs beside the old one for a while; raise the quota, or lower the app's scale.", m[1], m[4], m[3], m[2])
 	}
 	if m := policyWords.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("The namespace's pod security standard %q refuses the app: %s Build the image for it, or ask for a less strict one.", m[1], sentence(m[2]))
+		return fmt.Sprintf("The namespace's pod security standard %q refuses the app: %s Build the image for it, or ask for a less strict one.", m[1], deploy.Sentence(m[2]))
 	}
 	if strings.Contains(text, "being terminated") {
 		return "The environment's namespace is being deleted. Deploy again when it is gone."
 	}
-	return "The cluster forbids it: " + sentence(text)
+	return "The cluster forbids it: " + deploy.Sentence(text)
 }
 
 // refusedStage is where a refusal belongs: a missing right is the target's, all else the release's.
@@ -97,25 +96,4 @@ func inNamespace(name string) string {
 		return " in all namespaces"
 	}
 	return " in the namespace " + name
-}
-
-// sentence makes somebody else's words end like a sentence, and not go on for ever.
-func sentence(text string) string {
-	if len(text) > 400 {
-		text = strings.ToValidUTF8(text[:400], "") + "…"
-	}
-	return strings.TrimRight(text, ". ") + "."
-}
-
-// plain drops what is not text.
-func plain(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return ' '
-		case unicode.IsControl(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�")))
 }

@@ -72,7 +72,7 @@ func (t *target) Events(ctx context.Context, release string) ([]deploy.Event, er
 		if !strings.Contains(e.InvolvedObject.Name, mark) {
 			continue
 		}
-		text := e.Reason + ": " + plain(e.Message)
+		text := e.Reason + ": " + deploy.Plain(e.Message)
 		if n := max(e.Count, 1); n > 1 {
 			text += fmt.Sprintf(" (%d times)", n)
 		}

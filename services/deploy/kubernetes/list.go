@@ -68,7 +68,7 @@ func podless(d appsv1.Deployment) deploy.Instance {
 	i := deploy.Instance{ID: d.Namespace + "/" + d.Name, Release: d.Labels[labelDeployment], Replica: 1, Name: d.Name, State: models.InstanceStarting, Message: "The cluster has not made a pod yet."}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			i.State, i.Message = models.InstanceFailing, refused(plain(c.Message))
+			i.State, i.Message = models.InstanceFailing, refused(deploy.Plain(c.Message))
 		}
 	}
 	return i
@@ -94,10 +94,10 @@ func instance(p corev1.Pod, replica int) deploy.Instance {
 		}
 	}
 	if p.Status.Phase == corev1.PodFailed && i.Message == "" {
-		i.State, i.Message = models.InstanceFailing, "The node ended the pod: "+sentence(plain(p.Status.Reason+" "+p.Status.Message))
+		i.State, i.Message = models.InstanceFailing, "The node ended the pod: "+deploy.Sentence(deploy.Plain(p.Status.Reason+" "+p.Status.Message))
 	}
 	if c := condition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
-		i.Message = "No node of the cluster takes the pod: " + sentence(short(plain(c.Message)))
+		i.Message = "No node of the cluster takes the pod: " + deploy.Sentence(short(deploy.Plain(c.Message)))
 	}
 	return i
 }
@@ -121,7 +121,7 @@ func stateOf(c corev1.ContainerStatus) (models.InstanceState, string) {
 	case c.State.Waiting != nil && c.LastTerminationState.Terminated != nil:
 		return models.InstanceFailing, fmt.Sprintf("It ended with exit code %d and is started again.", c.LastTerminationState.Terminated.ExitCode)
 	case c.State.Waiting != nil && c.State.Waiting.Reason != "ContainerCreating" && c.State.Waiting.Reason != "PodInitializing":
-		return models.InstanceFailing, "It does not start: " + sentence(plain(c.State.Waiting.Reason+": "+c.State.Waiting.Message))
+		return models.InstanceFailing, "It does not start: " + deploy.Sentence(deploy.Plain(c.State.Waiting.Reason+": "+c.State.Waiting.Message))
 	case c.Ready:
 		return models.InstanceHealthy, ""
 	case c.Started != nil && *c.Started:

@@ -161,7 +161,7 @@ func (t *target) lastLines(ctx context.Context, p corev1.Pod, before bool) (line
 		if err != nil {
 			break
 		}
-		lines = append(lines, plain(line.Text))
+		lines = append(lines, deploy.Plain(line.Text))
 	}
 	return lines
 }

@@ -39,7 +39,7 @@ func (w *waiting) listen(ctx context.Context, all []corev1.Pod) error {
 
 // hear takes one event.
 func (w *waiting) hear(e corev1.Event) {
-	text := plain(e.Message)
+	text := deploy.Plain(e.Message)
 	switch {
 	case e.Reason == "Unhealthy":
 		if asked, answered, ok := probed(w.r, text); ok {
@@ -51,9 +51,9 @@ func (w *waiting) hear(e corev1.Event) {
 	case e.Reason == "Pulled":
 		delete(w.pulling, e.InvolvedObject.Name)
 	case e.Reason == "FailedMount", e.Reason == "FailedAttachVolume":
-		w.worry(deploy.StageStart, "A volume of the pod can't be mounted: %s", sentence(text))
+		w.worry(deploy.StageStart, "A volume of the pod can't be mounted: %s", deploy.Sentence(text))
 	case e.Reason == "FailedCreatePodSandBox":
-		w.worry(deploy.StageStart, "The node can't make the pod: %s", sentence(text))
+		w.worry(deploy.StageStart, "The node can't make the pod: %s", deploy.Sentence(text))
 	}
 }
 
@@ -61,7 +61,7 @@ func (w *waiting) hear(e corev1.Event) {
 func (w *waiting) place(p corev1.Pod) {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			w.worry(deploy.StageStart, "No node of the cluster takes the pod: %s Lower the app's scale, or give the cluster more room.", sentence(short(plain(c.Message))))
+			w.worry(deploy.StageStart, "No node of the cluster takes the pod: %s Lower the app's scale, or give the cluster more room.", deploy.Sentence(short(deploy.Plain(c.Message))))
 			return
 		}
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue && w.trouble != nil && strings.HasPrefix(w.trouble.Message, "No node") {
@@ -117,7 +117,7 @@ func probed(r deploy.Release, text string) (asked, answered string, ok bool) {
 // podFailure says why a pod will never be healthy, or nothing.
 func (w *waiting) podFailure(ctx context.Context, p corev1.Pod) error {
 	if p.Status.Phase == corev1.PodFailed && len(p.Status.ContainerStatuses) == 0 {
-		return deploy.Failf(deploy.StageStart, nil, "The node ended the pod: %s", sentence(plain(p.Status.Reason+" "+p.Status.Message)))
+		return deploy.Failf(deploy.StageStart, nil, "The node ended the pod: %s", deploy.Sentence(deploy.Plain(p.Status.Reason+" "+p.Status.Message)))
 	}
 	for _, c := range p.Status.ContainerStatuses {
 		if end := ended(c); end != nil {
@@ -142,12 +142,12 @@ func ended(c corev1.ContainerStatus) *corev1.ContainerStateTerminated {
 
 // held says why a container can't be made.
 func (w *waiting) held(s corev1.ContainerStateWaiting) error {
-	text := plain(s.Message)
+	text := deploy.Plain(s.Message)
 	switch s.Reason {
 	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed":
 		return unpulled(w.r, s.Reason, text)
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PostStartHookError":
-		return deploy.Failf(deploy.StageStart, errors.New(s.Reason), "The node can't make the container: %s", sentence(text))
+		return deploy.Failf(deploy.StageStart, errors.New(s.Reason), "The node can't make the container: %s", deploy.Sentence(text))
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func unpulled(r deploy.Release, reason, text string) *deploy.Failure {
 	case strings.Contains(lower, "x509"), strings.Contains(lower, "certificate"):
 		return deploy.Failf(deploy.StageImage, cause, "The cluster's nodes do not trust the certificate of the registry %s.", host)
 	}
-	return deploy.Failf(deploy.StageImage, cause, "The cluster's nodes can't pull %s (%s): %s", r.Image.Ref(), reason, sentence(text))
+	return deploy.Failf(deploy.StageImage, cause, "The cluster's nodes can't pull %s (%s): %s", r.Image.Ref(), reason, deploy.Sentence(text))
 }
 
 // crashed explains a container that ended before it was healthy. Before says
@@ -179,7 +179,7 @@ func unpulled(r deploy.Release, reason, text string) *deploy.Failure {
 func (w *waiting) crashed(ctx context.Context, p corev1.Pod, end corev1.ContainerStateTerminated, before bool) error {
 	code := int(end.ExitCode)
 	f := deploy.Failf(deploy.StageStart, errors.New(end.Reason), "The container ended with exit code %d before it was healthy.", code)
-	text := plain(end.Message)
+	text := deploy.Plain(end.Message)
 	switch {
 	case end.Reason == "OOMKilled":
 		f.OOM = true
@@ -189,7 +189,7 @@ func (w *waiting) crashed(ctx context.Context, p corev1.Pod, end corev1.Containe
 	case end.Reason == "StartError", end.Reason == "ContainerCannotRun", code == 126, code == 127:
 		f.Message = fmt.Sprintf("The image's command could not be run (exit code %d). Check ENTRYPOINT and CMD in the Dockerfile.", code)
 		if text != "" {
-			f.Message = fmt.Sprintf("The container could not be started (exit code %d): %s Check ENTRYPOINT and CMD in the Dockerfile.", code, sentence(text))
+			f.Message = fmt.Sprintf("The container could not be started (exit code %d): %s Check ENTRYPOINT and CMD in the Dockerfile.", code, deploy.Sentence(text))
 		}
 	case code == 0:
 		f.Message = "The container ended by itself, without an error, before it was healthy. A deployed app has to keep running and listen on its port."

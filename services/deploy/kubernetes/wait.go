@@ -163,7 +163,7 @@ func (w *waiting) healthy(d appsv1.Deployment, all []corev1.Pod) []deploy.Instan
 func (w *waiting) stuck(d appsv1.Deployment) error {
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return deploy.Failf(deploy.StageStart, errors.New(c.Message), "No pod could be made: %s", refused(plain(c.Message)))
+			return deploy.Failf(deploy.StageStart, errors.New(c.Message), "No pod could be made: %s", refused(deploy.Plain(c.Message)))
 		}
 	}
 	return nil
