@@ -2,36 +2,23 @@ package aws
 
 import (
 	"context"
-	"errors"
-	"net/http"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
-
-// lookTime bounds the question whether a registry has an image.
-const lookTime = 20 * time.Second
 
 // Fetch leaves the image to ECS, which pulls it for each task. It looks whether
 // there is something to pull, so that a lost image is no riddle.
 func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Source, say func(string)) error {
-	limited, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	_, err := look(limited, image, from)
+	found, err := deploy.Look(ctx, image, from)
 	switch {
-	case err == nil:
+	case err != nil:
+		return err
+	case found:
 		say("The registry has the image; ECS pulls it for each task.")
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+	default:
+		say("The registry could not be asked from here; ECS tries to pull the image.")
 	}
-	if told := lost(image, err); told != nil {
-		return told
-	}
-	say("The registry could not be asked from here; ECS tries to pull the image.")
 	return nil
 }
 
@@ -48,7 +35,7 @@ func (t *target) Find(ctx context.Context, image deploy.Image, from deploy.Sourc
 	if ctx.Err() != nil {
 		return deploy.Found{}, context.Cause(ctx)
 	}
-	if told := lost(image, err); told != nil {
+	if told := deploy.Lost(image, err); told != nil {
 		return deploy.Found{}, told
 	}
 	return deploy.Found{}, deploy.Failf(deploy.StageImage, err, "The registry of %s does not answer Slipway. Look whether it runs, and try again.", image.Repository)
@@ -92,15 +79,4 @@ func platforms(d *remote.Descriptor) (all []string, err error) {
 		}
 	}
 	return all, nil
-}
-
-// lost says that the registry has no such image, or gives it to nobody; nothing where that is not known.
-func lost(image deploy.Image, err error) error {
-	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-		return deploy.Failf(deploy.StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", image.Ref())
-	}
-	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", image.Ref(), told.Message)
-	}
-	return nil
 }

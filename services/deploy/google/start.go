@@ -2,24 +2,16 @@ package google
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"google.golang.org/api/run/v2"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
 
-const (
-	lookTime = 20 * time.Second // for a registry to say whether it has an image
-	maxEdits = 8                // of a service that others change too
-)
+const maxEdits = 8 // of a service that others change too
 
 // hosts are the registries that Cloud Run pulls from; it takes no login for others.
 var hosts = regexp.MustCompile(`^([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|(index\.)?docker\.io)$`)
@@ -39,26 +31,15 @@ func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Sour
 	if f := foreign(image); f != nil {
 		return f
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	repository, options, err := from.Open(ctx)
-	if err == nil {
-		_, err = remote.Head(repository.Digest(image.Digest), append(options, remote.WithContext(ctx))...)
-	}
-	if err == nil {
+	found, err := deploy.Look(ctx, image, from)
+	switch {
+	case err != nil:
+		return err
+	case found:
 		say("The registry has the image; Cloud Run pulls it.")
-		return nil
+	default:
+		say("The registry could not be asked from here; Cloud Run tries to pull the image.")
 	}
-	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-		return deploy.Failf(deploy.StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", image.Ref())
-	}
-	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", image.Ref(), told.Message)
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
-	}
-	say("The registry could not be asked from here; Cloud Run tries to pull the image.")
 	return nil
 }
 

@@ -3,43 +3,25 @@ package kubernetes
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
-	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	appsv1 "k8s.io/api/apps/v1"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
 )
 
-// lookTime bounds the question whether a registry has an image.
-const lookTime = 20 * time.Second
-
 // Fetch leaves the image to the nodes, which pull it when a pod starts there. It
 // looks whether there is something to pull, so that a lost image is no riddle.
 func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Source, say func(string)) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	repository, options, err := from.Open(ctx)
-	if err == nil {
-		_, err = remote.Head(repository.Digest(image.Digest), append(options, remote.WithContext(ctx))...)
-	}
-	if err == nil {
+	found, err := deploy.Look(ctx, image, from)
+	switch {
+	case err != nil:
+		return err
+	case found:
 		say("The registry has the image; the cluster's nodes pull it.")
-		return nil
+	default:
+		say("The registry could not be asked from here; the cluster's nodes try to pull the image.")
 	}
-	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-		return deploy.Failf(deploy.StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", image.Ref())
-	}
-	if told, ok := errors.AsType[*models.Error](err); ok {
-		return deploy.Failf(deploy.StageImage, err, "%s can't be pulled: %s", image.Ref(), told.Message)
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
-	}
-	say("The registry could not be asked from here; the cluster's nodes try to pull the image.")
 	return nil
 }
 

@@ -1,0 +1,48 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"slipway.dev/models"
+)
+
+// lookTime bounds the question whether a registry has an image.
+const lookTime = 20 * time.Second
+
+// Look asks the image's registry whether it has it, for a target that pulls an image only when an instance starts, so
+// that a lost one is no riddle then. That the registry has no such image, or gives it to nobody, is a *Failure. Where it
+// could not be asked from here, found is false and nothing is wrong: the target may reach it.
+func Look(ctx context.Context, image Image, from Source) (found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	repository, options, err := from.Open(ctx)
+	if err == nil {
+		_, err = remote.Head(repository.Digest(image.Digest), append(options, remote.WithContext(ctx))...)
+	}
+	if err == nil {
+		return true, nil
+	}
+	if lost := Lost(image, err); lost != nil {
+		return false, lost
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		return false, cause
+	}
+	return false, nil
+}
+
+// Lost says that the registry has no such image, or gives it to nobody; nil where err, of a question to it, tells neither.
+func Lost(image Image, err error) error {
+	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+		return Failf(StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", image.Ref())
+	}
+	if told, ok := errors.AsType[*models.Error](err); ok {
+		return Failf(StageImage, err, "%s can't be pulled: %s", image.Ref(), told.Message)
+	}
+	return nil
+}
