@@ -3,6 +3,7 @@ package deploy
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -60,6 +61,28 @@ func labels(p *place) []string {
 	mark := markOf(p.App.ID + "/" + p.Environment.ID)
 	all := []string{fit(short, mark), fit(short+"-"+p.Team.Slug, mark)}
 	return append(all, short[:min(len(short), maxLabel-len(mark))]+mark)
+}
+
+// Hosts are the host names below the domain that the release's app may get where its target itself sends visitors, the
+// wanted one first. Another pair of names with a hyphen in it may have that one; nobody else has the last.
+func (r Release) Hosts(domain string) []string {
+	short, end := r.App+"-"+r.Environment, markOf(r.EnvironmentID+"/"+r.App)
+	labels := []string{short, short + "-" + r.Team}
+	for i, label := range labels {
+		if len(label) > maxLabel {
+			labels[i] = Cut(label, maxLabel-len(end)) + end
+		}
+	}
+	labels = append(labels, Cut(short, maxLabel-len(end))+end)
+	for i := range labels {
+		labels[i] += "." + domain
+	}
+	return labels
+}
+
+// Cut shortens a name to at most length bytes that may stand before more of it: it ends in no hyphen.
+func Cut(name string, length int) string {
+	return strings.TrimRight(name[:min(len(name), length)], "-")
 }
 
 // markOf makes a label its place's own where the wanted one is taken.

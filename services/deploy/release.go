@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -28,7 +27,7 @@ func (s *Service) release(d *models.Deployment) (Release, error) {
 	e, app := d.Environment, d.App
 	name := fmt.Sprintf("%s-%s-%s", e.Team.Slug, app.Name, e.Name)
 	return Release{
-		ID: d.ID, Name: strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + d.ID[len(d.ID)-12:],
+		ID: d.ID, Name: Cut(name, 50) + "-" + d.ID[len(d.ID)-12:],
 		Team: e.Team.Slug, App: app.Name, AppID: app.ID, Environment: e.Name, EnvironmentID: e.ID, Image: pulledAs(d), From: s.from(d, "release:", pullTTL), Env: env, Plain: plain,
 		Port: d.Config.Port, Health: d.Config.Health, HealthPath: or(d.Config.HealthPath, "/"), Scale: d.Config.Scale.OrOne(), Command: d.Config.Command,
 		Patience: s.startTime(), Runtime: d.Config.Runtime,

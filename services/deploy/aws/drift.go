@@ -58,7 +58,7 @@ func (t *target) wayDrift(ctx context.Context, c *clients, r deploy.Release) ([]
 	}
 	has, err := t.appRule(ctx, c, r)
 	if errors.Is(err, errGone) {
-		return []deploy.Drift{{Object: "Listener rule of " + t.hostsOf(r)[0], Want: "there", Have: "gone"}}, nil
+		return []deploy.Drift{{Object: "Listener rule of " + r.Hosts(t.settings.domain)[0], Want: "there", Have: "gone"}}, nil
 	}
 	if err != nil {
 		return nil, err

@@ -24,7 +24,6 @@ const (
 	tagLogs        = "slipway:logs" // the log group
 
 	containerName = "app"
-	maxLabel      = 63 // of a host name (RFC 1035 §2.3.4)
 )
 
 // tag is a key and its value, of whichever service.
@@ -91,7 +90,7 @@ func mark(release string) string { return "slipway-" + release[max(0, len(releas
 
 // nameOf is the name of a release's service and the family of its task definition.
 func nameOf(r deploy.Release) string {
-	return mark(r.ID) + "-" + cut(r.Team, 40) + "-" + cut(r.App, 40) + "-" + cut(r.Environment, 40)
+	return mark(r.ID) + "-" + deploy.Cut(r.Team, 40) + "-" + deploy.Cut(r.App, 40) + "-" + deploy.Cut(r.Environment, 40)
 }
 
 // secretName is where the release's secrets are.
@@ -108,31 +107,9 @@ func (t *target) clusterName() string {
 	return orElse(t.settings.cluster, "slipway-"+t.id[max(0, len(t.id)-12):])
 }
 
-// hostsOf are the host names that an app may get, the wanted one first. Another
-// pair of names with a hyphen in it may have that one; nobody else has the last.
-func (t *target) hostsOf(r deploy.Release) []string {
-	short, end := r.App+"-"+r.Environment, "-"+digest(r.EnvironmentID+"/"+r.App)
-	labels := []string{short, short + "-" + r.Team}
-	for i, label := range labels {
-		if len(label) > maxLabel {
-			labels[i] = cut(label, maxLabel-len(end)) + end
-		}
-	}
-	labels = append(labels, cut(short, maxLabel-len(end))+end)
-	for i := range labels {
-		labels[i] += "." + t.settings.domain
-	}
-	return labels
-}
-
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:4])
-}
-
-// cut shortens a name to what may stand before more of it.
-func cut(name string, length int) string {
-	return strings.TrimRight(name[:min(len(name), length)], "-")
 }
 
 // last is the part of an ARN behind its last slash.

@@ -71,7 +71,7 @@ func (t *target) makeRule(ctx context.Context, c *clients, all []types.Rule, r d
 			priorities[n] = true
 		}
 	}
-	hosts := t.hostsOf(r)
+	hosts := r.Hosts(t.settings.domain)
 	free := slices.IndexFunc(hosts, func(h string) bool { return !taken[h] })
 	if free < 0 {
 		return rule{}, deploy.Failf(deploy.StageStart, nil, "Every host name for %s in %s is taken by other rules of the listener. Rename the app, or remove the rule of %s.", r.App, r.Environment, hosts[0])

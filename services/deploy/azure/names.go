@@ -46,7 +46,7 @@ func (t *target) appName(r deploy.Release) string {
 	if name[0] < 'a' || name[0] > 'z' {
 		name = "a" + name
 	}
-	return strings.TrimRight(name[:min(len(name), maxName-len(end))], "-") + end
+	return deploy.Cut(name, maxName-len(end)) + end
 }
 
 // suffixOf is what the name of a release's revision ends in.

@@ -41,7 +41,7 @@ func serviceOf(r deploy.Release) string {
 	}
 	sum := sha256.Sum256([]byte(r.EnvironmentID + "/" + r.App))
 	end := "-" + hex.EncodeToString(sum[:4])
-	return strings.TrimRight(name[:min(len(name), maxService-len(end))], "-") + end
+	return deploy.Cut(name, maxService-len(end)) + end
 }
 
 // short is the end of a release's id, by which its things are named.

@@ -52,7 +52,7 @@ func (t *target) wanted(ctx context.Context, r deploy.Release) (own, shared []ob
 		return nil, nil, err
 	}
 	if host == "" {
-		host = t.hostsOf(r)[0]
+		host = r.Hosts(t.settings.domain)[0]
 	}
 	own = []object{t.space(r), t.variables(r), t.hidden(r), t.workload(r, replicas)}
 	if t.settings.isolated {

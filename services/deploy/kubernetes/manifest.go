@@ -211,7 +211,7 @@ func (t *target) gate(r deploy.Release, host string) object {
 	}
 	switch {
 	case t.settings.issuer != "" && t.settings.tlsSecret == "":
-		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: cut(serviceOf(r), maxLabel-4) + "-tls"}}
+		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: deploy.Cut(serviceOf(r), maxLabel-4) + "-tls"}}
 	case t.settings.https:
 		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: t.settings.tlsSecret}}
 	}

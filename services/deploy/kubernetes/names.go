@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 
 	"slipway.dev/services/deploy"
 )
@@ -49,39 +48,17 @@ func (t *target) selector(release string) map[string]string {
 // namespace is where the environment's objects are: readable, and no other environment's.
 func (t *target) namespace(r deploy.Release) string {
 	mark := "-" + mark(r.EnvironmentID)
-	return cut(t.settings.prefix+r.Team+"-"+r.Environment, maxLabel-len(mark)) + mark
+	return deploy.Cut(t.settings.prefix+r.Team+"-"+r.Environment, maxLabel-len(mark)) + mark
 }
 
 // nameOf is the name of a release's Deployment.
-func nameOf(r deploy.Release) string { return cut(r.App, maxApp) + "-" + r.ID[len(r.ID)-12:] }
+func nameOf(r deploy.Release) string { return deploy.Cut(r.App, maxApp) + "-" + r.ID[len(r.ID)-12:] }
 
 // serviceOf is the name of what leads to whichever release of the app serves.
-func serviceOf(r deploy.Release) string { return cut(r.App, maxLabel) }
-
-// hostsOf are the host names that an app may get, the wanted one first. Another
-// pair of names with a hyphen in it may have that one; nobody else has the last.
-func (t *target) hostsOf(r deploy.Release) []string {
-	short, end := r.App+"-"+r.Environment, "-"+mark(r.EnvironmentID+"/"+r.App)
-	labels := []string{short, short + "-" + r.Team}
-	for i, label := range labels {
-		if len(label) > maxLabel {
-			labels[i] = cut(label, maxLabel-len(end)) + end
-		}
-	}
-	labels = append(labels, cut(short, maxLabel-len(end))+end)
-	for i := range labels {
-		labels[i] += "." + t.settings.domain
-	}
-	return labels
-}
+func serviceOf(r deploy.Release) string { return deploy.Cut(r.App, maxLabel) }
 
 // mark is a short name for a long one.
 func mark(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:4])
-}
-
-// cut shortens a name to what may stand before more of it.
-func cut(name string, length int) string {
-	return strings.TrimRight(name[:min(len(name), length)], "-")
 }

@@ -39,7 +39,7 @@ func (t *target) Route(ctx context.Context, r deploy.Release) (string, error) {
 // openGate applies the Ingress with the host name that the app has, else with
 // the first that nobody has: of two that took one at once, the older Ingress keeps it.
 func (t *target) openGate(ctx context.Context, r deploy.Release) (string, error) {
-	wanted := t.hostsOf(r)
+	wanted := r.Hosts(t.settings.domain)
 	for n, host := range wanted {
 		last := n == len(wanted)-1 // it is nobody else's
 		taken, has, err := t.hosts(ctx, r)

@@ -46,7 +46,7 @@ func (t *target) Start(ctx context.Context, r deploy.Release) error {
 			return err
 		}
 	}
-	for _, o := range []object{t.door(r), t.gate(r, t.hostsOf(r)[0])} {
+	for _, o := range []object{t.door(r), t.gate(r, r.Hosts(t.settings.domain)[0])} {
 		if _, err := t.applyOne(ctx, deploy.StageStart, o, true); err != nil {
 			return err
 		}
