@@ -132,12 +132,5 @@ const (
 // wait waits until it is time to look again, or ctx ends.
 func (p *pace) wait(ctx context.Context) error {
 	p.next = min(max(p.next*5/4, firstLook), slowest)
-	timer := time.NewTimer(p.next)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
+	return deploy.WaitFor(ctx, p.next)
 }

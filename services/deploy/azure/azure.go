@@ -129,12 +129,7 @@ const callTime = time.Minute
 
 // pause waits until it is time for another look.
 func (t *target) pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(t.way.every):
-		return nil
-	}
+	return deploy.WaitFor(ctx, t.way.every)
 }
 
 // Dial connects to where a release answers: Azure's ingress, which speaks HTTPS there.

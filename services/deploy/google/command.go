@@ -29,7 +29,7 @@ func (t *target) Run(ctx context.Context, r deploy.Release, say func(string)) er
 		if err != nil || done {
 			return c.because(ctx, err)
 		}
-		if err := pause(ctx, t.pace.look); err != nil {
+		if err := deploy.WaitFor(ctx, t.pace.look); err != nil {
 			return c.because(ctx, err)
 		}
 	}
@@ -76,7 +76,7 @@ func (c *command) ready(ctx context.Context) error {
 		if err != nil {
 			return c.explain(ctx, deploy.StageCommand, err, "job "+jobOf(c.r.ID))
 		}
-		if err := pause(ctx, c.pace.look/4); err != nil {
+		if err := deploy.WaitFor(ctx, c.pace.look/4); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (c *command) look(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	for end := time.Now().Add(c.pace.settle); !c.over && time.Now().Before(end); {
-		if err := pause(ctx, c.pace.look); err != nil {
+		if err := deploy.WaitFor(ctx, c.pace.look); err != nil {
 			return false, err
 		}
 		c.listen(ctx, true)

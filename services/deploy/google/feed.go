@@ -72,7 +72,7 @@ func (t *target) take(f *follower) (all []*logging.LogEntry, gone bool, err erro
 // ask asks until ctx ends. A question that had no answer is asked again, with the
 // time that it was about; that the account may not ask is the followers' to know.
 func (t *target) ask(ctx context.Context, a *api, since time.Time) {
-	for n := 1; pause(ctx, t.pace.follow) == nil; n++ {
+	for n := 1; deploy.WaitFor(ctx, t.pace.follow) == nil; n++ {
 		began := time.Now()
 		found, err := t.entries(ctx, a, t.ofReleases(t.followed())+" AND "+t.printed()+` AND timestamp>="`+since.Add(-lateness).UTC().Format(time.RFC3339Nano)+`"`, oldestFirst, 0)
 		if f := new(deploy.Failure); errors.As(err, &f) && f.Stage == deploy.StageTarget && ctx.Err() == nil {

@@ -24,7 +24,7 @@ func (w *waiting) failure(ctx context.Context, c *run.GoogleCloudRunV2Condition)
 		if w.end.known() || time.Now().After(end) {
 			break
 		}
-		if err := pause(ctx, w.pace.look); err != nil {
+		if err := deploy.WaitFor(ctx, w.pace.look); err != nil {
 			return err
 		}
 	}

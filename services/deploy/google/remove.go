@@ -87,7 +87,7 @@ func (t *target) dropService(ctx context.Context, a *api, name string) error {
 	for err == nil || isConflict(err) {
 		_, err = a.Projects.Locations.Services.Get(t.path(name)).Context(ctx).Do()
 		if err == nil {
-			if err := pause(ctx, t.pace.look/4); err != nil {
+			if err := deploy.WaitFor(ctx, t.pace.look/4); err != nil {
 				return err
 			}
 		}

@@ -70,7 +70,7 @@ func (t *target) routed(ctx context.Context, a *api, name string, r deploy.Relea
 		if c := condition(s.Conditions, "RoutesReady"); c != nil && c.State == failed && s.ObservedGeneration == s.Generation {
 			return "", deploy.Failf(deploy.StageTarget, nil, "Cloud Run could not send the visitors to the new revision: %s", deploy.Sentence(deploy.Plain(c.Message)))
 		}
-		if pause(ctx, t.pace.look) != nil {
+		if deploy.WaitFor(ctx, t.pace.look) != nil {
 			return "", deploy.Failf(deploy.StageTimeout, context.Cause(ctx), "Cloud Run did not send the visitors to the new revision in time. Slipway tries again.")
 		}
 	}

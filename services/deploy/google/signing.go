@@ -56,7 +56,7 @@ func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 			drop(res)
 		case repeatable && busy(res) && try < maxTries:
 			drop(res)
-			if err := pause(req.Context(), s.wait(res, try)); err != nil {
+			if err := deploy.WaitFor(req.Context(), s.wait(res, try)); err != nil {
 				return nil, err
 			}
 		default:

@@ -115,7 +115,7 @@ func (t *target) edit(ctx context.Context, a *api, stage, name string, change fu
 		case !t.mine(s.Labels):
 			return deploy.Failf(deploy.StageTarget, nil, "The project has a service %s in %s that this target did not make. Remove or rename it, and deploy again.", name, t.settings.region)
 		case s.DeleteTime != "": // it goes: wait until another one can be made
-			if err := pause(ctx, t.pace.look); err != nil {
+			if err := deploy.WaitFor(ctx, t.pace.look); err != nil {
 				return err
 			}
 			try = 0
@@ -134,7 +134,7 @@ func (t *target) edit(ctx context.Context, a *api, stage, name string, change fu
 			}
 			return nil
 		}
-		if err := pause(ctx, t.pace.look/4); err != nil {
+		if err := deploy.WaitFor(ctx, t.pace.look/4); err != nil {
 			return err
 		}
 	}

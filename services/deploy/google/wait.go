@@ -62,7 +62,7 @@ func (t *target) Wait(ctx context.Context, r deploy.Release, say func(string)) (
 		if err != nil || healthy != nil {
 			return healthy, err
 		}
-		if pause(ctx, t.pace.look) != nil {
+		if deploy.WaitFor(ctx, t.pace.look) != nil {
 			return nil, w.tooLate(ctx)
 		}
 	}

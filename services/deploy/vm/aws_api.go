@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
+	"slipway.dev/services/deploy"
 )
 
 // awsAttempts bounds how often a call is made that is throttled or not answered.
@@ -99,7 +100,7 @@ func (a *awsAPI) call(ctx context.Context, c awsCall, decode func([]byte) error)
 		if err != nil {
 			return err
 		}
-		if err := pause(ctx, delay); err != nil {
+		if err := deploy.WaitFor(ctx, delay); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"slipway.dev/services/deploy"
 )
 
 // The versions of Azure's APIs that are called.
@@ -166,7 +167,7 @@ func (a *azureAPI) finish(ctx context.Context, client *arm.Client, res *http.Res
 		if work.Done() {
 			break
 		}
-		if err := pause(ctx, a.every); err != nil {
+		if err := deploy.WaitFor(ctx, a.every); err != nil {
 			return err
 		}
 	}

@@ -141,7 +141,7 @@ func (e *ec2) removeGroups(ctx context.Context) error {
 				return e.explain(err)
 			}
 		}
-		if err := pause(ctx, e.o.Every); err != nil {
+		if err := deploy.WaitFor(ctx, e.o.Every); err != nil {
 			return err
 		}
 	}

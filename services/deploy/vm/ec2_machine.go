@@ -200,7 +200,7 @@ func (e *ec2) appears(ctx context.Context) (bool, error) {
 		if err != nil || len(all) > 0 {
 			return len(all) > 0, err
 		}
-		if err := pause(ctx, e.o.Every); err != nil {
+		if err := deploy.WaitFor(ctx, e.o.Every); err != nil {
 			return false, err
 		}
 	}
@@ -285,7 +285,7 @@ func (e *ec2) Destroy(ctx context.Context) error {
 		if err := e.api.ec2(ctx, "TerminateInstances", in, &nothingXML{}); err != nil && awsCode(err) != "InvalidInstanceID.NotFound" {
 			return e.explain(err)
 		}
-		if err := pause(ctx, e.o.Every); err != nil {
+		if err := deploy.WaitFor(ctx, e.o.Every); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+	"slipway.dev/services/deploy"
 )
 
 // googleAttempts bounds how often a call is made that is throttled or not answered.
@@ -78,7 +79,7 @@ func (a *googleAPI) call(ctx context.Context, method, address string, query url.
 		case attempt >= googleAttempts || !unanswered(err) && !throttledByGoogle(err):
 			return err
 		}
-		if err := pause(ctx, min(a.slow, time.Second<<attempt)); err != nil {
+		if err := deploy.WaitFor(ctx, min(a.slow, time.Second<<attempt)); err != nil {
 			return err
 		}
 	}
@@ -150,7 +151,7 @@ func (a *googleAPI) finish(ctx context.Context, zone string, op operation) error
 		if op.Status == "DONE" {
 			break
 		}
-		if err := pause(ctx, min(a.slow, time.Second)); err != nil {
+		if err := deploy.WaitFor(ctx, min(a.slow, time.Second)); err != nil {
 			return err
 		}
 	}

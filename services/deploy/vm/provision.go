@@ -57,7 +57,7 @@ func (t *target) await(ctx context.Context, say func(string)) error {
 			told = waits
 			say(told)
 		}
-		_ = pause(limited, t.options.Every) // the next turn says why it ended
+		_ = deploy.WaitFor(limited, t.options.Every) // the next turn says why it ended
 	}
 }
 

@@ -87,18 +87,6 @@ type provider interface {
 	Destroy(ctx context.Context) error
 }
 
-// pause waits, or returns the cause for which ctx ended.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
-
 // silence is an API that did not answer.
 type silence struct{ err error }
 
