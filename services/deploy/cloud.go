@@ -30,6 +30,16 @@ type Inspector interface {
 	Inspect(ctx context.Context, r Release) ([]Check, error)
 }
 
+// Splitter is a Target that can send a part of an app's visitors to a new release while the release that served before
+// has the others.
+type Splitter interface {
+	// Split sends about percent of a hundred visitors to the release, and the others to the release of its app in its
+	// environment to which Route was called last. It is called once Wait has returned, with a percent that grows and
+	// may come again; 0 takes all visitors away from the release, as before its first call. Where nothing served
+	// before, it does nothing. Route ends the split: all visitors go to the release then.
+	Split(ctx context.Context, r Release, percent int) error
+}
+
 // Resource is one thing that a target made for a release, its app or its environment.
 type Resource struct {
 	Kind string // as its provider calls it, such as Task definition
