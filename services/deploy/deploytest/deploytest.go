@@ -47,6 +47,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("a second start of a release makes nothing twice", s.startsOnce)
 	t.Run("two releases run side by side", s.sideBySide)
 	t.Run("visitors come to the release that they were sent to", s.routes)
+	t.Run("visitors move to a release in steps, and back, where the target sends them", s.splits)
 	t.Run("a release of three instances is healthy once all are, and each has its limits", s.scales)
 	t.Run("a command runs once, with the release's variables, and its end counts", s.runs)
 	t.Run("the lines of several instances come together", s.logsOfAll)
