@@ -33,6 +33,7 @@ func Kind() deploy.Kind {
 		Help:       "Amazon ECS in one region of an account, on Fargate or on EC2 capacity of a cluster. Visitors come through a listener of an Application Load Balancer, or to a task's public address.",
 		Fields:     fields(),
 		Routes:     true,
+		Splits:     true,
 		Heals:      true,
 		Pulls:      true,
 		Mirrors:    true,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"slipway.dev/services/deploy"
@@ -47,7 +48,8 @@ func serviceDrift(s *types.Service, r deploy.Release, definition string) (out []
 	return out
 }
 
-// wayDrift looks whether all visitors of the app's rule come to the release.
+// wayDrift looks whether all visitors of the app's rule come to the release, but
+// for those that a newer one has while they move to it in steps.
 func (t *target) wayDrift(ctx context.Context, c *clients, r deploy.Release) ([]deploy.Drift, error) {
 	group, err := t.group(ctx, c, deploy.StageTarget, r.ID)
 	if err != nil {
@@ -56,6 +58,7 @@ func (t *target) wayDrift(ctx context.Context, c *clients, r deploy.Release) ([]
 	if group == "" {
 		return []deploy.Drift{{Object: "Target group " + mark(r.ID), Want: "there", Have: "gone"}}, nil
 	}
+	out := []deploy.Drift{}
 	has, err := t.appRule(ctx, c, r)
 	if errors.Is(err, errGone) {
 		return []deploy.Drift{{Object: "Listener rule of " + r.Hosts(t.settings.domain)[0], Want: "there", Have: "gone"}}, nil
@@ -63,23 +66,36 @@ func (t *target) wayDrift(ctx context.Context, c *clients, r deploy.Release) ([]
 	if err != nil {
 		return nil, err
 	}
-	out := []deploy.Drift{}
-	for _, g := range has.groups {
-		weight := int32(1)
-		if g.Weight != nil {
-			weight = *g.Weight
+	serving := has.serving()
+	steps := []string{}
+	if slices.Contains(serving, group) {
+		if steps, err = t.newer(ctx, c, serving, r); err != nil {
+			return nil, err
 		}
-		switch own := deref(g.TargetGroupArn) == group; {
-		case own && weight == 0:
-			out = append(out, deploy.Drift{Object: "Listener rule of " + has.host, Field: "visitors", Want: "all to this release", Have: "none"})
-		case !own && weight > 0:
-			out = append(out, deploy.Drift{Object: "Listener rule of " + has.host, Field: "visitors", Want: "all to this release", Have: "some to " + groupName(deref(g.TargetGroupArn))})
-		}
-	}
-	if !has.has(group) {
+	} else {
 		out = append(out, deploy.Drift{Object: "Listener rule of " + has.host, Field: "visitors", Want: "all to this release", Have: "none"})
 	}
+	for _, arn := range serving {
+		if arn != group && !slices.Contains(steps, arn) {
+			out = append(out, deploy.Drift{Object: "Listener rule of " + has.host, Field: "visitors", Want: "all to this release", Have: "some to " + groupName(arn)})
+		}
+	}
 	return out, nil
+}
+
+// newer are those of the target groups that are of this target's releases which
+// began after the one: ids of releases are in the order of their beginnings.
+func (t *target) newer(ctx context.Context, c *clients, groups []string, than deploy.Release) (arns []string, err error) {
+	tags, err := t.elbTagsOf(ctx, c, groups)
+	if err != nil {
+		return nil, err
+	}
+	for _, arn := range groups {
+		if tags[arn][tagTarget] == t.id && tags[arn][tagRelease] > than.ID {
+			arns = append(arns, arn)
+		}
+	}
+	return arns, nil
 }
 
 // groupName is in the middle of a target group's ARN.
@@ -106,32 +122,14 @@ func (t *target) Restore(ctx context.Context, r deploy.Release) error {
 	return err
 }
 
-// newerServes tells whether a release that began after this one has visitors of
-// the app: ids of releases are in the order of their beginnings.
+// newerServes tells whether a release that began after this one has visitors of the app.
 func (t *target) newerServes(ctx context.Context, c *clients, r deploy.Release) (bool, error) {
 	has, err := t.appRule(ctx, c, r)
-	if err != nil {
+	if err != nil || len(has.serving()) == 0 {
 		return false, err
 	}
-	var serving []string
-	for _, g := range has.groups {
-		if g.Weight == nil || *g.Weight > 0 {
-			serving = append(serving, deref(g.TargetGroupArn))
-		}
-	}
-	if len(serving) == 0 {
-		return false, nil
-	}
-	tags, err := t.elbTagsOf(ctx, c, serving)
-	if err != nil {
-		return false, err
-	}
-	for _, arn := range serving {
-		if tags[arn][tagRelease] > r.ID {
-			return true, nil
-		}
-	}
-	return false, nil
+	newer, err := t.newer(ctx, c, has.serving(), r)
+	return len(newer) > 0, err
 }
 
 // appRule returns the app's rule of the listener, or errGone.

@@ -176,7 +176,7 @@ func (l *looking) executionRole(ctx context.Context, _ caller) error {
 // way looks at the load balancer, and tells where the apps' names have to lead.
 func (l *looking) way(ctx context.Context, _ caller) error {
 	if l.settings.listener == "" {
-		l.pass("Visitors", "They come to the public address of a task, which changes with each release.")
+		l.pass("Visitors", "They come to the public address of a task, which changes with each release, so that a new one gets all of them at once: in steps they move with a load balancer alone.")
 		return nil
 	}
 	b, err := l.balancer(ctx, l.c)

@@ -110,7 +110,7 @@ func (t *target) Route(ctx context.Context, r deploy.Release) (string, error) {
 		return "", t.explain(ctx, deploy.StageTarget, err, "look for the release's target group")
 	}
 	if group == "" {
-		return "", deploy.Failf(deploy.StageTarget, nil, "Somebody removed the target group %s. Deploy again.", mark(r.ID))
+		return "", t.groupGone(r)
 	}
 	has, err := t.ruleFor(ctx, c, r, group)
 	if err != nil {

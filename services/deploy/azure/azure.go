@@ -42,6 +42,7 @@ func kind(w way) deploy.Kind {
 		Title:      "Azure Container Apps",
 		Help:       "An environment of Azure Container Apps. Each app gets a Container App there, and each release a revision; visitors come through Azure's own ingress, over HTTPS.",
 		Routes:     true,
+		Splits:     true,
 		Heals:      true,
 		Pulls:      true,
 		Mirrors:    true,

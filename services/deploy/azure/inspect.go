@@ -206,7 +206,7 @@ func (t *target) checkName(ctx context.Context, r deploy.Release) (deploy.Check,
 	if app != nil {
 		c.Message = t.appName(r) + " gets a revision beside the one that serves."
 		if i := app.Properties.Configuration.Ingress; i != nil && value(i.TargetPort) != int32(r.Port) && value(i.TargetPort) != 0 {
-			c.Message += fmt.Sprintf(" Its port changes from %d to %d, for all revisions at once: for a moment at the switch some requests may fail.", value(i.TargetPort), r.Port)
+			c.Message += fmt.Sprintf(" Its port changes from %d to %d, for all revisions at once: for a moment at the switch some requests may fail, and visitors can't move to it in steps.", value(i.TargetPort), r.Port)
 		}
 	}
 	return c, nil

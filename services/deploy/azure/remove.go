@@ -53,15 +53,20 @@ func (t *target) Remove(ctx context.Context, release string, _ time.Duration) er
 	return t.prune(ctx, name, release)
 }
 
-// retire puts the revision to rest. Traffic that it still has goes to the newest of the others: Azure lets none rest that has some.
+// retire puts the revision to rest. Traffic that it still has goes to the one that has the rest of it, or to
+// the newest of the others: Azure lets none rest that has some.
 func (t *target) retire(ctx context.Context, app *aca.ContainerApp, own string, others []*aca.Revision) error {
 	if i := app.Properties.Configuration.Ingress; i != nil && slices.ContainsFunc(i.Traffic, func(w *aca.TrafficWeight) bool {
 		return value(w.RevisionName) == own && value(w.Weight) > 0
 	}) {
-		newest := slices.MaxFunc(others, func(a, b *aca.Revision) int {
-			return value(a.Properties.CreatedTime).Compare(value(b.Properties.CreatedTime))
-		})
-		traffic := []*aca.TrafficWeight{{RevisionName: newest.Name, Weight: to.Ptr[int32](100)}}
+		kept := pinned(app, others)
+		next := former(kept, others, own)
+		if next == "" {
+			next = value(slices.MaxFunc(others, func(a, b *aca.Revision) int {
+				return value(a.Properties.CreatedTime).Compare(value(b.Properties.CreatedTime))
+			}).Name)
+		}
+		traffic := shared(kept, own, next, 0)
 		if err := t.patch(ctx, deploy.StageTarget, *app.Name, &aca.Configuration{Ingress: &aca.Ingress{Traffic: traffic}}); err != nil {
 			return err
 		}
@@ -92,8 +97,8 @@ func (t *target) prune(ctx context.Context, name, release string) error {
 		return t.explain(ctx, deploy.StageTarget, err)
 	}
 	keep := used(have, all, suffixOf(release))
-	if app.Properties.Template != nil && value(app.Properties.Template.RevisionSuffix) == suffixOf(release) {
-		keep = erase(have, keep, suffixOf(release))
+	if newest := newestOf(app); newest == suffixOf(release) || !runs(all, newest) {
+		keep = erase(have, keep, newest)
 	}
 	if same(have, keep) {
 		return nil
@@ -103,6 +108,14 @@ func (t *target) prune(ctx context.Context, name, release string) error {
 		config.Secrets = []*aca.Secret{}
 	}
 	return t.patch(ctx, deploy.StageTarget, name, config)
+}
+
+// newestOf is the suffix of the app's newest revision, which the app goes on to name when it rests.
+func newestOf(app *aca.ContainerApp) string {
+	if app.Properties.Template == nil {
+		return ""
+	}
+	return value(app.Properties.Template.RevisionSuffix)
 }
 
 // erase adds to what stays the release's secrets without their values.

@@ -229,9 +229,13 @@ func used(have []*aca.Secret, all []*aca.Revision, anew string) []*aca.Secret {
 		if m == nil {
 			return false
 		}
-		runs := slices.ContainsFunc(all, func(r *aca.Revision) bool { return active(r) && strings.HasSuffix(value(r.Name), "--"+m[1]) })
-		return !runs || m[1] == anew
+		return !runs(all, m[1]) || m[1] == anew
 	})
+}
+
+// runs tells whether the revision of the suffix is active.
+func runs(all []*aca.Revision, suffix string) bool {
+	return slices.ContainsFunc(all, func(r *aca.Revision) bool { return active(r) && strings.HasSuffix(value(r.Name), "--"+suffix) })
 }
 
 // secrets returns the Container App's secrets with their values, as a write has to have them.

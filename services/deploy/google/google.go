@@ -42,6 +42,7 @@ func kind(p pace) deploy.Kind {
 		Title:      "Google Cloud Run",
 		Help:       "Each app is a service of Cloud Run, each release a revision of it. Visitors come through Google's own front end.",
 		Routes:     true,
+		Splits:     true,
 		Heals:      true,
 		Pulls:      true,
 		Mirrors:    true,

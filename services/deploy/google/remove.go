@@ -2,6 +2,7 @@ package google
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/api/run/v2"
@@ -37,10 +38,12 @@ func (t *target) Remove(ctx context.Context, release string, _ time.Duration) er
 	return t.dropSecrets(ctx, a, release)
 }
 
-// leave takes the release out of the service's traffic. One that still has the
-// visitors stays while there is another one that they were not sent to yet.
+// leave takes the release out of the service's traffic; a share of the visitors that
+// it has goes to the one that has the others. One that still has all of them stays
+// while there is another one that they were not sent to yet.
 func (t *target) leave(ctx context.Context, a *api, name, release string) error {
 	alone, serves := false, false
+	var unknown error
 	err := t.edit(ctx, a, deploy.StageTarget, name, func(s *run.GoogleCloudRunV2Service) string {
 		own := entryOf(s, release)
 		if own == nil {
@@ -52,7 +55,13 @@ func (t *target) leave(ctx context.Context, a *api, name, release string) error 
 				rest = append(rest, e)
 			}
 		}
-		alone, serves = !tagged(rest), own.Percent > 0
+		alone, serves = !tagged(rest), false
+		if !alone && shareOf(s, own.Revision) > 0 {
+			var former string
+			former, unknown = t.former(ctx, a, s, own.Revision)
+			serves = former == ""
+			rest = slices.DeleteFunc(shared(s, own.Tag, former, 0), func(e *run.GoogleCloudRunV2TrafficTarget) bool { return e.Tag == own.Tag })
+		}
 		if alone || serves {
 			return ""
 		}
@@ -62,6 +71,8 @@ func (t *target) leave(ctx context.Context, a *api, name, release string) error 
 	switch {
 	case err != nil:
 		return err
+	case unknown != nil:
+		return unknown
 	case alone:
 		return t.dropService(ctx, a, name)
 	case serves:

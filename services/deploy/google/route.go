@@ -34,9 +34,9 @@ func (t *target) Route(ctx context.Context, r deploy.Release) (string, error) {
 		return "", err
 	}
 	if !there {
-		return "", deploy.Failf(deploy.StageTarget, nil, "Somebody removed the revision %s, so that no visitors can be sent there. Deploy again.", revisionOf(name, r.ID))
+		return "", t.gone(name, r)
 	}
-	return t.routed(ctx, a, name, r)
+	return t.routed(ctx, a, name, r, 100)
 }
 
 // sentTo is the service's traffic with all visitors at the tag's revision.
@@ -55,15 +55,15 @@ func sentTo(s *run.GoogleCloudRunV2Service, tag string) []*run.GoogleCloudRunV2T
 	return out
 }
 
-// routed waits until all of the service's visitors come to the release.
-func (t *target) routed(ctx context.Context, a *api, name string, r deploy.Release) (string, error) {
+// routed waits until that share of the service's visitors comes to the release, and returns the service's address.
+func (t *target) routed(ctx context.Context, a *api, name string, r deploy.Release, share int64) (string, error) {
 	for {
 		s, err := a.Projects.Locations.Services.Get(t.path(name)).Context(ctx).Do()
 		if err != nil {
 			return "", t.explain(ctx, deploy.StageTarget, err, "service "+name)
 		}
 		for _, e := range s.TrafficStatuses {
-			if e.Tag == tagOf(r.ID) && e.Percent == 100 && s.ObservedGeneration == s.Generation && s.Uri != "" {
+			if e.Tag == tagOf(r.ID) && e.Percent == share && s.ObservedGeneration == s.Generation && s.Uri != "" {
 				return s.Uri, nil
 			}
 		}

@@ -3,6 +3,7 @@ package awstest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -220,6 +221,9 @@ func (c *Cloud) forwards(all []types.Action) error {
 			return refuse("ValidationError", "A forward action takes from 1 to 5 target groups.")
 		}
 		for _, t := range a.ForwardConfig.TargetGroups {
+			if w := weight(t); w < 0 || w > 999 {
+				return refuse("ValidationError", "The weight of a target group has to be from 0 to 999.")
+			}
 			if _, err := c.group(t.TargetGroupArn); err != nil {
 				return err
 			}
@@ -354,16 +358,41 @@ func (c *Cloud) choose(host string) string {
 		if r.host != host {
 			continue
 		}
-		for _, t := range groupsOf(r) {
-			if t.Weight == nil || *t.Weight == 0 || c.targets[deref(t.TargetGroupArn)] == nil {
-				continue
-			}
-			for _, m := range c.targets[deref(t.TargetGroupArn)].members {
-				if m.state == types.TargetHealthStateEnumHealthy {
-					return net.JoinHostPort(m.address, fmt.Sprint(m.port))
-				}
+		g := c.targets[weighed(groupsOf(r))]
+		if g == nil {
+			continue
+		}
+		for _, m := range g.members {
+			if m.state == types.TargetHealthStateEnumHealthy {
+				return net.JoinHostPort(m.address, fmt.Sprint(m.port))
 			}
 		}
 	}
 	return ""
+}
+
+// weighed chooses one of the groups by chance, as their weights say; "" where none weighs anything.
+func weighed(all []types.TargetGroupTuple) string {
+	sum := int32(0)
+	for _, t := range all {
+		sum += weight(t)
+	}
+	if sum == 0 {
+		return ""
+	}
+	n := rand.Int32N(sum)
+	for _, t := range all {
+		if n -= weight(t); n < 0 {
+			return deref(t.TargetGroupArn)
+		}
+	}
+	return ""
+}
+
+// weight is the group's; one that has none weighs 1.
+func weight(t types.TargetGroupTuple) int32 {
+	if t.Weight == nil {
+		return 1
+	}
+	return *t.Weight
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -149,14 +150,25 @@ func (c *Cloud) visited(s *service, tag, path string) (*url.URL, int) {
 	case !s.public() || c.closed:
 		return nil, http.StatusForbidden
 	}
-	for _, e := range s.TrafficStatuses {
-		r := s.revisions[e.Revision]
-		if r == nil || len(r.up) == 0 || tag != "" && e.Tag != tag || tag == "" && e.Percent == 0 {
-			continue
-		}
-		r.turn++
-		i := r.up[r.turn%len(r.up)]
-		return &url.URL{Scheme: "http", Host: fmt.Sprintf("%s:%d", i.ip, i.port)}, 0
+	r := s.revisions[s.chosen(tag)]
+	if r == nil || len(r.up) == 0 {
+		return nil, http.StatusServiceUnavailable
 	}
-	return nil, http.StatusServiceUnavailable
+	r.turn++
+	i := r.up[r.turn%len(r.up)]
+	return &url.URL{Scheme: "http", Host: fmt.Sprintf("%s:%d", i.ip, i.port)}, 0
+}
+
+// chosen is the revision that a visitor gets: the tag's, or one by chance, as the percentages say.
+func (s *service) chosen(tag string) string {
+	n := rand.Int64N(100)
+	for _, e := range s.TrafficStatuses {
+		if tag != "" && e.Tag == tag {
+			return e.Revision
+		}
+		if n -= e.Percent; tag == "" && n < 0 {
+			return e.Revision
+		}
+	}
+	return ""
 }
