@@ -90,6 +90,30 @@ func TestAPlaceShowsWhatItsInstancesTake(t *testing.T) {
 	}
 }
 
+func TestAMeanIsNotShownAsWhatASingleInstanceTakes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for n := range f.s.Deploy.Kinds {
+		f.s.Deploy.Kinds[n].Means = true
+	}
+	d := f.runs()
+	now := f.db.NowFunc()
+	f.must(f.db.Create(&models.Instance{ID: models.NewID(), DeploymentID: d.ID, RuntimeID: "c2", Name: "second", State: models.InstanceHealthy, CreatedAt: now, UpdatedAt: now}).Error)
+	page := f.send(ask{path: f.placeURL(), cookie: f.cookie(f.Viewer)}).Body.String()
+	for text, times := range map[string]int{"the mean of all instances of a deployment": 1, "CPU: 0.25 now, at most 0.25 in the last hour, of 0.5 allowed": 1, "As a table": 1, "second": 1, "not measured yet": 0} {
+		if n := strings.Count(page, text); n != times && (times == 0 || n == 0 || text == "As a table") {
+			t.Errorf("the page says %q %d times", text, n)
+		}
+	}
+	if faults := markup(t, page); faults != nil {
+		t.Errorf("the page holds %q", faults)
+	}
+	answer := f.send(ask{path: "/api/v1" + f.placeURL() + "/usage", token: f.token(f.Viewer, models.ScopeRead)})
+	if !strings.Contains(answer.Body.String(), `"mean":true`) {
+		t.Errorf("the API says %s", answer.Body)
+	}
+}
+
 func TestAPlacesLogIsSearchedWithoutScriptsAndShownSafely(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

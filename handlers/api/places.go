@@ -29,6 +29,7 @@ type Usage struct {
 	Until     time.Time       `json:"until"`
 	Step      int             `json:"step" doc:"Seconds between two samples."`
 	Instances []InstanceUsage `json:"instances" nullable:"false" doc:"Those that serve first, then those that ran within the hour."`
+	Mean      bool            `json:"mean" doc:"Whether the samples are the mean of all instances of a deployment, the same for each: the target's provider tells of none by itself."`
 	Switches  []Switch        `json:"switches" nullable:"false" doc:"When another deployment began to serve, oldest first."`
 }
 
@@ -105,7 +106,7 @@ func (a *API) usage(ctx context.Context, in *PlaceIn) (*answer[Usage], error) {
 	if err != nil {
 		return nil, err
 	}
-	return reply(Usage{From: u.From.UTC(), Until: u.Until.UTC(), Step: int(observe.MeasureEvery / time.Second), Instances: sliceOf(u.Instances, instanceUsageOf), Switches: sliceOf(u.Switches, switchOf)}), nil
+	return reply(Usage{From: u.From.UTC(), Until: u.Until.UTC(), Step: int(observe.MeasureEvery / time.Second), Instances: sliceOf(u.Instances, instanceUsageOf), Mean: u.Mean, Switches: sliceOf(u.Switches, switchOf)}), nil
 }
 
 func instanceUsageOf(i *observe.InstanceUsage) InstanceUsage {

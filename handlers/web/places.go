@@ -55,11 +55,20 @@ func (h *Places) Usage(c echo.Context) error {
 	}
 	p := h.page(c, frame)
 	v := views.UsageView{
-		Environment: u.Environment, App: u.App, Charts: together(u),
+		Environment: u.Environment, App: u.App,
 		Curl: p.Curl("GET", "/api/v1"+views.URL(u.Environment.ID, u.App.ID)+"/usage", "").For("Read the numbers"),
 	}
+	if u.Mean {
+		v.Means = means(u)
+	} else {
+		v.Charts = together(u)
+	}
 	for _, i := range u.Instances {
-		v.Instances = append(v.Instances, views.Instance{Instance: i.Instance, Deployment: *i.Deployment, Gone: i.Gone, Charts: charts(u, i.Limits(), []observe.InstanceUsage{i}, nil)})
+		one := views.Instance{Instance: i.Instance, Deployment: *i.Deployment, Gone: i.Gone}
+		if !u.Mean {
+			one.Charts = charts(u, i.Limits(), []observe.InstanceUsage{i}, nil)
+		}
+		v.Instances = append(v.Instances, one)
 	}
 	for _, s := range u.Switches {
 		v.Switches = append(v.Switches, views.Switch{At: s.At, Deployment: *s.Deployment})
@@ -79,6 +88,19 @@ func together(u *observe.Usage) []views.Chart {
 		marks = append(marks, views.Mark{At: s.At, Said: s.Deployment.Title() + " began to serve"})
 	}
 	return charts(u, limits, u.Instances, marks)
+}
+
+// means are the charts of an instance of each deployment, where all of one are told the same: how many ran, and so what
+// all took together, is not known.
+func means(u *observe.Usage) (all []views.Mean) {
+	seen := map[string]bool{}
+	for _, i := range u.Instances {
+		if !seen[i.DeploymentID] {
+			all = append(all, views.Mean{Deployment: *i.Deployment, Charts: charts(u, i.Limits(), []observe.InstanceUsage{i}, nil)})
+		}
+		seen[i.DeploymentID] = true
+	}
+	return all
 }
 
 // charts are the charts of the instances' processors and memory.

@@ -57,6 +57,9 @@ type Kind struct {
 	// Splits says that visitors can be moved to a new release in steps. Where the
 	// kind Routes its targets are Splitters; elsewhere Slipway's own proxy does it.
 	Splits bool
+	// Means says that what Target.Usage tells of an instance is the mean of all
+	// instances of its release, because the provider tells of none by itself.
+	Means bool
 	// Heals says that targets of the kind replace instances by themselves, so that
 	// they come and go while a release serves.
 	Heals bool

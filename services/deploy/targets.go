@@ -39,6 +39,15 @@ func (s *Service) KindOf(name string) (Kind, error) {
 	return s.Kinds[i], nil
 }
 
+// Means tells whether what is measured of an instance on the target is the mean of all of its deployment's.
+func (s *Service) Means(t *models.Target) bool {
+	if t == nil {
+		return false
+	}
+	kind, err := s.KindOf(t.Kind)
+	return err == nil && kind.Means
+}
+
 // EnsureLocal makes the target of the local engine at the first start of an installation.
 func (s *Service) EnsureLocal(ctx context.Context, kind string) error {
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {

@@ -22,11 +22,11 @@ var (
 )
 
 // googleServices are the APIs that have to be on.
-var googleServices = []string{"iam", "iamcredentials", "sts", "run", "secretmanager", "logging", "artifactregistry", "cloudresourcemanager"}
+var googleServices = []string{"iam", "iamcredentials", "sts", "run", "secretmanager", "logging", "monitoring", "artifactregistry", "cloudresourcemanager"}
 
 // googleRoles are what a target needs in its project (https://cloud.google.com/run/docs/reference/iam/roles): services,
-// their visitors' rights, secrets, logs, and the images that are deployed.
-var googleRoles = []string{"roles/run.admin", "roles/secretmanager.admin", "roles/logging.viewer", imageReader}
+// their visitors' rights, secrets, logs, what instances take, and the images that are deployed.
+var googleRoles = []string{"roles/run.admin", "roles/secretmanager.admin", "roles/logging.viewer", "roles/monitoring.viewer", imageReader}
 
 // Those of a virtual machine.
 var (

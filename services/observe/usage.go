@@ -21,6 +21,9 @@ type Usage struct {
 	From, Until time.Time
 	Instances   []InstanceUsage // those that run first; of the others those of which something was measured
 	Switches    []Switch        // oldest first
+	// Mean says that each instance's samples are the mean of all instances of its
+	// deployment, of which the target's provider tells none by itself.
+	Mean bool
 }
 
 // InstanceUsage is one instance and its samples.
@@ -47,7 +50,7 @@ func (s *Service) Usage(ctx context.Context, p Place) (*Usage, error) {
 		return nil, err
 	}
 	now := s.now()
-	u := &Usage{App: *app, Environment: *e, From: now.Add(-KeepUsage), Until: now}
+	u := &Usage{App: *app, Environment: *e, From: now.Add(-KeepUsage), Until: now, Mean: s.Deploy.Means(e.Target)}
 	recent, err := s.recent(ctx, p, u.From)
 	if err != nil {
 		return nil, err

@@ -64,9 +64,16 @@ type UsageView struct {
 	Environment models.Environment
 	App         models.App
 	Charts      []Chart // of all instances together
+	Means       []Mean  // in their place, where nothing is told of a single instance
 	Instances   []Instance
 	Switches    []Switch
 	Curl        components.CurlExample
+}
+
+// Mean is what the instances of a deployment took in the mean.
+type Mean struct {
+	Deployment models.Deployment
+	Charts     []Chart
 }
 
 // Instance is one instance with what it took.
@@ -74,7 +81,7 @@ type Instance struct {
 	models.Instance
 	Deployment models.Deployment
 	Gone       bool
-	Charts     []Chart
+	Charts     []Chart // empty: nothing is told of it alone
 }
 
 // Switch is a moment at which another deployment began to serve.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/api/logging/v2"
+	"google.golang.org/api/monitoring/v3"
 	"google.golang.org/api/option"
 	"google.golang.org/api/run/v2"
 	"google.golang.org/api/secretmanager/v1"
@@ -20,9 +21,10 @@ const (
 // api is Google's APIs as one subject calls them.
 type api struct {
 	*run.Service
-	http    *http.Client // for calls that are no part of the three
+	http    *http.Client // for calls that are no part of the four
 	secrets *secretmanager.Service
 	logs    *logging.Service
+	metrics *monitoring.Service
 }
 
 // as returns the APIs for calls that speak for the subject.
@@ -57,7 +59,10 @@ func (t *target) connect(of deploy.Subject) (*api, error) {
 	if a.secrets, err = secretmanager.NewService(ctx, options("secretmanager")...); err != nil {
 		return nil, err
 	}
-	a.logs, err = logging.NewService(ctx, options("logging")...)
+	if a.logs, err = logging.NewService(ctx, options("logging")...); err != nil {
+		return nil, err
+	}
+	a.metrics, err = monitoring.NewService(ctx, options("monitoring")...)
 	return a, err
 }
 

@@ -57,7 +57,7 @@ func (t *target) Inspect(ctx context.Context, r deploy.Release) ([]deploy.Check,
 		return failing("Credential", err)
 	}
 	out := []deploy.Check{}
-	for _, ask := range []func(context.Context, *api) (deploy.Check, error){t.mayDeploy, t.mayActAs} {
+	for _, ask := range []func(context.Context, *api) (deploy.Check, error){t.mayDeploy, t.mayActAs, t.checkMetrics} {
 		c, err := ask(ctx, a)
 		if err != nil {
 			return failing("Permissions", err)

@@ -43,6 +43,7 @@ func kind(p pace) deploy.Kind {
 		Help:       "Each app is a service of Cloud Run, each release a revision of it. Visitors come through Google's own front end.",
 		Routes:     true,
 		Splits:     true,
+		Means:      true,
 		Heals:      true,
 		Pulls:      true,
 		Mirrors:    true,
@@ -70,7 +71,8 @@ type target struct {
 	mu  sync.Mutex
 	own map[deploy.Subject]*api // by whom calls speak for
 
-	feed feed
+	feed     feed
+	readings readings
 }
 
 // Dial connects to an address of Google's front end.
@@ -78,10 +80,6 @@ func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, e
 	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return d.DialContext(ctx, network, address)
 }
-
-// Usage returns nothing: Cloud Monitoring has what a revision takes some minutes
-// later, for all of its instances together.
-func (t *target) Usage(context.Context) ([]deploy.Usage, error) { return []deploy.Usage{}, nil }
 
 // Close ends idle connections.
 func (t *target) Close() error {

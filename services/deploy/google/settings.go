@@ -32,7 +32,7 @@ var fields = []deploy.Field{
 	{Name: "network", Label: "VPC network", Example: "default", Help: "The network that apps reach private addresses through (Direct VPC egress). Empty: none."},
 	{Name: "subnet", Label: "Subnet", Example: "default", Help: "Of that network, in the region. Empty: the one of the network's name."},
 	{Name: "endpoint", Label: "Another address of the API", Example: "https://{service}.googleapis.com",
-		Help: "For Private Service Connect and other universes. {service} stands for run, logging, secretmanager, iam, sts and the like."},
+		Help: "For Private Service Connect and other universes. {service} stands for run, logging, monitoring, secretmanager, iam, sts and the like."},
 }
 
 const (

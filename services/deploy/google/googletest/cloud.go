@@ -1,5 +1,5 @@
 // Package googletest is a Google Cloud project on this machine for tests: the REST
-// APIs of Cloud Run, Secret Manager, Cloud Logging, IAM and the token services, as
+// APIs of Cloud Run, Secret Manager, Cloud Logging, Cloud Monitoring, IAM and the token services, as
 // far as Slipway calls them, with requests decoded strictly into the types of
 // Google's own client libraries.
 //
@@ -326,6 +326,7 @@ func (c *Cloud) routes() http.Handler {
 		c.handle(mux, "GET "+in+"/{name}/versions", "secretmanager.versions.list", c.listVersions)
 	}
 	c.handle(mux, "POST /logging/v2/entries:list", "logging.logEntries.list", c.listEntries)
+	c.handle(mux, "GET /monitoring/v3/projects/"+Project+"/timeSeries", "monitoring.timeSeries.list", c.listSeries)
 	c.verbs(mux, "POST /cloudresourcemanager/v3/projects/{name}", map[string]method{"testIamPermissions": {"", c.testPermissions}})
 	c.verbs(mux, "POST /iam/v1/projects/-/serviceAccounts/{name}", map[string]method{"testIamPermissions": {"", c.testPermissions}})
 	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {

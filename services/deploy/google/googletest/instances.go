@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -32,6 +33,7 @@ type instance struct {
 	ended  chan struct{} // closed once it has ended and its log was read
 	code   int
 	oom    bool
+	killed atomic.Bool // by Cloud Run, which says nothing of how it ended then
 }
 
 // run starts a container, and writes what it prints and how it ends.
@@ -75,7 +77,7 @@ func (i *instance) follow(of *logging.MonitoredResource) {
 	out, errs := &lines{i: i, log: "stdout", of: of}, &lines{i: i, log: "stderr", of: of}
 	_, _ = stdcopy.StdCopy(out, errs, body)
 	is, err := i.Cloud.docker.ContainerInspect(context.WithoutCancel(i.ctx), i.docker)
-	if err != nil || i.ctx.Err() != nil {
+	if err != nil || i.ctx.Err() != nil || i.killed.Load() {
 		return
 	}
 	i.code, i.oom = is.State.ExitCode, is.State.OOMKilled
@@ -110,6 +112,7 @@ func (l *lines) Write(p []byte) (int, error) {
 }
 
 func (i *instance) remove() {
+	i.killed.Store(true)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(i.ctx), callTime)
 	defer cancel()
 	_ = i.Cloud.docker.ContainerRemove(ctx, i.docker, container.RemoveOptions{Force: true, RemoveVolumes: true})
