@@ -36,6 +36,7 @@ var azureActions = []string{
 	"Microsoft.App/jobs/read", "Microsoft.App/jobs/write", "Microsoft.App/jobs/delete",
 	"Microsoft.App/jobs/start/action", "Microsoft.App/jobs/getAuthToken/action", "Microsoft.App/jobs/executions/read",
 	"Microsoft.Insights/metrics/read",
+	"Microsoft.OperationalInsights/workspaces/query/read", "Microsoft.OperationalInsights/workspaces/query/Tables.Custom/read",
 }
 
 // pushImages is the role that pushes to and pulls from a registry.

@@ -67,7 +67,8 @@ type target struct {
 	executions   *aca.JobsExecutionsClient
 	environments *aca.ManagedEnvironmentsClient
 	usages       *aca.ManagedEnvironmentUsagesClient
-	arm          *arm.Client // for calls that the SDK's package does not have
+	arm          *arm.Client    // for calls that the SDK's package does not have
+	history      *azcore.Client // for queries of Log Analytics; nil: its address is not known
 
 	mu       sync.Mutex
 	tokens   map[string]streamToken // for log streams, by the path of an app or a job
@@ -105,6 +106,9 @@ func open(c deploy.Config, w way) (deploy.Target, error) {
 	t.jobs, t.executions = factory.NewJobsClient(), factory.NewJobsExecutionsClient()
 	t.environments, t.usages = factory.NewManagedEnvironmentsClient(), factory.NewManagedEnvironmentUsagesClient()
 	if t.arm, err = arm.NewClient("slipway", "v1.0.0", credential, options); err != nil {
+		return nil, err
+	}
+	if t.history, err = newHistory(s, credential, base); err != nil {
 		return nil, err
 	}
 	return t, nil

@@ -38,7 +38,7 @@ var actions = []string{
 // Container Apps, and how much room is left, and looks at the size and the registry.
 func (t *target) Inspect(ctx context.Context, r deploy.Release) ([]deploy.Check, error) {
 	var out []deploy.Check
-	for _, look := range []func(context.Context, deploy.Release) (deploy.Check, error){t.checkProvider, t.checkRights, t.checkQuota, t.checkName} {
+	for _, look := range []func(context.Context, deploy.Release) (deploy.Check, error){t.checkProvider, t.checkRights, t.checkQuota, t.checkName, t.checkHistory} {
 		c, err := look(ctx, r)
 		if f := new(deploy.Failure); errors.As(err, &f) && !passing(err) {
 			c, err = deploy.Check{Name: c.Name, Message: f.Message}, nil

@@ -45,37 +45,61 @@ const jobVersion = "2023-11-02-preview"
 
 // Logs yields the lines of the release's replicas, those of several in the order
 // of their times. Azure gives the last 300 of each, and does not tell which are errors.
+// Where it is not followed, those of replicas that are gone are among them, as far as
+// the environment's Log Analytics workspace has them.
 func (t *target) Logs(ctx context.Context, release string, o deploy.LogOptions) iter.Seq2[deploy.LogLine, error] {
 	return func(yield func(deploy.LogLine, error) bool) {
-		app, err := t.appOf(ctx, release)
-		if err != nil || app == "" {
+		living, err := t.living(ctx, release)
+		if err != nil {
+			yield(deploy.LogLine{}, err)
+			return
+		}
+		if o.Follow {
+			deploy.Together(ctx, living, o, t.across)(yield)
+			return
+		}
+		var lines []deploy.LogLine
+		for line, err := range deploy.Together(ctx, living, o, t.lines) {
 			if err != nil {
 				yield(deploy.LogLine{}, err)
+				return
 			}
-			return
+			lines = append(lines, line)
 		}
-		rev, err := t.revision(ctx, app, release)
-		var all []*aca.Replica
-		if err == nil {
-			all, err = t.replicasOf(ctx, app, *rev.Name)
-		}
-		if missing(err) {
-			return
-		}
+		lines, err = t.withFormer(ctx, release, living, lines, o)
 		if err != nil {
-			yield(deploy.LogLine{}, t.explain(ctx, deploy.StageTarget, err))
+			yield(deploy.LogLine{}, err)
 			return
 		}
-		var found []deploy.Instance
-		for n, replica := range all {
-			found = append(found, instance(app, rev, replica, release, n+1))
+		for _, line := range lines {
+			if !yield(line, nil) {
+				return
+			}
 		}
-		read := t.lines
-		if o.Follow {
-			read = t.across
-		}
-		deploy.Together(ctx, found, o, read)(yield)
 	}
+}
+
+// living are the release's replicas, in the order in which they were made.
+func (t *target) living(ctx context.Context, release string) (found []deploy.Instance, err error) {
+	app, err := t.appOf(ctx, release)
+	if err != nil || app == "" {
+		return nil, err
+	}
+	rev, err := t.revision(ctx, app, release)
+	var all []*aca.Replica
+	if err == nil {
+		all, err = t.replicasOf(ctx, app, *rev.Name)
+	}
+	if missing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, t.explain(ctx, deploy.StageTarget, err)
+	}
+	for n, replica := range all {
+		found = append(found, instance(app, rev, replica, release, n+1))
+	}
+	return found, nil
 }
 
 // across follows one replica over the restarts of its container, and over the
@@ -211,8 +235,13 @@ func readLine(r *bufio.Reader) (line deploy.LogLine, ok bool, err error) {
 	if strings.HasPrefix(l.Log, "Connecting to the container '") || strings.HasPrefix(l.Log, "Successfully Connected to container: '") {
 		return deploy.LogLine{}, false, nil
 	}
-	log := strings.TrimRight(strings.ToValidUTF8(l.Log, "�"), "\r\n")
-	return deploy.LogLine{At: parseTime(l.TimeStamp), Text: log[:min(len(log), maxLine)]}, true, nil
+	return deploy.LogLine{At: parseTime(l.TimeStamp), Text: cut(l.Log)}, true, nil
+}
+
+// cut is as much of a line as is kept, without its end.
+func cut(text string) string {
+	text = strings.TrimRight(strings.ToValidUTF8(text, "�"), "\r\n")
+	return text[:min(len(text), maxLine)]
 }
 
 // stream opens a log stream. Its token is asked for anew where Azure does not take it any more.

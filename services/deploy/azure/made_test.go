@@ -255,7 +255,7 @@ func TestWhatWouldNotWorkIsSaidBeforehand(t *testing.T) {
 	}
 	s := azuretest.New(t)
 	good, bad := look(s, func(r *deploy.Release) { r.Scale = models.Scale{Replicas: 1, CPU: 600} })
-	if len(bad) != 0 || len(good) != 6 || !strings.Contains(strings.Join(good, " "), "0.75 vCPU and 1.5 GiB") {
+	if len(bad) != 0 || len(good) != 7 || !strings.Contains(strings.Join(good, " "), "0.75 vCPU and 1.5 GiB") {
 		t.Errorf("%q, %q", good, bad)
 	}
 	s.Deny("Microsoft.App/jobs/write", "Microsoft.App/containerApps/revisions/*")

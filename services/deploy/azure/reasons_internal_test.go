@@ -2,6 +2,7 @@ package azure
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,7 +62,7 @@ func TestTheDocumentationGrantsWhatIsAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, action := range append([]string{metricsRight}, actions...) {
+	for _, action := range slices.Concat([]string{metricsRight}, historyRights, actions) {
 		if !strings.Contains(string(text), `"`+action+`"`) {
 			t.Errorf("the role in docs/azure.md lacks %s", action)
 		}

@@ -45,6 +45,8 @@ func fields() []deploy.Field {
 			Help: "Of Azure Resource Manager: of a sovereign cloud, or a private endpoint. Empty: https://management.azure.com."},
 		{Name: "authority", Label: "Another address for signing in", Example: "https://login.microsoftonline.us",
 			Help: "Of Microsoft Entra ID. Empty: the one that belongs to the API."},
+		{Name: "logs_endpoint", Label: "Another address for queries of logs", Example: "https://api.loganalytics.us",
+			Help: "Of Log Analytics, where it has the lines of replicas that are gone. Empty: the one that belongs to the API, where that is one of Microsoft's own."},
 	}
 }
 
@@ -132,6 +134,14 @@ var clouds = map[string]cloud.Configuration{
 	"management.chinacloudapi.cn":  cloud.AzureChina,
 }
 
+// logHosts are the addresses of Log Analytics in Microsoft's clouds, which tokens for it are for too, by those of the API
+// (https://learn.microsoft.com/azure/azure-monitor/logs/api/access-api).
+var logHosts = map[string]string{
+	"management.azure.com":         "https://api.loganalytics.io",
+	"management.usgovcloudapi.net": "https://api.loganalytics.us",
+	"management.chinacloudapi.cn":  "https://api.loganalytics.azure.cn",
+}
+
 // readCloud finds the addresses of the API and of Entra ID.
 func (s *settings) readCloud(in map[string]string, wrong map[string]string) {
 	s.cloud = cloud.AzurePublic
@@ -146,6 +156,14 @@ func (s *settings) readCloud(in map[string]string, wrong map[string]string) {
 		if own, ok := clouds[strings.ToLower(u.Host)]; ok {
 			s.cloud, audience = own, own.Services[cloud.ResourceManager].Audience
 		}
+	}
+	logs, known := logHosts[strings.ToLower(hostOf(endpoint))]
+	if text := in["logs_endpoint"]; text != "" {
+		if _, ok := address(text); !ok {
+			wrong["logs_endpoint"] = "This is not an address such as https://api.loganalytics.io."
+			return
+		}
+		logs, known = strings.TrimRight(text, "/"), true
 	}
 	authority := s.cloud.ActiveDirectoryAuthorityHost
 	if text := in["authority"]; text != "" {
@@ -162,6 +180,9 @@ func (s *settings) readCloud(in map[string]string, wrong map[string]string) {
 	s.cloud = cloud.Configuration{
 		ActiveDirectoryAuthorityHost: authority,
 		Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: strings.TrimRight(endpoint, "/"), Audience: audience}},
+	}
+	if known {
+		s.cloud.Services[logAnalytics] = cloud.ServiceConfiguration{Endpoint: logs, Audience: logs}
 	}
 }
 

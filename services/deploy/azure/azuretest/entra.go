@@ -57,7 +57,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	token := "entra-" + uuid.NewString()
 	s.mu.Lock()
-	s.tokens[token] = true
+	s.tokens[token], s.scopes[token] = true, scopeOf(f.Get("scope"))
 	s.signIns++
 	s.mu.Unlock()
 	answer(w, http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": token})
@@ -82,4 +82,14 @@ func (s *Server) trusts(assertion string) (code, text string) {
 		return "700212", "No matching federated identity record found for presented assertion audience."
 	}
 	return "", ""
+}
+
+// scopeOf is what a token is asked for, of scopes that have others beside it.
+func scopeOf(all string) string {
+	for _, one := range strings.Fields(all) {
+		if strings.HasSuffix(one, "/.default") {
+			return one
+		}
+	}
+	return ""
 }

@@ -66,9 +66,13 @@ func (s *Server) environment(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "ResourceNotFound", "The Resource 'Microsoft.App/managedEnvironments/%s' under resource group '%s' was not found.", r.PathValue("environment"), Group)
 		return
 	}
+	logs := &aca.AppLogsConfiguration{Destination: to.Ptr("none")}
+	if s.Workspace != "" {
+		logs = &aca.AppLogsConfiguration{Destination: to.Ptr("log-analytics"), LogAnalyticsConfiguration: &aca.LogAnalyticsConfiguration{CustomerID: to.Ptr(s.Workspace)}}
+	}
 	answer(w, http.StatusOK, aca.ManagedEnvironment{
 		ID: to.Ptr(s.environmentID()), Name: to.Ptr(Environment), Location: to.Ptr(Location), Type: to.Ptr("Microsoft.App/managedEnvironments"),
-		Properties: &aca.ManagedEnvironmentProperties{ProvisioningState: to.Ptr(aca.EnvironmentProvisioningStateSucceeded), DefaultDomain: to.Ptr("home.test"),
+		Properties: &aca.ManagedEnvironmentProperties{ProvisioningState: to.Ptr(aca.EnvironmentProvisioningStateSucceeded), DefaultDomain: to.Ptr("home.test"), AppLogsConfiguration: logs,
 			WorkloadProfiles: []*aca.WorkloadProfile{{Name: to.Ptr("Consumption"), WorkloadProfileType: to.Ptr("Consumption")}}},
 	})
 }

@@ -21,6 +21,7 @@ import (
 // replica is one container of the Docker Engine, which is started again when it ends.
 type replica struct {
 	name      string
+	revision  string
 	made      time.Time
 	container *aca.Container
 	env       []string
@@ -129,6 +130,7 @@ func (s *Server) run(ctx context.Context, r *replica, port int32) {
 		defer cancel()
 		grace := 5
 		_ = s.docker.ContainerStop(end, r.id, container.StopOptions{Timeout: &grace})
+		s.keepRows(end, r)
 		_ = s.docker.ContainerRemove(end, r.id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	}()
 	for ctx.Err() == nil {

@@ -82,7 +82,7 @@ func (s *Server) wake(a *app, rev *revision) {
 	}
 	port := value(a.model.Properties.Configuration.Ingress.TargetPort)
 	for range max(value(rev.template.Scale.MinReplicas), 1) {
-		r := &replica{name: fmt.Sprintf("%s-%08x-%05x", rev.name, rand.Uint32(), rand.IntN(1<<20)), made: time.Now().UTC(), container: rev.template.Containers[0], state: aca.ContainerAppContainerRunningStateWaiting, details: "Container is waiting with reason: ContainerCreating"}
+		r := &replica{name: fmt.Sprintf("%s-%08x-%05x", rev.name, rand.Uint32(), rand.IntN(1<<20)), revision: rev.name, made: time.Now().UTC(), container: rev.template.Containers[0], state: aca.ContainerAppContainerRunningStateWaiting, details: "Container is waiting with reason: ContainerCreating"}
 		r.login = loginOf(*r.container.Image, a.model.Properties.Configuration.Registries, values)
 		r.env = environment(r.container, values)
 		r.happen = func(kind, reason, text string) { s.happen(a, rev.name, r.name, kind, reason, text) }

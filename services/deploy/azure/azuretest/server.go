@@ -49,6 +49,8 @@ type Server struct {
 	Cores, Limit float32
 	// Broken is the error with which each new revision fails; empty: none does.
 	Broken string
+	// Workspace is the id of the Log Analytics workspace that the environment's logs go to; empty: they go nowhere.
+	Workspace string
 	// Trust are the tokens that the application's federated credential accepts.
 	Trust Trust
 
@@ -63,6 +65,8 @@ type Server struct {
 	apps    map[string]*app
 	jobs    map[string]*job
 	tokens  map[string]bool   // that Entra gave and that have not expired
+	scopes  map[string]string // that they are for
+	rows    []row             // that replicas which have gone printed
 	streams map[string]string // tokens of log streams, and the path that each is for
 	images  map[string]bool   // that were pulled
 	faults  []*Fault
@@ -95,7 +99,7 @@ func New(t testing.TB) *Server {
 		Subscription: uuid.NewString(), Tenant: uuid.NewString(), ClientID: uuid.NewString(), Secret: "s3cret~" + uuid.NewString(),
 		Tick: 100 * time.Millisecond, Provider: "Registered", Cores: 2, Limit: 100,
 		t: t, docker: dockertest.Engine(t), id: uuid.NewString(), ctx: ctx,
-		apps: map[string]*app{}, jobs: map[string]*job{}, images: map[string]bool{}, operations: map[string]*operation{}, tokens: map[string]bool{}, streams: map[string]string{},
+		apps: map[string]*app{}, jobs: map[string]*job{}, images: map[string]bool{}, operations: map[string]*operation{}, tokens: map[string]bool{}, streams: map[string]string{}, scopes: map[string]string{},
 	}
 	s.http = httptest.NewUnstartedServer(s.handler())
 	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -134,7 +138,7 @@ func (s *Server) HTTP() *http.Client { return s.http.Client() }
 
 // Settings are those of a target in this Azure.
 func (s *Server) Settings() map[string]string {
-	return map[string]string{"subscription_id": s.Subscription, "tenant_id": s.Tenant, "client_id": s.ClientID, "resource_group": Group, "environment": Environment, "endpoint": s.URL(), "authority": s.URL()}
+	return map[string]string{"subscription_id": s.Subscription, "tenant_id": s.Tenant, "client_id": s.ClientID, "resource_group": Group, "environment": Environment, "endpoint": s.URL(), "authority": s.URL(), "logs_endpoint": s.URL()}
 }
 
 // Fail lets calls fail from now on.
@@ -191,6 +195,7 @@ func (s *Server) handler() http.Handler {
 	s.entra(mux)
 	s.manager(mux)
 	s.logStreams(mux)
+	mux.HandleFunc("POST /v1/workspaces/{workspace}/query", s.analytics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := r.Method + " " + r.URL.Path
 		s.mu.Lock()
