@@ -105,7 +105,9 @@ func (s *Server) create(ctx context.Context, r *replica) error {
 	for _, arg := range c.Args {
 		config.Cmd = append(config.Cmd, *arg)
 	}
-	made, err := s.docker.ContainerCreate(ctx, config, &container.HostConfig{Resources: container.Resources{Memory: int64(half * (1 << 30)), NanoCPUs: int64(*c.Resources.CPU * 1e9)}}, nil, nil, "")
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // one that is made has to be known, so that it goes
+	defer cancel()
+	made, err := s.docker.ContainerCreate(whole, config, &container.HostConfig{Resources: container.Resources{Memory: int64(half * (1 << 30)), NanoCPUs: int64(*c.Resources.CPU * 1e9)}}, nil, nil, "")
 	if err != nil {
 		return err
 	}
