@@ -29,9 +29,16 @@ func visitorSamples() []sample {
 	wrong.AddressForm = components.Form{Values: map[string][]string{"host": {"*.example.com"}}, Err: models.InvalidField("host", "A wildcard is no address. Enter each host name.").(*models.Error)}
 	reader := full
 	reader.CanChange, reader.Maintenance = false, closed
+	cluster := full
+	cluster.Front, cluster.Own, cluster.OwnURL = visitors.Front{Target: "cluster", Domains: true}, "checkout-production.cluster.example.com", "https://checkout-production.cluster.example.com"
+	cluster.Addresses = []visitors.Address{{Address: models.Address{ID: "x3", EnvironmentID: e.ID, AppID: checkout.ID, Host: proven.Host, Path: "/"}, Domain: &proven, Target: "cluster", LeadsTo: cluster.Own}}
+	cloud := full
+	cloud.Front, cloud.Addresses = visitors.Front{Target: "cloud"}, nil
 	page := placePage("checkout-api in production", "addresses")
 	return []sample{
 		{"visitors", visitors.Place(page, full)}, {"visitors-maintenance", visitors.Place(page, inside)}, {"visitors-wrong", visitors.Place(page, wrong)}, {"visitors-reader", visitors.Place(page, reader)},
+		{"visitors-cluster", visitors.Place(page, cluster)}, {"visitors-cloud", visitors.Place(page, cloud)},
+		{"domain-cluster", visitors.Domain(testPage(proven.Host), visitors.DomainView{Domain: proven, Addresses: cluster.Addresses, Places: map[string]string{e.ID + "/" + checkout.ID: "checkout in production"}, CanChange: true})},
 		{"domain", visitors.Domain(testPage(proven.Host), visitors.DomainView{Domain: proven, Addresses: at[:1], Places: map[string]string{e.ID + "/" + checkout.ID: "checkout in production"}, Certificate: &ordered, CanChange: true})},
 		{"domain-waiting", visitors.Domain(testPage(waiting.Host), visitors.DomainView{Domain: waiting, CanChange: true, CanConfirm: true,
 			Order: &models.CertificateOrder{Tries: 2, Note: "The authority did not see this host as Slipway's: connection refused", NextAt: noon}})},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
 	"slipway.dev/services/certificates"
 	"slipway.dev/services/proxy"
 	"slipway.dev/services/visitors"
@@ -23,8 +25,12 @@ func (p *process) openVisitors() error {
 		return err
 	}
 	portal := proxy.HostOf(u.Host)
-	p.visitors = &visitors.Service{DB: p.db, Portal: portal, Apps: strings.ToLower(p.settings.AppsDomain)}
-	p.certificates = &certificates.Service{DB: p.db, Box: p.box, Apps: p.settings.ACMEApps}
+	p.visitors = &visitors.Service{DB: p.db, Portal: portal, Apps: strings.ToLower(p.settings.AppsDomain), Front: p.deploy.Front, Changed: p.deploy.DomainsChanged}
+	p.certificates = &certificates.Service{DB: p.db, Box: p.box, Apps: p.settings.ACMEApps, Elsewhere: p.deploy.RoutedElsewhere()}
+	p.certificates.Changed = func(ctx context.Context, tx *gorm.DB, teamID string) error {
+		return p.deploy.DomainsChanged(ctx, tx, teamID, "", "")
+	}
+	p.deploy.Certificate = p.certificates.Given
 	if u.Scheme == "https" {
 		p.certificates.Portal = portal
 	}

@@ -20,6 +20,7 @@ type Address struct {
 	Path          string    `json:"path" doc:"/ for all paths."`
 	Strip         bool      `json:"strip" doc:"The app sees paths without this one."`
 	CreatedAt     time.Time `json:"created_at"`
+	LeadsTo       string    `json:"leads_to,omitempty" doc:"Host name that DNS has to lead visitors to (CNAME) where the environment's target sends them itself. Absent: this server, or nothing serves there yet."`
 }
 
 // NewAddress asks for an address.
@@ -128,7 +129,11 @@ func (a *API) listAddresses(ctx context.Context, in *IDIn) (*answer[List[Address
 	if err != nil {
 		return nil, err
 	}
-	return whole(all, addressOf), nil
+	front, err := a.Visitors.FrontOf(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return whole(all, addressAt(front)), nil
 }
 
 func (a *API) addAddress(ctx context.Context, in *struct {
@@ -136,15 +141,22 @@ func (a *API) addAddress(ctx context.Context, in *struct {
 	Body NewAddress
 }) (*answer[Address], error) {
 	row, err := a.Visitors.AddAddress(ctx, visitors.AddressInput{EnvironmentID: in.ID, AppID: in.Body.AppID, Host: in.Body.Host, Path: in.Body.Path, Strip: in.Body.Strip})
-	return replyWith(row, addressOf, err)
+	if err != nil {
+		return nil, err
+	}
+	front, err := a.Visitors.FrontOf(ctx, in.ID)
+	return replyWith(row, addressAt(front), err)
 }
 
 func (a *API) removeAddress(ctx context.Context, in *IDIn) error {
 	return a.Visitors.RemoveAddress(ctx, in.ID)
 }
 
-func addressOf(x *models.Address) Address {
-	return Address{x.ID, x.EnvironmentID, x.AppID, x.Host, x.Path, x.Strip, x.CreatedAt.UTC()}
+// addressAt describes addresses of an environment whose visitors that front answers.
+func addressAt(front visitors.Front) func(*models.Address) Address {
+	return func(x *models.Address) Address {
+		return Address{x.ID, x.EnvironmentID, x.AppID, x.Host, x.Path, x.Strip, x.CreatedAt.UTC(), front.LeadsTo(x.AppID)}
+	}
 }
 
 func (a *API) listDomains(ctx context.Context, in *struct {

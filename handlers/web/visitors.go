@@ -62,7 +62,14 @@ func (h *Visitors) place(c echo.Context, status int, appID string, v views.Place
 	if err != nil {
 		return err
 	}
-	if v.Own = own[appID]; v.Own != "" {
+	front, err := h.Visitors.FrontOf(ctx, e.ID)
+	if err != nil {
+		return err
+	}
+	v.Front = views.Front{Target: front.Target, Domains: front.Domains}
+	if v.Own = own[appID]; front.Itself() {
+		v.OwnURL = front.URLs[appID]
+	} else if v.Own != "" {
 		v.OwnURL = h.Deploy.Apps.URL(v.Own)
 	}
 	all, err := located(ctx, h.Visitors, *e)
@@ -86,10 +93,14 @@ func located(ctx context.Context, s *visitors.Service, e models.Environment) (ma
 	if err != nil {
 		return nil, err
 	}
+	front, err := s.FrontOf(ctx, e.ID)
+	if err != nil {
+		return nil, err
+	}
 	domains, err := s.DomainsOf(ctx, e.TeamID, rows)
 	out := map[string][]views.Address{}
 	for _, a := range rows {
-		out[a.AppID] = append(out[a.AppID], views.Address{Address: a, Domain: domains[a.Host]})
+		out[a.AppID] = append(out[a.AppID], views.Address{Address: a, Domain: domains[a.Host], Target: front.Target, LeadsTo: front.LeadsTo(a.AppID)})
 	}
 	return out, err
 }
@@ -230,8 +241,16 @@ func (h *Visitors) domain(c echo.Context, status int, form components.Form) erro
 			v.Places[e.ID+"/"+a.ID] = a.Name + " in " + e.Name
 		}
 	}
+	fronts := map[string]visitors.Front{}
 	for _, a := range rows {
-		v.Addresses = append(v.Addresses, views.Address{Address: a, Domain: d})
+		front, ok := fronts[a.EnvironmentID]
+		if !ok {
+			if front, err = h.Visitors.FrontOf(ctx, a.EnvironmentID); err != nil {
+				return err
+			}
+			fronts[a.EnvironmentID] = front
+		}
+		v.Addresses = append(v.Addresses, views.Address{Address: a, Domain: d, Target: front.Target, LeadsTo: front.LeadsTo(a.AppID)})
 	}
 	if d.Proven() {
 		shown, err := h.Certificates.For(ctx, d.TeamID, d.Host)

@@ -22,6 +22,9 @@ type Service struct {
 	Authority *Authority // that certificates are ordered from; nil: none are ordered
 	Portal    string     // the portal's own host, where it gets an ordered certificate too; empty: it does not
 	Apps      bool       // hosts that places have by themselves get ordered certificates too
+	Elsewhere []string   // kinds of targets whose visitors never come to this server: for hosts that lead there alone no authority would see an answer
+	// Changed, where set, is called in the transaction in which certificates of the team change, of the whole site where teamID is empty.
+	Changed func(ctx context.Context, tx *gorm.DB, teamID string) error
 }
 
 // Filter narrows the list of certificates. An empty TeamID asks for those of the whole site, which only admins may.
@@ -86,6 +89,24 @@ func (s *Service) For(ctx context.Context, teamID, host string) (*Shown, error) 
 	return out, nil
 }
 
+// Given returns the chain and the key, in PEM, of the certificate that people gave for the team's host and that counts
+// now; nothing where there is none. It is for what shows certificates to visitors, and asks nobody for permission.
+func (s *Service) Given(ctx context.Context, teamID, host string) (chain, key []byte, err error) {
+	var all []models.Certificate
+	if err := s.DB.WithContext(ctx).Omit("chain", "sealed").Find(&all, "ordered_for = ''").Error; err != nil {
+		return nil, nil, err
+	}
+	c := best(all, host, teamID, s.DB.NowFunc())
+	if c == nil {
+		return nil, nil, nil
+	}
+	if err := s.DB.WithContext(ctx).First(c, "id = ?", c.ID).Error; err != nil {
+		return nil, nil, models.FromDB(err, "certificate")
+	}
+	key, err = s.Box.Open(keyPlace(c.ID), c.Sealed)
+	return []byte(c.Chain), key, err
+}
+
 // heads returns what is in all certificates, without chains and keys.
 func (s *Service) heads(ctx context.Context) ([]models.Certificate, error) {
 	var all []models.Certificate
@@ -105,7 +126,7 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 		if err := tx.Delete(&models.Certificate{}, "id = ?", id).Error; err != nil {
 			return err
 		}
-		return changed(ctx, tx, &c, "certificate.delete")
+		return s.changed(ctx, tx, &c, "certificate.delete")
 	})
 }
 
@@ -121,11 +142,16 @@ func authorize(ctx context.Context, teamID string) error {
 	return err
 }
 
-// changed records what was done to the certificate and tells the proxies.
-func changed(ctx context.Context, tx *gorm.DB, c *models.Certificate, action string) error {
+// changed records what was done to the certificate and tells the proxies, and who else shows it.
+func (s *Service) changed(ctx context.Context, tx *gorm.DB, c *models.Certificate, action string) error {
 	detail := map[string]string{"issuer": c.Issuer, "not_after": c.NotAfter.UTC().Format("2006-01-02")}
 	if err := audit.Record(ctx, tx, audit.Entry{TeamID: c.TeamID, Action: action, Subject: "certificate:" + c.ID, Name: names(c), Detail: detail}); err != nil {
 		return err
+	}
+	if s.Changed != nil {
+		if err := s.Changed(ctx, tx, c.TeamID); err != nil {
+			return err
+		}
 	}
 	parent := ""
 	if c.TeamID != "" {

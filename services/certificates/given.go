@@ -73,7 +73,7 @@ func (s *Service) Add(ctx context.Context, in Input) (*models.Certificate, error
 		if err := tx.Create(c).Error; err != nil {
 			return err
 		}
-		return changed(ctx, tx, c, "certificate.add")
+		return s.changed(ctx, tx, c, "certificate.add")
 	})
 }
 

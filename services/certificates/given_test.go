@@ -1,10 +1,12 @@
 package certificates_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -12,10 +14,12 @@ import (
 	"io"
 	"log"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/certificates"
@@ -186,5 +190,40 @@ func TestAHostShowsTheBestCertificateThatItsTeamOrAnAdminGave(t *testing.T) {
 	shown, err := s.For(modelstest.As(t, w.db, w.Viewer), w.Team.ID, host)
 	if err != nil || shown.Certificate == nil || shown.Certificate.ID != exact.ID {
 		t.Errorf("the page says %+v %v", shown, err)
+	}
+}
+
+func TestWhatIsShownElsewhereIsGivenAndNotOrdered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	told := []string{}
+	s := &certificates.Service{DB: w.db, Box: w.box, Changed: func(_ context.Context, _ *gorm.DB, team string) error {
+		told = append(told, team)
+		return nil
+	}}
+	if chain, key, err := s.Given(t.Context(), w.Team.ID, host); err != nil || len(chain)+len(key) > 0 {
+		t.Errorf("nobody gave one: %q, %v", chain, err)
+	}
+	chain, key := newIssuer(t).sign(24*time.Hour, nil, host)
+	given, err := s.Add(modelstest.As(t, w.db, w.Maintainer), certificates.Input{TeamID: w.Team.ID, Chain: chain, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gotChain, gotKey, err := s.Given(t.Context(), w.Team.ID, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.X509KeyPair(gotChain, gotKey); err != nil || string(gotChain) != chain {
+		t.Errorf("it is given as %q: %v", gotChain, err)
+	}
+	if chain, _, err := s.Given(t.Context(), w.OtherTeam.ID, host); err != nil || len(chain) > 0 {
+		t.Errorf("another team gets it: %v", err)
+	}
+	if err := s.Delete(modelstest.As(t, w.db, w.Maintainer), given.ID); err != nil || !slices.Equal(told, []string{w.Team.ID, w.Team.ID}) {
+		t.Errorf("told of %v: %v", told, err)
+	}
+	ordering := &certificates.Service{DB: w.db, Box: w.box, Authority: &certificates.Authority{Directory: "http://127.0.0.1:1"}, Elsewhere: []string{w.Target.Kind}}
+	if err := ordering.OrderAll(t.Context()); err != nil || w.orders(host) != nil {
+		t.Errorf("a certificate is ordered for a host whose visitors never come here: %+v, %v", w.orders(host), err)
 	}
 }

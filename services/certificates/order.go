@@ -63,7 +63,8 @@ func (s *Service) needing(ctx context.Context) (out []wanted, err error) {
 	var all []wanted
 	db := s.DB.WithContext(ctx)
 	err = db.Model(&models.Domain{}).Select("host", "team_id").Where("proven_at IS NOT NULL").
-		Where("EXISTS (SELECT 1 FROM addresses WHERE addresses.host = domains.host AND addresses.team_id = domains.team_id)").Scan(&all).Error
+		Where("EXISTS (SELECT 1 FROM addresses JOIN environments ON environments.id = addresses.environment_id JOIN targets ON targets.id = environments.target_id"+
+			" WHERE addresses.host = domains.host AND addresses.team_id = domains.team_id AND targets.kind NOT IN ?)", append([]string{""}, s.Elsewhere...)).Scan(&all).Error
 	if err != nil {
 		return nil, err
 	}
@@ -314,6 +315,6 @@ func (s *Service) keep(ctx context.Context, h wanted, chain [][]byte, key []byte
 		if err := tx.Delete(&models.CertificateOrder{}, "host = ?", h.Host).Error; err != nil {
 			return err
 		}
-		return changed(ctx, tx, c, "certificate.order")
+		return s.changed(ctx, tx, c, "certificate.order")
 	})
 }

@@ -36,6 +36,9 @@ type Service struct {
 	// Identity gives what makes the tokens by which a cloud knows this portal for
 	// the target of the name; nil: the portal is no issuer.
 	Identity func(target string) Identity
+	// Certificate gives the certificate and the key, in PEM, that was given for the team's host; nothing where none was.
+	// Nil: there are no certificates.
+	Certificate func(ctx context.Context, teamID, host string) (chain, key []byte, err error)
 	// Refresh reads a repository on this machine, so that its commits can be counted; nil: what is there has to do.
 	Refresh func(ctx context.Context, repositoryID string) error
 

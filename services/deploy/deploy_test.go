@@ -78,6 +78,7 @@ func newQueue(t testing.TB, s *deploy.Service, deadAfter time.Duration) *jobs.Qu
 	jobs.Register(q, s.RetireStopped)
 	jobs.Register(q, s.RemoveReleases)
 	jobs.Register(q, s.Restore)
+	jobs.Register(q, s.KeepDomains)
 	jobs.Register(q, s.DestroyTarget)
 	s.Copies = &copies.Service{DB: s.DB, Jobs: q, Registries: s.Registries, Pause: 50 * time.Millisecond,
 		Standing: func(_ context.Context, p *models.Principal) (*models.Principal, error) { return p, nil }}
@@ -115,6 +116,7 @@ func (s *stage) worker() (stop func()) {
 	s.t.Helper()
 	service := newService(s.db, s.service.Box, s.service.Registry)
 	service.Kinds, service.Start, service.Drain = s.service.Kinds, s.service.Start, s.service.Drain
+	service.Certificate = s.service.Certificate
 	q := newQueue(s.t, service, 10*time.Second)
 	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {
 		s.t.Fatal(err)

@@ -124,5 +124,8 @@ func (s *Service) Restore(ctx context.Context, job Reapply) error {
 	if err != nil {
 		return err
 	}
-	return drifter.Restore(ctx, release)
+	if err := drifter.Restore(ctx, release); err != nil {
+		return err
+	}
+	return s.KeepDomains(ctx, KeepDomains{EnvironmentID: d.EnvironmentID, AppID: d.AppID})
 }

@@ -123,7 +123,7 @@ func (r *rollout) startAgain(ctx context.Context, former *models.Deployment, say
 		return nil, err
 	}
 	healthy, err := r.healthy(ctx, release, say)
-	url, lost := r.target.Route(ctx, release) // also where it is not healthy yet: it may only be slow
+	url, lost := r.lead(ctx, r.target, release, former.TeamID, say) // also where it is not healthy yet: it may only be slow
 	if lost == nil && url != "" {
 		former.URL = url
 	}

@@ -246,7 +246,7 @@ func (r *rollout) send(ctx context.Context, say func(string)) error {
 	if err != nil {
 		return err
 	}
-	url, err := r.target.Route(ctx, release)
+	url, err := r.lead(ctx, r.target, release, r.d.TeamID, say)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/visitors"
 )
 
 // balancer is where visitors of a target come in that sends them on by itself.
@@ -29,13 +30,15 @@ type balancer struct {
 	password string // what machines pull with since it was renewed
 	restored string // the release that was put back
 	left     string // the environment that was removed
+	sites    string // the teams' own hosts, as they were told last, and their release
+	refuses  bool   // any host
 }
 
 // kind is the Docker Engine's kind behind the balancer.
 func (b *balancer) kind() deploy.Kind {
 	kind := docker.Kind("")
 	open := kind.Open
-	kind.Routes, kind.Heals = true, true
+	kind.Routes, kind.Heals, kind.Domains = true, true, true
 	kind.Open = func(c deploy.Config) (deploy.Target, error) {
 		engine, err := open(c)
 		return balanced{engine, b}, err
@@ -57,6 +60,19 @@ func (t balanced) Route(_ context.Context, r deploy.Release) (string, error) {
 	}
 	t.at.to = r.ID
 	return "https://checkout.example.com", nil
+}
+
+func (t balanced) KeepDomains(_ context.Context, r deploy.Release, sites []deploy.Site) error {
+	t.at.mu.Lock()
+	defer t.at.mu.Unlock()
+	t.at.sites = r.ID
+	for _, s := range sites {
+		t.at.sites += " " + s.Host + s.Path + string(s.Key)
+	}
+	if t.at.refuses {
+		return deploy.Failf(deploy.StageTarget, nil, "The balancer takes no such host.")
+	}
+	return nil
 }
 
 func (t balanced) List(ctx context.Context) ([]deploy.Instance, error) {
@@ -341,4 +357,85 @@ func TestATargetForgetsAnEnvironmentThatIsDeleted(t *testing.T) {
 			t.Fatalf("the target was told of %q", left)
 		}
 	}
+}
+
+// told waits until the balancer has heard of the release with the sites and of nothing else.
+func (b *balancer) told(t *testing.T, want string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
+		b.mu.Lock()
+		got := b.sites
+		b.mu.Unlock()
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the balancer was told %q, want %q", got, want)
+		}
+	}
+}
+
+func TestATargetThatSendsVisitorsItselfLearnsOfDomainsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := &balancer{}
+	s.service.Kinds, s.service.Drain = []deploy.Kind{b.kind()}, time.Millisecond
+	s.service.Certificate = func(_ context.Context, _, host string) (chain, key []byte, err error) {
+		return nil, []byte(" by " + host[:4]), nil
+	}
+	s.worker()
+	s.built(2, "VERSION=1")
+	named := &visitors.Service{DB: s.db, Portal: "portal.test", Apps: "apps.test", Front: s.service.Front, Changed: s.service.DomainsChanged}
+	admin, maintainer := modelstest.As(t, s.db, s.Admin), modelstest.As(t, s.db, s.Maintainer)
+	add := func(host, path string) *models.Address {
+		t.Helper()
+		a, err := named.AddAddress(maintainer, visitors.AddressInput{EnvironmentID: s.Environment.ID, AppID: s.App.ID, Host: host, Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	add("shop.example.org", "/cart")
+	first := s.succeeded(s.deploy(deploy.Input{}).ID)
+	b.told(t, first.ID)
+	var d models.Domain
+	if err := s.db.Take(&d, "host = ?", "shop.example.org").Error; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := named.ConfirmDomain(admin, d.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.told(t, first.ID+" shop.example.org/cart by shop")
+	api := add("shop.example.org", "/api")
+	b.told(t, first.ID+" shop.example.org/api by shop shop.example.org/cart by shop")
+	second := s.succeeded(s.deploy(deploy.Input{}).ID)
+	b.told(t, second.ID+" shop.example.org/api by shop shop.example.org/cart by shop")
+	if err := named.RemoveAddress(maintainer, api.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.told(t, second.ID+" shop.example.org/cart by shop")
+	b.mu.Lock()
+	b.refuses = true
+	b.mu.Unlock()
+	third := s.succeeded(s.deploy(deploy.Input{}).ID) // what one host is refused keeps nobody from the new version
+	s.until(third.ID, "told what was refused", func(d *models.Deployment) bool {
+		return strings.Contains(phaseOf(d, "switch"), "takes no such host")
+	})
+	b.mu.Lock()
+	b.refuses = false
+	b.mu.Unlock()
+	if err := named.DeleteDomain(maintainer, d.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.told(t, third.ID)
+}
+
+// phaseOf is what the deployment's phase of the name said.
+func phaseOf(d *models.Deployment, name string) string {
+	for _, p := range d.Phases {
+		if p.Name == name {
+			return strings.Join(p.Detail, "\n")
+		}
+	}
+	return ""
 }

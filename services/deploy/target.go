@@ -54,6 +54,9 @@ type Kind struct {
 	// Routes says that targets of the kind send visitors to a release themselves
 	// (Target.Route). Slipway then keeps no host name for it, and no proxy serves it.
 	Routes bool
+	// Domains says that targets of a kind that Routes are DomainKeepers. Where they are not, visitors come to an app at
+	// no other host than the one that its target gives.
+	Domains bool
 	// Splits says that visitors can be moved to a new release in steps. Where the
 	// kind Routes its targets are Splitters; elsewhere Slipway's own proxy does it.
 	Splits bool

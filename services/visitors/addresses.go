@@ -35,14 +35,22 @@ func (s *Service) Addresses(ctx context.Context, environmentID string) ([]models
 	return all, s.DB.WithContext(ctx).Where("environment_id = ?", environmentID).Order("host, path").Limit(5000).Find(&all).Error
 }
 
-// Own returns the host names that the environment's apps have by themselves, by app; apps that were never deployed have none yet.
+// Own returns the host names that the environment's apps have by themselves, by app; apps that were never deployed have
+// none yet. Where the environment's target sends visitors itself they are the target's, of the apps that serve.
 func (s *Service) Own(ctx context.Context, environmentID string) (map[string]string, error) {
-	if _, err := s.environment(ctx, environmentID); err != nil {
+	f, err := s.FrontOf(ctx, environmentID)
+	if err != nil {
 		return nil, err
 	}
-	var rows []models.Route
-	err := s.DB.WithContext(ctx).Select("app_id", "host").Where("environment_id = ?", environmentID).Find(&rows).Error
 	own := map[string]string{}
+	for app := range f.URLs {
+		own[app] = f.LeadsTo(app)
+	}
+	if f.Itself() {
+		return own, nil
+	}
+	var rows []models.Route
+	err = s.DB.WithContext(ctx).Select("app_id", "host").Where("environment_id = ?", environmentID).Find(&rows).Error
 	for _, r := range rows {
 		own[r.AppID] = r.Host
 	}
@@ -69,6 +77,9 @@ func (s *Service) AddAddress(ctx context.Context, in AddressInput) (*models.Addr
 		if err := s.claim(ctx, tx, a); err != nil {
 			return err
 		}
+		if err := s.admits(tx, p, a); err != nil {
+			return err
+		}
 		var n int64
 		if err := tx.Model(&models.Address{}).Where("environment_id = ? AND app_id = ?", a.EnvironmentID, a.AppID).Count(&n).Error; err != nil {
 			return err
@@ -80,6 +91,9 @@ func (s *Service) AddAddress(ctx context.Context, in AddressInput) (*models.Addr
 			if models.IsCode(models.FromDB(err, "address"), models.Conflict) {
 				return models.InvalidField("path", "Visitors of %s are sent to an app already.", a.Text())
 			}
+			return err
+		}
+		if err := s.rerouted(ctx, tx, a.TeamID, a.EnvironmentID, a.AppID); err != nil {
 			return err
 		}
 		return p.changed(ctx, tx, "address.add", a.Text(), map[string]string{"strip": strconv.FormatBool(a.Strip)})
@@ -180,6 +194,9 @@ func (s *Service) RemoveAddress(ctx context.Context, id string) error {
 	}
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := tx.Delete(&a).Error; err != nil {
+			return err
+		}
+		if err := s.rerouted(ctx, tx, a.TeamID, a.EnvironmentID, a.AppID); err != nil {
 			return err
 		}
 		return p.changed(ctx, tx, "address.remove", a.Text(), nil)

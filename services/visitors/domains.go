@@ -127,6 +127,9 @@ func (s *Service) DeleteDomain(ctx context.Context, id string) error {
 		if err := tx.Delete(&models.Domain{}, "id = ?", d.ID).Error; err != nil {
 			return err
 		}
+		if err := s.rerouted(ctx, tx, d.TeamID, "", ""); err != nil {
+			return err
+		}
 		return changed(ctx, tx, d, "domain.delete", nil)
 	})
 }

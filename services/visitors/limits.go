@@ -36,6 +36,9 @@ func (s *Service) SetLimits(ctx context.Context, in models.PlaceLimits) (*models
 	if err != nil {
 		return nil, err
 	}
+	if err := s.behindProxy(ctx, p); err != nil {
+		return nil, err
+	}
 	if err := checkLimits(in); err != nil {
 		return nil, err
 	}

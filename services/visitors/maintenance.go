@@ -62,6 +62,9 @@ func (s *Service) StartMaintenance(ctx context.Context, in MaintenanceInput) (m 
 	if err != nil {
 		return nil, "", err
 	}
+	if err := s.behindProxy(ctx, p); err != nil {
+		return nil, "", err
+	}
 	m = &models.Maintenance{EnvironmentID: p.Environment.ID, AppID: p.App.ID, Message: strings.TrimSpace(in.Message), EndsAt: in.EndsAt, StartedByName: actor(ctx), StartedAt: s.now()}
 	if m.Allow, err = s.checkMaintenance(m, in.Allow); err != nil {
 		return nil, "", err

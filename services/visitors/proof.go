@@ -109,6 +109,9 @@ func (s *Service) proven(ctx context.Context, d *models.Domain, by string) error
 		if done.Error != nil || done.RowsAffected == 0 {
 			return done.Error
 		}
+		if err := s.rerouted(ctx, tx, d.TeamID, "", ""); err != nil {
+			return err
+		}
 		return changed(ctx, tx, d, "domain.prove", map[string]string{"by": by})
 	})
 	if models.IsCode(models.FromDB(err, "domain"), models.Conflict) {

@@ -21,6 +21,13 @@ type Service struct {
 	Resolver *net.Resolver
 	Portal   string // the portal's own host, without port: no app answers there
 	Apps     string // the domain below which every place has a host name of its own
+
+	// Front says of environments on a kind of target whether it sends visitors itself, so that they never come to the
+	// proxies, and whether it takes the teams' own hosts then. Nil: all come to the proxies.
+	Front func(kind string) (itself, domains bool)
+	// Changed, where set, is called in the transaction in which it changes where visitors of the team's hosts are sent:
+	// those of one place, or of any of the team's where environmentID is empty.
+	Changed func(ctx context.Context, tx *gorm.DB, teamID, environmentID, appID string) error
 }
 
 func (s *Service) now() time.Time { return s.DB.NowFunc() }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/visitors"
@@ -364,5 +365,82 @@ func TestLimitsThatMakeNoSenseAreRefusedByField(t *testing.T) {
 	l, err := w.s.Limits(w.as(w.Viewer), w.Environment.ID, w.App.ID)
 	if err != nil || l.Idle != 30 || l.WithDefaults().Connect != models.DefaultConnect || l.WithDefaults().Body != -1 {
 		t.Errorf("%+v %v", l, err)
+	}
+}
+
+func TestWhereATargetSendsVisitorsItselfAnAddressIsOneThatItCanServe(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		w := newWorld(t, db)
+		itself, domains := true, false
+		w.s.Front = func(string) (bool, bool) { return itself, domains }
+		told := 0
+		w.s.Changed = func(context.Context, *gorm.DB, string, string, string) error { told++; return nil }
+		ctx := w.as(w.Maintainer)
+		refused := func(in visitors.AddressInput, field, want string) {
+			t.Helper()
+			_, err := w.s.AddAddress(ctx, in)
+			if e, ok := errors.AsType[*models.Error](err); !ok || !strings.Contains(e.Fields[field], want) {
+				t.Errorf("%+v: %v", in, err)
+			}
+		}
+		refused(w.place("shop.example.org", ""), "host", "at no other host")
+		if _, err := w.s.SetLimits(ctx, models.PlaceLimits{EnvironmentID: w.Environment.ID, AppID: w.App.ID, Idle: 60}); !models.IsCode(err, models.Conflict) {
+			t.Errorf("limits that would not hold: %v", err)
+		}
+		if _, _, err := w.s.StartMaintenance(ctx, visitors.MaintenanceInput{EnvironmentID: w.Environment.ID, AppID: w.App.ID}); !models.IsCode(err, models.Conflict) {
+			t.Errorf("maintenance that would not hold: %v", err)
+		}
+		domains = true
+		strip := w.place("shop.example.org", "/api")
+		strip.Strip = true
+		refused(strip, "strip", "takes no path off")
+		strip.Strip = false
+		a, err := w.s.AddAddress(ctx, strip)
+		if err != nil || told != 1 {
+			t.Fatalf("told %d times: %v", told, err)
+		}
+		d := models.Deployment{ID: models.NewID(), TeamID: w.Team.ID, AppID: w.App.ID, EnvironmentID: w.Environment.ID, Active: true, State: models.DeploymentSucceeded, Action: models.ActionDeploy, URL: "https://checkout-dev.cluster.example.com", Number: 900}
+		if err := w.db.Create(&d).Error; err != nil {
+			t.Fatal(err)
+		}
+		f, err := w.s.FrontOf(w.as(w.Viewer), w.Environment.ID)
+		if err != nil || !f.Itself() || f.LeadsTo(w.App.ID) != "checkout-dev.cluster.example.com" || f.LeadsTo("other") != "" {
+			t.Errorf("the front is %+v: %v", f, err)
+		}
+		if own, err := w.s.Own(w.as(w.Viewer), w.Environment.ID); err != nil || own[w.App.ID] != "checkout-dev.cluster.example.com" {
+			t.Errorf("its own hosts are %v: %v", own, err)
+		}
+		itself = false
+		if err := w.s.RemoveAddress(ctx, a.ID); err != nil || told != 2 {
+			t.Errorf("told %d times: %v", told, err)
+		}
+		if err := w.s.DeleteDomain(ctx, w.domain("shop.example.org", w.Team).ID); err != nil || told != 3 {
+			t.Errorf("told %d times: %v", told, err)
+		}
+	})
+}
+
+func TestAHostLeadsToOnePlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modelstest.DB(t))
+	other, cluster := *w.Environment, *w.Target
+	cluster.ID, cluster.Name, cluster.Kind = models.NewID(), "cluster", "cluster"
+	other.ID, other.Name, other.TargetID, other.Target, other.Team = models.NewID(), "elsewhere", cluster.ID, nil, nil
+	for _, row := range []any{&cluster, &other} {
+		if err := w.db.Create(row).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.s.Front = func(kind string) (bool, bool) { return kind == "cluster", true }
+	ctx := w.as(w.Maintainer)
+	if _, err := w.s.AddAddress(ctx, w.place("shop.example.org", "")); err != nil {
+		t.Fatal(err)
+	}
+	in := w.place("shop.example.org", "/api")
+	in.EnvironmentID = other.ID
+	_, err := w.s.AddAddress(ctx, in)
+	if e, ok := errors.AsType[*models.Error](err); !ok || !strings.Contains(e.Fields["host"], "leads to one place") {
+		t.Errorf("a host at two places: %v", err)
 	}
 }

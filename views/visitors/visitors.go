@@ -19,6 +19,7 @@ type PlaceView struct {
 	App         models.App
 	Own         string // the host name that the app has there by itself; empty: none yet
 	OwnURL      string
+	Front       Front
 	Addresses   []Address
 	Limits      models.PlaceLimits
 	Maintenance *models.Maintenance // nil: visitors reach the app
@@ -30,10 +31,18 @@ type PlaceView struct {
 	AddressCurl, LimitsCurl, MaintenanceCurl components.CurlExample
 }
 
+// Front is who answers the visitors of an environment.
+type Front struct {
+	Target  string // its name, where it sends visitors itself; empty: they come to Slipway's proxies
+	Domains bool   // that target takes the team's own hosts too
+}
+
 // Address is an address and its domain; nil where the host is a place's own.
 type Address struct {
 	models.Address
-	Domain *models.Domain
+	Domain  *models.Domain
+	Target  string // that sends its visitors itself; empty: they come to Slipway's proxies
+	LeadsTo string // the host name that DNS has to lead them to there; empty: nothing serves there yet
 }
 
 // PlaceURL is the page of the app in the environment.
@@ -46,6 +55,16 @@ func DomainURL(d models.Domain) string { return "/domains/" + d.ID }
 
 // Served tells whether visitors of the address reach the app.
 func (a Address) Served() bool { return a.Domain == nil || a.Domain.Proven() }
+
+// elsewhere is the target to which the domain's addresses lead past Slipway's proxies; empty where they don't.
+func (v DomainView) elsewhere() string {
+	for _, a := range v.Addresses {
+		if a.Target != "" {
+			return a.Target
+		}
+	}
+	return ""
+}
 
 // DomainView is one domain.
 type DomainView struct {

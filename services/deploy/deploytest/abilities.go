@@ -33,6 +33,7 @@ func (s Suite) abilities(t *testing.T) {
 		{"Instances added by the load", info.Autoscales},
 		{"Visitors come through the target itself, not through Slipway's proxy", s.Routed != nil},
 		{"Visitors moved to a new release in steps", s.Routed == nil || is[deploy.Splitter](target)},
+		{"The teams' own domains where visitors come through the target itself", is[deploy.DomainKeeper](target)},
 		{"Errors told apart from other lines of a log", !s.Mixed},
 		{"The image looked for at its registry beforehand", is[deploy.Finder](target)},
 		{"Permissions, quotas and the network looked at beforehand", is[deploy.Inspector](target)},

@@ -8,9 +8,15 @@ package kubernetes_test
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -235,14 +241,17 @@ func store(t *testing.T) (deploy.Image, deploy.Source) {
 	}
 }
 
-// visit does what an ingress controller does with a visitor of the address.
+// visit does what an ingress controller does with a visitor of the address: the longest path that fits counts, and the
+// app sees the whole of it.
 func visit(t *testing.T, url string) string {
 	t.Helper()
-	host := strings.TrimPrefix(url, "http://")
+	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	path = "/" + path
 	all, err := admin.Resource(ingresses).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	best, to := "", "no Ingress has the host "+host
 	for _, i := range all.Items {
 		rules, _, _ := unstructured.NestedSlice(i.Object, "spec", "rules")
 		rule := rules[0].(map[string]any)
@@ -250,10 +259,16 @@ func visit(t *testing.T, url string) string {
 			continue
 		}
 		paths, _, _ := unstructured.NestedSlice(rule, "http", "paths")
-		service, _, _ := unstructured.NestedString(paths[0].(map[string]any), "backend", "service", "name")
-		return ask(t, host, endpoint(t, i.GetNamespace(), service)+"/version")
+		for _, p := range paths {
+			prefix := strings.TrimSuffix(p.(map[string]any)["path"].(string), "/")
+			if path != prefix && !strings.HasPrefix(path, prefix+"/") || best != "" && len(prefix) < len(best) {
+				continue
+			}
+			service, _, _ := unstructured.NestedString(p.(map[string]any), "backend", "service", "name")
+			best, to = prefix, ask(t, host, endpoint(t, i.GetNamespace(), service)+"/version")
+		}
 	}
-	return "no Ingress has the host " + host
+	return to
 }
 
 // endpoint returns where a ready pod behind the Service answers.
@@ -307,4 +322,86 @@ func TestAClusterDoesWhatEveryTargetMust(t *testing.T) {
 		Open:  func(t *testing.T) deploy.Target { target, _ := open(t, nil); return target },
 		Image: image, From: from, Gone: gone, Routed: visit, Mixed: true, Always: true, Patience: 15 * time.Second,
 	})
+}
+
+func TestVisitorsOfATeamsDomainComeToWhicheverReleaseServes(t *testing.T) {
+	image, from := store(t)
+	target, id := open(t, nil)
+	keeper := target.(deploy.DomainKeeper)
+	one := ofTests(image, from)
+	one.Env["VERSION"] = "one"
+	host := strings.ToLower(one.ID[24:]) + ".example.org"
+	sites := []deploy.Site{{Host: host, Path: "/cart"}}
+	lead := func(r deploy.Release) {
+		t.Helper()
+		if err := rollOut(t, target, r, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := target.Route(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := keeper.KeepDomains(t.Context(), r, sites); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lead(one)
+	if got := visit(t, host+"/cart/1"); got != "one" {
+		t.Errorf("below its path visitors get %q", got)
+	}
+	if got := visit(t, host+"/carts"); got == "one" {
+		t.Error("another path leads to it")
+	}
+	chain, key := certificate(t, host)
+	sites = []deploy.Site{{Host: host, Path: "/", Chain: chain, Key: key}}
+	two := one
+	two.ID, two.Env = models.NewID(), map[string]string{"PORT": "8080", "VERSION": "two"}
+	lead(two)
+	if err := target.Remove(t.Context(), one.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := visit(t, host); got != "two" {
+		t.Errorf("after the switch visitors get %q", got)
+	}
+	secrets := schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	kept, err := admin.Resource(secrets).Namespace(space(t, id)).Get(t.Context(), "checkout."+host, metav1.GetOptions{})
+	if kind, _, _ := unstructured.NestedString(kept.Object, "type"); err != nil || kind != "kubernetes.io/tls" {
+		t.Errorf("the certificate is kept as %s: %v", kind, err)
+	}
+	if err := keeper.KeepDomains(t.Context(), two, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := visit(t, host); !strings.Contains(got, "no Ingress") {
+		t.Errorf("a domain that was taken away leads to %q", got)
+	}
+	if _, err := admin.Resource(secrets).Namespace(space(t, id)).Get(t.Context(), "checkout."+host, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("its certificate stays: %v", err)
+	}
+	if err := keeper.KeepDomains(t.Context(), two, sites); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Remove(t.Context(), two.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := visit(t, host); !strings.Contains(got, "no Ingress") {
+		t.Errorf("a release that is gone leaves its domain to %q", got)
+	}
+}
+
+// certificate is one for the host, signed by its own key, in PEM.
+func certificate(t *testing.T, host string) (chain, key []byte) {
+	t.Helper()
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, own.Public(), own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
 }

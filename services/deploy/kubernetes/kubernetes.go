@@ -28,12 +28,13 @@ const callTime = 20 * time.Second
 // Kind is the kind of target for a Kubernetes cluster.
 func Kind() deploy.Kind {
 	return deploy.Kind{
-		Name:   KindName,
-		Title:  "Kubernetes",
-		Help:   "Any cluster of Kubernetes 1.30 or newer with an ingress controller. Each environment gets a namespace; visitors come through the cluster's own ingress.",
-		Routes: true,
-		Heals:  true,
-		Pulls:  true,
+		Name:    KindName,
+		Title:   "Kubernetes",
+		Help:    "Any cluster of Kubernetes 1.30 or newer with an ingress controller. Each environment gets a namespace; visitors come through the cluster's own ingress.",
+		Routes:  true,
+		Domains: true,
+		Heals:   true,
+		Pulls:   true,
 		Fields: []deploy.Field{
 			{Name: "kubeconfig", Label: "Kubeconfig", Secret: true, Lines: 8,
 				Help: "With a token or a client certificate inside; its current context counts. Plugins and files of other machines are refused. Empty: the service account of the pod that Slipway itself runs in."},
@@ -44,7 +45,7 @@ func Kind() deploy.Kind {
 			{Name: "https", Label: "HTTPS", Example: "no",
 				Help: "yes: the ingress controller serves HTTPS by a certificate of its own. It is yes by itself with one of the next two."},
 			{Name: "cluster_issuer", Label: "Cluster issuer", Example: "letsencrypt",
-				Help: "cert-manager's ClusterIssuer that makes a certificate for each app."},
+				Help: "cert-manager's ClusterIssuer that makes a certificate for each app, and for each of the teams' own hosts that has none."},
 			{Name: "tls_secret", Label: "TLS secret", Example: "apps-tls",
 				Help: "The secret with the certificate, which is in each environment's namespace. With a cluster issuer: the name that its secrets get."},
 			{Name: "namespace_prefix", Label: "Namespace prefix", Example: defaultPrefix,
@@ -91,7 +92,8 @@ func open(c deploy.Config) (deploy.Target, error) {
 }
 
 // Dial connects to a pod's address. It works from inside of the cluster, and
-// from wherever its pods' network is routed to.
+// from wherever its pods' network is routed to. No rollout needs it: the nodes
+// ask whether a pod is healthy, and visitors come through the ingress.
 func (t *target) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}
 	return d.DialContext(ctx, network, address)

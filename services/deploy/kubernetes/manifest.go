@@ -197,17 +197,25 @@ func (t *target) door(r deploy.Release) object {
 	}}
 }
 
+// issuerAnnotation has cert-manager keep a certificate for an Ingress (https://cert-manager.io/docs/usage/ingress/).
+const issuerAnnotation = "cert-manager.io/cluster-issuer"
+
+// way leads visitors of the path, and of what is below it, to the app's Service.
+func way(r deploy.Release, path string) networkingv1.HTTPIngressPath {
+	return networkingv1.HTTPIngressPath{Path: path, PathType: ptr(networkingv1.PathTypePrefix),
+		Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: serviceOf(r), Port: networkingv1.ServiceBackendPort{Name: portName}}}}
+}
+
 // gate is the app's Ingress, which brings the visitors of the host to the Service.
 func (t *target) gate(r deploy.Release, host string) object {
 	m := meta(serviceOf(r), t.namespace(r), t.labels(r))
 	spec := networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
-		Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: ptr(networkingv1.PathTypePrefix),
-			Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: serviceOf(r), Port: networkingv1.ServiceBackendPort{Name: portName}}}}}}}}}}
+		Paths: []networkingv1.HTTPIngressPath{way(r, "/")}}}}}}
 	if t.settings.class != "" {
 		spec.IngressClassName = &t.settings.class
 	}
 	if t.settings.issuer != "" {
-		m.Annotations = map[string]string{"cert-manager.io/cluster-issuer": t.settings.issuer}
+		m.Annotations = map[string]string{issuerAnnotation: t.settings.issuer}
 	}
 	switch {
 	case t.settings.issuer != "" && t.settings.tlsSecret == "":
