@@ -217,6 +217,10 @@ func checkAbilities(config models.DeploymentConfig, info Info, list *checklist) 
 	case config.Scale.Autoscales():
 		list.fail(StageCheck, "Autoscaler", "The target does not add instances by their load. Set the scale's maximum to 0.")
 	}
+	several := !config.Recreate || config.Scale.OrOne().Replicas > 1 || config.Scale.Autoscales()
+	if len(config.Volumes) > 0 && info.SingleMount && several {
+		list.fail(StageCheck, "Volumes", "The target's volumes can be had on one of its machines at a time. Choose one version at a time in the app's settings, and one instance as its scale.")
+	}
 	if config.Health == models.HealthImage && !info.HealthCheck {
 		list.fail(StageCheck, "Health check", "The target does not run an image's HEALTHCHECK. Choose an HTTP path or the TCP port in the app's settings.")
 	}

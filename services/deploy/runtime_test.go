@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/docker"
 )
 
 func TestWhatAnAppWantsOfTheHostIsForMaintainersAndWithinWhatTheAdminAllows(t *testing.T) {
@@ -249,5 +251,51 @@ func TestWhatChangedSinceTheClickIsSaidBeforeAnythingIsTouched(t *testing.T) {
 	d := s.ended(marked.ID)
 	if d.State != models.DeploymentFailed || d.Error.Stage != deploy.StageCheck || !strings.Contains(d.Error.Message, "marked this image as bad") || len(d.Phases) != 1 || s.live() != 0 {
 		t.Errorf("the marked one is %s: %+v, phases %q", d.State, d.Error, phaseNames(d))
+	}
+}
+
+// single is a target whose volumes can be had on one machine at a time.
+type single struct{ deploy.Target }
+
+func (t single) Check(ctx context.Context) (deploy.Info, error) {
+	info, err := t.Target.Check(ctx)
+	info.SingleMount = true
+	return info, err
+}
+
+func TestAVolumeThatOneMachineHasAtATimeNeedsOneVersionAtATime(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	kind := docker.Kind("")
+	open := kind.Open
+	kind.Open = func(c deploy.Config) (deploy.Target, error) {
+		target, err := open(c)
+		return single{target}, err
+	}
+	s.service.Kinds = []deploy.Kind{kind}
+	s.built(2, "VERSION=1")
+	for what, c := range map[string]struct {
+		recreate bool
+		replicas int
+		refused  bool
+	}{"two versions": {false, 1, true}, "two instances": {true, 2, true}, "one of both": {true, 1, false}} {
+		in := deploy.RuntimeInput{EnvironmentID: s.Environment.ID, AppID: s.App.ID}
+		in.Recreate, in.Volumes = c.recreate, []models.VolumeMount{{Name: "uploads", Path: "/data"}}
+		if _, err := s.service.SetRuntime(s.ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.service.SetScale(s.ctx, deploy.ScaleInput{EnvironmentID: s.Environment.ID, AppID: s.App.ID, Scale: models.Scale{Replicas: c.replicas}}); err != nil {
+			t.Fatal(err)
+		}
+		plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := slices.ContainsFunc(plan.Checks, func(k deploy.Check) bool {
+			return k.Name == "Volumes" && !k.OK && strings.Contains(k.Message, "one version at a time")
+		})
+		if refused != c.refused {
+			t.Errorf("%s: refused is %t: %+v", what, refused, plan.Checks)
+		}
 	}
 }

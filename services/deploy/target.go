@@ -161,6 +161,8 @@ type Info struct {
 	CPU      int64  // thousandths of a processor that one instance can get; 0: not known
 	Memory   int64  // bytes that one instance can get; 0: not known
 	Disk     int64  // free bytes for images and volumes; 0: not known
+	// SingleMount says that a volume can be had on one of its machines at a time.
+	SingleMount bool
 	// HealthCheck says that the target runs an image's own HEALTHCHECK.
 	HealthCheck bool
 	// Autoscales says that the target changes the number of instances by their load (Scale.Max).

@@ -31,6 +31,7 @@ type kubelet struct {
 	client kubernetes.Interface
 	events record.EventRecorder
 	mark   string // the label's value on its containers
+	dir    string // where volumes are
 
 	mu   sync.Mutex
 	pods map[types.UID]*running
@@ -46,7 +47,7 @@ type running struct {
 	namespace, name string
 }
 
-func startKubelet(ctx context.Context, config *rest.Config) (*kubelet, error) {
+func startKubelet(ctx context.Context, config *rest.Config, dir string) (*kubelet, error) {
 	c, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func startKubelet(ctx context.Context, config *rest.Config) (*kubelet, error) {
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: c.CoreV1().Events("")})
 	k := &kubelet{
-		client: c, mark: fmt.Sprint(time.Now().UnixNano()), pods: map[types.UID]*running{},
+		client: c, dir: dir, mark: fmt.Sprint(time.Now().UnixNano()), pods: map[types.UID]*running{},
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: nodeName}),
 	}
 	if _, err := docker(ctx, "network", "create", "--label", "slipway.kubetest="+k.mark, k.network()); err != nil {
@@ -73,6 +74,10 @@ func startKubelet(ctx context.Context, config *rest.Config) (*kubelet, error) {
 		UpdateFunc: func(_, o any) { k.see(ctx, o) },
 		DeleteFunc: k.forget,
 	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Core().V1().PersistentVolumeClaims().Informer().AddEventHandler(k.provision(ctx))
 	f.Start(ctx.Done())
 	return k, err
 }

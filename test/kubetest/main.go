@@ -7,7 +7,7 @@
 // It writes DIR/kubeconfig, which signs an administrator in, prints "ready" and
 // runs until its standard input ends. Containers carry the label slipway.kubetest.
 // What it is not: a network (pods are on a bridge of the engine, Services are only
-// their EndpointSlices), an ingress controller, a scheduler that compares nodes.
+// their EndpointSlices), an ingress controller, a scheduler that compares nodes, storage (volumes are directories below DIR).
 package main
 
 import (
@@ -66,7 +66,7 @@ func run(dir string) error {
 	if err := startControllers(ctx, rest.CopyConfig(config)); err != nil {
 		return err
 	}
-	node, err := startKubelet(ctx, rest.CopyConfig(config))
+	node, err := startKubelet(ctx, rest.CopyConfig(config), dir)
 	if err != nil {
 		return err
 	}

@@ -66,11 +66,16 @@ func (p *pod) attempt(ctx context.Context) bool {
 		sleep(ctx, time.Second)
 		return false
 	}
+	mounts, bound := p.mounts(ctx)
+	if !bound {
+		sleep(ctx, 200*time.Millisecond)
+		return false
+	}
 	name := fmt.Sprintf("kubetest-%s-%d", p.UID, len(p.r.names))
 	p.mu.Lock()
 	p.r.names = append(p.r.names, name)
 	p.mu.Unlock()
-	if out, err := docker(ctx, p.arguments(name, env)...); err != nil {
+	if out, err := docker(ctx, p.arguments(name, env, mounts)...); err != nil {
 		if ctx.Err() != nil {
 			return true
 		}
@@ -152,8 +157,9 @@ func (p *pod) env(ctx context.Context) (map[string]string, error) {
 }
 
 // arguments are those of docker run.
-func (p *pod) arguments(name string, env map[string]string) []string {
+func (p *pod) arguments(name string, env map[string]string, mounts []string) []string {
 	args := []string{"run", "-d", "--pull=never", "--name", name, "--label", "slipway.kubetest=" + p.mark, "--network", p.network()}
+	args = append(args, mounts...)
 	for _, n := range slices.Sorted(maps.Keys(env)) {
 		args = append(args, "-e", n+"="+env[n])
 	}

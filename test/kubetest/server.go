@@ -80,7 +80,7 @@ func startAPI(dir, store string) (*api, error) {
 		"--etcd-servers=" + store, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--cert-dir=" + filepath.Join(dir, "certificates"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
 		"--service-cluster-ip-range=10.97.0.0/16", "--token-auth-file=" + tokens, "--authorization-mode=RBAC",
-		"--disable-admission-plugins=ServiceAccount", // no controller here makes the accounts
+		"--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection", // no controller here makes the accounts, nor lets go of claims
 	})
 	a := &api{dir: dir, port: port, ended: make(chan error, 1)}
 	go func() {

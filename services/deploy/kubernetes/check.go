@@ -64,7 +64,7 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	if err := t.checkRights(ctx); err != nil {
 		return deploy.Info{}, err
 	}
-	info := deploy.Info{Version: "Kubernetes " + strings.TrimPrefix(v.GitVersion, "v"), Autoscales: true}
+	info := deploy.Info{Version: "Kubernetes " + strings.TrimPrefix(v.GitVersion, "v"), Autoscales: true, SingleMount: !t.settings.shared}
 	t.room(ctx, &info)
 	return info, nil
 }

@@ -36,6 +36,7 @@ var (
 	ingresses   = resource{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses"}
 	policies    = resource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 	scalers     = resource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}
+	claims      = resource{Version: "v1", Resource: "persistentvolumeclaims"}
 	slicesOf    = resource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
 	usages      = resource{Group: "metrics.k8s.io", Version: "v1beta1", Resource: "pods"}
 	reviews     = resource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}

@@ -72,7 +72,7 @@ func TestOnlyTheCurrentContextOfAKubeconfigIsKept(t *testing.T) {
 func TestSettingsOfAClusterThatCanNotBeAreRefused(t *testing.T) {
 	secrets := map[string]string{"kubeconfig": kubeconfig("server: https://cluster.example.com", "token: t0ken")}
 	for field, value := range map[string]string{
-		"domain": "not a domain", "ingress_class": "nginx; x", "cluster_issuer": "../x", "tls_secret": "A", "namespace_prefix": "9x", "https": "perhaps", "network_policy": "2",
+		"domain": "not a domain", "ingress_class": "nginx; x", "cluster_issuer": "../x", "tls_secret": "A", "namespace_prefix": "9x", "https": "perhaps", "network_policy": "2", "storage_class": "Fast Disk", "volume_size": "-1Gi", "volumes_shared": "some",
 	} {
 		settings := map[string]string{"domain": "apps.example.com"}
 		settings[field] = value
@@ -229,7 +229,7 @@ func TestAClusterThatCanNotDoItIsNamedBeforehand(t *testing.T) {
 	s.seed("/api/v1/nodes/one", map[string]any{"metadata": map[string]any{"labels": map[string]any{}}, "status": map[string]any{
 		"allocatable": map[string]any{"cpu": "3500m", "memory": "2Gi"}, "nodeInfo": map[string]any{"operatingSystem": "linux", "architecture": "arm64"}}})
 	info, err := target.Check(t.Context())
-	if err != nil || info != (deploy.Info{Version: "Kubernetes 1.37.2", Platform: "linux/arm64", CPU: 3500, Memory: 2 << 30, Autoscales: true}) {
+	if err != nil || info != (deploy.Info{Version: "Kubernetes 1.37.2", Platform: "linux/arm64", CPU: 3500, Memory: 2 << 30, Autoscales: true, SingleMount: true}) {
 		t.Errorf("%+v, %v", info, err)
 	}
 	s.minor = "29"

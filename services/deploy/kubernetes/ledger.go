@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"slipway.dev/services/deploy"
 )
@@ -22,7 +23,7 @@ const (
 // among them while they lead to the release.
 func (t *target) Resources(ctx context.Context, release string) ([]deploy.Resource, error) {
 	out := []deploy.Resource{}
-	environment := ""
+	environment, app := "", ""
 	for _, kind := range []struct {
 		resource
 		name string
@@ -35,12 +36,19 @@ func (t *target) Resources(ctx context.Context, release string) ([]deploy.Resour
 			return nil, t.explain(ctx, deploy.StageTarget, err, kind.Resource)
 		}
 		for _, o := range found {
-			environment = o.Labels[labelEnvironment]
+			environment, app = o.Labels[labelEnvironment], o.Labels[labelApp]
 			out = append(out, deploy.Resource{Kind: kind.name, Name: o.Namespace + "/" + o.Name})
 		}
 	}
 	if environment == "" {
 		return out, nil
+	}
+	kept, err := list[metav1.PartialObjectMetadata](ctx, t, claims, "", map[string]string{labelTarget: t.id, labelEnvironment: environment, labelApp: app})
+	if err != nil && !apierrors.IsForbidden(err) { // an account that may not look could have made none
+		return nil, t.explain(ctx, deploy.StageTarget, err, "PersistentVolumeClaims")
+	}
+	for _, c := range kept {
+		out = append(out, deploy.Resource{Kind: "PersistentVolumeClaim", Name: c.Namespace + "/" + c.Name})
 	}
 	spaces, err := list[metav1.PartialObjectMetadata](ctx, t, namespaces, "", map[string]string{labelTarget: t.id, labelEnvironment: environment})
 	if err != nil {

@@ -97,13 +97,17 @@ func (t *target) meta(r deploy.Release, end string) metav1.ObjectMeta {
 
 // workload is the release's Deployment, of so many pods.
 func (t *target) workload(r deploy.Release, replicas int) object {
+	strategy := appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr(intstr.FromInt32(0)), MaxSurge: ptr(intstr.FromInt32(1))}}
+	if len(r.Volumes) > 0 && !t.settings.shared { // a second pod on another node would wait for the volume forever
+		strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	}
 	return object{deployments, &appsv1.Deployment{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: t.meta(r, ""),
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr(int32(replicas)), RevisionHistoryLimit: ptr(int32(1)),
 			Selector: &metav1.LabelSelector{MatchLabels: t.selector(r.ID)},
-			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType,
-				RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr(intstr.FromInt32(0)), MaxSurge: ptr(intstr.FromInt32(1))}},
+			Strategy: strategy,
 			Template: t.template(r, partApp),
 		},
 	}}
@@ -129,6 +133,7 @@ func (t *target) template(r deploy.Release, part string) corev1.PodTemplateSpec 
 		ImagePullSecrets:              []corev1.LocalObjectReference{{Name: nameOf(r) + "-pull"}},
 		TerminationGracePeriodSeconds: ptr(int64((lingerTime + graceTime) / time.Second)),
 	}
+	mount(r, &spec)
 	if part == partCommand {
 		c := &spec.Containers[0]
 		c.Args, c.Ports, c.StartupProbe, c.ReadinessProbe, c.Lifecycle = r.Command, nil, nil, nil, nil

@@ -63,6 +63,9 @@ func (t *target) applyBase(ctx context.Context, stage string, r deploy.Release) 
 	if err := t.apply(ctx, stage, append(base, t.variables(r), t.hidden(r))...); err != nil {
 		return err
 	}
+	if err := t.makeVolumes(ctx, stage, r); err != nil {
+		return err
+	}
 	return t.lendCredential(ctx, stage, r)
 }
 
