@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,8 +137,8 @@ func (c *crowd) push(t *testing.T, i int) v1.Image {
 // isRefusal tells whether a blob or an upload was collected because the push took longer than the grace.
 func isRefusal(err error) bool {
 	refused, ok := errors.AsType[*transport.Error](err)
-	return ok && len(refused.Errors) > 0 && (refused.Errors[0].Code == transport.ManifestBlobUnknownErrorCode ||
-		refused.Errors[0].Code == transport.BlobUploadUnknownErrorCode)
+	return ok && len(refused.Errors) > 0 && slices.Contains([]transport.ErrorCode{transport.ManifestBlobUnknownErrorCode,
+		transport.BlobUploadUnknownErrorCode, transport.BlobUnknownErrorCode}, refused.Errors[0].Code)
 }
 
 // image is a new one, of two layers of its own and two that others have too.
