@@ -25,7 +25,7 @@ COPY --from=fonts /src/static/node_modules/@fontsource-variable/geist-mono/files
 COPY --from=fonts /src/static/node_modules/@fontsource-variable/geist/LICENSE static/fonts/OFL.txt
 ARG TARGETOS TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags='-s -w' -o /out/slipway ./cmd/slipway
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -tags disable_grpc_modules -ldflags='-s -w' -o /out/slipway ./cmd/slipway
 
 FROM ${RUNTIME_IMAGE}
 RUN apt-get update \

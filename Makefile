@@ -87,7 +87,7 @@ build: $(PROGRAMS) ## build the programs into bin/
 
 .PHONY: $(PROGRAMS)
 $(PROGRAMS): bin/%:
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/$*
+	CGO_ENABLED=0 go build -trimpath -tags disable_grpc_modules -ldflags='-s -w' -o $@ ./cmd/$*
 
 .PHONY: generate
 generate: ## write views/**/*_templ.go anew from the templates

@@ -38,6 +38,8 @@ func Check(place string) error {
 		return fmt.Errorf("%q is neither a folder nor the URL of a bucket, such as s3://NAME?region=REGION, gs://NAME or azblob://CONTAINER", Name(place))
 	case u.User != nil:
 		return fmt.Errorf("the URL of the bucket %s has a user or password in it; the cloud's own ways to give credentials are safe: its variables, files and roles", Name(place))
+	case u.Query().Has("grpc"), u.Query().Has("zonal"):
+		return fmt.Errorf("the URL of the bucket %s asks for gRPC; Slipway speaks HTTP with Cloud Storage: leave grpc and zonal out", Name(place))
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ func TestAPlaceIsAFolderOrABucketWithoutCredentials(t *testing.T) {
 		{"https://example.com/x", `"https://example.com/x" is neither`},
 		{"file:///etc", "neither a folder"},
 		{"s3://key:secret@layers?region=x", "has a user or password in it"},
+		{"gs://layers?grpc=true", "gs://layers asks for gRPC"},
 	} {
 		err := blobs.Check(tc.place)
 		if (err == nil) != (tc.fault == "") || err != nil && !strings.Contains(err.Error(), tc.fault) {

@@ -39,7 +39,7 @@ func Main(m interface{ Run() int }) {
 	}
 	program = filepath.Join(folder, "slipway")
 	code := 1
-	if out, err := exec.Command("go", "build", "-o", program, "slipway.dev/cmd/slipway").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-tags", "disable_grpc_modules", "-o", program, "slipway.dev/cmd/slipway").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build slipway.dev/cmd/slipway: %v\n%s", err, out)
 	} else {
 		code = m.Run()
