@@ -39,6 +39,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 		}
 	}
 	b.ReportMetric(resident(b, p.PID()), "MB_resident(goal_120)")
+	b.ReportMetric(anonymous(b, p.PID()), "MB_anonymous")
 	only(b)
 }
 

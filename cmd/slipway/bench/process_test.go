@@ -30,14 +30,22 @@ func processor(b *testing.B, pid int) time.Duration {
 }
 
 var (
-	residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
-	peakLine     = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+	residentLine  = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
+	peakLine      = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+	anonymousLine = regexp.MustCompile(`RssAnon:\s+(\d+) kB`)
 )
 
 // resident is what the process occupies now, in MB.
 func resident(b *testing.B, pid int) float64 {
 	b.Helper()
 	return megabytes(b, pid, residentLine)
+}
+
+// anonymous is what of that no file is behind, in MB: the memory that the process has asked for. The rest are pages of
+// its program, which the system drops where memory is short and reads again.
+func anonymous(b *testing.B, pid int) float64 {
+	b.Helper()
+	return megabytes(b, pid, anonymousLine)
 }
 
 // peak is the most that the process has occupied since it began, or since forgetPeak, in MB.

@@ -77,6 +77,8 @@ func (l load) run(b *testing.B) {
 	b.ReportMetric(ours.peak(), "MB_peak(goal_150)")
 	b.ReportMetric(theirs.peak(), "MB_peak_docker-registry")
 	b.ReportMetric(ours.peak()/theirs.peak(), "x_peak(goal_0.7)")
+	b.ReportMetric(ours.anonymous, "MB_anonymous")
+	b.ReportMetric(theirs.anonymous, "MB_anonymous_docker-registry")
 	b.ReportMetric(ours.before, "MB_before")
 	b.ReportMetric(ours.peak()-ours.before, "MB_growth")
 	b.ReportMetric(theirs.peak()-theirs.before, "MB_growth_docker-registry")
@@ -118,6 +120,7 @@ type registry struct {
 	turns      int
 	push, pull spent
 	before     float64 // MB resident before the load
+	anonymous  float64 // MB, the most seen after a turn
 }
 
 // spent is what a side took for each turn: by the clock, and of the server's processors.
@@ -132,7 +135,7 @@ func (s *spent) measure(b *testing.B, pid int, do func()) {
 // start forgets what was measured so far.
 func (r *registry) start() {
 	r.push, r.pull = spent{}, spent{}
-	r.before = resident(r.b, r.pid)
+	r.before, r.anonymous = resident(r.b, r.pid), 0
 	forgetPeak(r.b, r.pid)
 }
 
@@ -142,6 +145,7 @@ func (r *registry) turn(l load, images []v1.Image) {
 	r.turns++
 	r.push.measure(r.b, r.pid, func() { r.each(images, r.write) })
 	r.pull.measure(r.b, r.pid, func() { r.each(images, func(ref name.Reference, _ v1.Image) error { return r.read(ref, l) }) })
+	r.anonymous = max(r.anonymous, anonymous(r.b, r.pid))
 }
 
 // each lets every client do its part at once.
