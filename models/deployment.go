@@ -53,7 +53,7 @@ type DeploymentConfig struct {
 
 // DeploymentError says why a deployment failed, with evidence.
 type DeploymentError struct {
-	Stage    string   `json:"stage"` // check, image, command, start, health, target, timeout
+	Stage    string   `json:"stage"` // check, image, command, start, health, shift, target, timeout
 	Message  string   `json:"message"`
 	ExitCode *int     `json:"exit_code,omitempty"`
 	OOM      bool     `json:"oom,omitempty"`
@@ -94,6 +94,7 @@ type Deployment struct {
 	PreviousID        *string // what served before
 	URL               string
 	Stopped           bool   // stopped by a person after it succeeded
+	Shift             Shift  `gorm:"embedded;embeddedPrefix:shift_"`
 	Paused            bool   // its instances are away while a newer version starts in its place
 	Reason            string // why it was asked for, where somebody said so
 	CreatedBy         string
@@ -121,6 +122,11 @@ func (d *Deployment) Move(next DeploymentState) error {
 	}
 	d.State = next
 	return nil
+}
+
+// Shifting tells whether visitors are on their way to the deployment's release in steps.
+func (d *Deployment) Shifting() bool {
+	return d.State == DeploymentRunning && !d.Active && d.Shift.Step > 0
 }
 
 // Title is what people call the deployment.
@@ -174,9 +180,18 @@ type Route struct {
 	AppID         string
 	EnvironmentID string
 	DeploymentID  string
-	Addresses     []string `gorm:"serializer:json"` // empty: stopped, or never deployed where DeploymentID is empty
-	Protocol      Protocol // that the instances speak
+	Addresses     []string  `gorm:"serializer:json"` // empty: stopped, or never deployed where DeploymentID is empty
+	Protocol      Protocol  // that the instances speak
+	Next          NextRoute `gorm:"embedded;embeddedPrefix:next_"`
 	UpdatedAt     time.Time
+}
+
+// NextRoute is the version to which a part of a route's visitors go already.
+type NextRoute struct {
+	DeploymentID string   // empty: there is none
+	Addresses    []string `gorm:"serializer:json"`
+	Protocol     Protocol
+	Percent      int // of the visitors, by their address
 }
 
 // Proxy is a process that sends requests to instances, and when it last said so.

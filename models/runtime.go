@@ -58,6 +58,7 @@ type Runtime struct {
 	Restart     Restart       `json:"restart,omitempty"`
 	RestartMax  int           `json:"restart_max,omitempty"` // of RestartOnFailure
 	Recreate    bool          `json:"recreate,omitempty"`    // one version at a time: the former one stops before the new one starts
+	Gradual     Gradual       `json:"gradual,omitempty"`     // the steps in which visitors move to a new version
 }
 
 // systemPaths are the parts of a container that nothing is put over.
@@ -71,6 +72,12 @@ func (r *Runtime) Validate() error {
 	}
 	wrong := map[string]string{}
 	r.validateRestart(wrong)
+	if text := r.Gradual.wrong(); text != "" {
+		wrong["gradual"] = text
+	}
+	if r.Recreate && len(r.Gradual) > 0 {
+		wrong["gradual"] = "The app runs one version at a time, so its visitors can't move in steps. Choose one of the two."
+	}
 	if len(r.Volumes) > maxMounts || len(r.HostPaths) > maxMounts {
 		wrong["volumes"] = "At most " + strconv.Itoa(maxMounts) + " volumes and as many host paths."
 	}

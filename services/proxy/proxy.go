@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -46,8 +47,9 @@ type Service struct {
 	told    map[string]bool // deployments of which the database knows that requests go to them
 	ended   chan *backend   // backends that have drained
 	open    map[*backend]bool
-	serving map[placeKey]*backend // what gets new requests
-	shown   map[string]*shown     // certificates by id
+	serving map[version]*backend // what gets new requests
+	leads   map[string]bool      // deployments to which all visitors of a place go, or all but those of a share
+	shown   map[string]*shown    // certificates by id
 }
 
 // Problem is why no instance answers.
@@ -134,8 +136,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // send gives the request to a backend of its place, and to another one where the first one did not answer and the
 // request may be asked again.
 func (s *Service) send(w http.ResponseWriter, r *http.Request, v *visit) {
+	var failed []*backend // that did not answer
 	for range 10 {
-		b, problem := v.route.place.answers()
+		b, problem := s.answers(r, v.route.place, failed)
 		if b == nil {
 			s.problem(w, r, problem)
 			return
@@ -144,7 +147,8 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, v *visit) {
 			if b.serve(w, r, v); v.end == answered {
 				return
 			}
-			if !s.moved(r, v, b) {
+			failed = append(failed, b)
+			if !s.moved(r, v, failed) {
 				break
 			}
 		}
@@ -174,10 +178,10 @@ func (s *Service) again(r *http.Request, v *visit) {
 	}
 }
 
-// moved waits for the request to be answered by another backend than b, which did
+// moved waits for the request to be answered by another backend than those that did
 // not answer: until the routes were read anew, and where nobody even took the
 // connection for a while longer, for the instances may be on their way elsewhere.
-func (s *Service) moved(r *http.Request, v *visit, b *backend) bool {
+func (s *Service) moved(r *http.Request, v *visit, failed []*backend) bool {
 	began, atLeast := time.Now(), time.Duration(0)
 	if v.end == refused {
 		atLeast = patience
@@ -185,7 +189,7 @@ func (s *Service) moved(r *http.Request, v *visit, b *backend) bool {
 	for {
 		read, changed := s.news.since()
 		s.again(r, v)
-		if now, _ := v.route.place.answers(); now != b {
+		if now, _ := s.answers(r, v.route.place, failed); !slices.Contains(failed, now) {
 			return true
 		}
 		passed := time.Since(began)

@@ -25,7 +25,8 @@ func (s *Service) Run(ctx context.Context) error {
 	s.self = models.Proxy{ID: models.NewID()}
 	s.held, s.told = map[string]bool{}, map[string]bool{}
 	s.open, s.ended = map[*backend]bool{}, make(chan *backend)
-	s.serving, s.shown = map[placeKey]*backend{}, map[string]*shown{}
+	s.serving, s.shown = map[version]*backend{}, map[string]*shown{}
+	s.leads = map[string]bool{}
 	pulse, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.news.beat(pulse)
@@ -69,7 +70,7 @@ func matters(e models.Event) bool {
 	if strings.HasPrefix(e.Kind, models.VisitorEvents) {
 		return true
 	}
-	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.paused", "deployment.instances"}, e.Kind)
+	return strings.HasPrefix(e.Topic, "deployment:") && slices.Contains([]string{"deployment.switched", "deployment.stopped", "deployment.paused", "deployment.instances", "deployment.shifted"}, e.Kind)
 }
 
 // beat says that this proxy lives. Where its row is gone, because it was silent
@@ -139,6 +140,9 @@ func (s *Service) notHeld(rows []row) (ids []string) {
 		if len(r.Addresses) > 0 && !s.held[r.DeploymentID] {
 			ids = append(ids, r.DeploymentID)
 		}
+		if r.splits() && !s.held[r.Next.DeploymentID] {
+			ids = append(ids, r.Next.DeploymentID)
+		}
 	}
 	return ids
 }
@@ -157,11 +161,12 @@ func (s *Service) hold(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// tell says of each deployment, once, that requests go to it now: its rollout waits for that.
+// tell says of each deployment, once, that requests go to it now, and not only those of a share of the visitors: its
+// rollout waits for that.
 func (s *Service) tell(ctx context.Context) error {
 	var news []string
 	for b := range s.open {
-		if !b.draining.Load() && !s.told[b.deployment] {
+		if !b.draining.Load() && s.leads[b.deployment] && !s.told[b.deployment] {
 			news = append(news, b.deployment)
 		}
 	}
@@ -182,7 +187,7 @@ func (s *Service) tell(ctx context.Context) error {
 func (s *Service) use(ctx context.Context, found *findings) error {
 	kept := map[*backend]bool{}
 	places := map[placeKey]*place{}
-	serving := map[placeKey]*backend{}
+	serving, leads := map[version]*backend{}, map[string]bool{}
 	for i := range found.rows {
 		r := &found.rows[i]
 		key := placeKey{r.EnvironmentID, r.AppID}
@@ -190,12 +195,16 @@ func (s *Service) use(ctx context.Context, found *findings) error {
 		p := &place{stopped: r.Stopped, paused: r.Paused, known: r.DeploymentID != "", preview: r.Kind == models.EnvironmentPreview, body: limits.Body, maintenance: found.maintenance[key]}
 		if len(r.Addresses) > 0 {
 			p.backend = s.backendFor(key, r, limits)
-			serving[key], kept[p.backend] = p.backend, true
+			serving[version{key, r.DeploymentID}], kept[p.backend], leads[r.DeploymentID] = p.backend, true, true
+		}
+		if r.splits() {
+			p.next, p.share = s.backendFor(key, r.next(), limits), shareOf(r.Next)
+			serving[version{key, r.Next.DeploymentID}], kept[p.next] = p.next, true
 		}
 		places[key] = p
 	}
 	s.table.Store(found.table(s, places))
-	s.serving = serving
+	s.serving, s.leads = serving, leads
 	for b := range s.open {
 		if !kept[b] && !b.draining.Load() {
 			if err := s.startDrain(ctx, b); err != nil {
@@ -206,10 +215,11 @@ func (s *Service) use(ctx context.Context, found *findings) error {
 	return nil
 }
 
-// backendFor returns the backend that serves the place already, with the limits as they are now, or a new one.
+// backendFor returns the backend of the row's deployment that serves the place already, with the limits as they are now,
+// or a new one.
 func (s *Service) backendFor(key placeKey, r *row, limits models.PlaceLimits) *backend {
-	b := s.serving[key]
-	if b == nil || b.deployment != r.DeploymentID || b.protocol != r.Protocol || !slices.Equal(b.addresses, r.Addresses) {
+	b := s.serving[version{key, r.DeploymentID}]
+	if b == nil || b.protocol != r.Protocol || !slices.Equal(b.addresses, r.Addresses) {
 		b = s.newBackend(r, limits)
 		s.open[b] = true
 		return b

@@ -37,6 +37,8 @@ type route struct {
 // place is an app in an environment.
 type place struct {
 	backend     *backend // nil where nothing runs
+	next        *backend // to which a part of the visitors goes already; nil: to none
+	share       share    // of next
 	stopped     bool
 	paused      bool // one version has stopped, and the next one has not started yet
 	known       bool // something was deployed there once
