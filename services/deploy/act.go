@@ -152,13 +152,13 @@ func (s *Service) Cancel(ctx context.Context, id string) (*models.Deployment, er
 		if err := audit.Record(ctx, tx, entry); err != nil {
 			return err
 		}
-		return s.cancel(tx, d)
+		return s.cancel(ctx, tx, d)
 	})
 	return d, err
 }
 
 // cancel ends a deployment that waits at once, and tells the worker of one that runs.
-func (s *Service) cancel(tx *gorm.DB, d *models.Deployment) error {
+func (s *Service) cancel(ctx context.Context, tx *gorm.DB, d *models.Deployment) error {
 	now := s.now()
 	d.CancelRequestedAt = &now
 	kind := "deployment.canceling"
@@ -168,7 +168,10 @@ func (s *Service) cancel(tx *gorm.DB, d *models.Deployment) error {
 	if err := tx.Model(d).Select("state", "finished_at", "cancel_requested_at").Updates(d).Error; err != nil {
 		return err
 	}
-	return publish(tx, d, kind)
+	if err := publish(tx, d, kind); err != nil || !d.Shifting() {
+		return err
+	}
+	return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID}) // its own job sleeps between two looks
 }
 
 func sayState(state models.DeploymentState) string {

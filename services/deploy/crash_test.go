@@ -91,6 +91,11 @@ func (w watched) Wait(ctx context.Context, r deploy.Release, say func(string)) (
 	return found, nil
 }
 
+func (w watched) List(ctx context.Context) ([]deploy.Instance, error) {
+	w.reach("look")
+	return w.Target.List(ctx)
+}
+
 func (w watched) Remove(ctx context.Context, release string, grace time.Duration) error {
 	w.reach("stop")
 	if err := w.Target.Remove(ctx, release, grace); err != nil {
@@ -105,6 +110,8 @@ func watchDatabase(db *models.Database, reach func(boundary string)) error {
 	err := db.Callback().Update().After("gorm:update").Register("watch", func(tx *gorm.DB) {
 		d, ok := tx.Statement.Dest.(*models.Deployment)
 		switch {
+		case ok && d.Shift.Percent > 0 && d.ID == "":
+			reach("step") // not committed
 		case ok && d.Active && d.State == models.DeploymentRunning:
 			reach("switch") // not committed
 		case ok && d.Active && d.State == models.DeploymentSucceeded:
@@ -130,6 +137,9 @@ func watchDatabase(db *models.Database, reach func(boundary string)) error {
 // killed there. It holds the boundary, the database's URL and the registry's.
 // A boundary such as stop@2 is where it comes to stop the second time.
 const workerVariable = "SLIPWAY_TEST_DEPLOY_WORKER"
+
+// killedMinute is how long a minute of a gradual switch lasts to a worker that is killed, and to those after it.
+const killedMinute = 10 * time.Second
 
 func TestMain(m *testing.M) {
 	if what := os.Getenv(workerVariable); what != "" {
@@ -164,7 +174,7 @@ func beWorker(at, database, external string) error {
 		}
 	}
 	service := newService(db, box, &registry.Service{DB: db, Box: box, External: external})
-	service.Kinds = []deploy.Kind{watch(docker.Kind(""), reach)}
+	service.Kinds, service.Minute = []deploy.Kind{watch(docker.Kind(""), reach)}, killedMinute
 	if err := watchDatabase(db, reach); err != nil {
 		return err
 	}

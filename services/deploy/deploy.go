@@ -49,6 +49,8 @@ type Service struct {
 	Start time.Duration // how long a new version may take to become healthy; 2 minutes where zero
 	Pull  time.Duration // how long an image may take to arrive; 15 minutes where zero
 	Drain time.Duration // how long requests to the old version may last; 30 s where zero
+	// Minute is how long a minute of a gradual switch lasts; a minute where zero.
+	Minute time.Duration
 
 	mu   sync.Mutex
 	open map[string]openTarget // by target id

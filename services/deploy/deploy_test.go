@@ -115,7 +115,7 @@ func addRoles(ctx context.Context, db *models.Database, p *models.Principal) err
 func (s *stage) worker() (stop func()) {
 	s.t.Helper()
 	service := newService(s.db, s.service.Box, s.service.Registry)
-	service.Kinds, service.Start, service.Drain = s.service.Kinds, s.service.Start, s.service.Drain
+	service.Kinds, service.Start, service.Drain, service.Minute = s.service.Kinds, s.service.Start, s.service.Drain, s.service.Minute
 	service.Certificate = s.service.Certificate
 	q := newQueue(s.t, service, 10*time.Second)
 	if err := q.Start(context.WithoutCancel(s.t.Context())); err != nil {

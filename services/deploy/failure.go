@@ -27,6 +27,8 @@ func (r *rollout) finish(ctx, work context.Context, err error) error {
 		return jobs.Later(lookAgain) // another worker may have it: touch nothing
 	case !r.d.Active && errors.Is(cause, jobs.ErrCanceled), errors.Is(err, errNotOurs):
 		return r.abandon(ctx, models.DeploymentCanceled, &models.DeploymentError{Stage: "canceled", Message: "A person canceled the deployment. What served before goes on serving."})
+	case errors.Is(err, errAgain):
+		return r.comeAgain(ctx)
 	case ctx.Err() != nil:
 		return errors.Join(err, r.letGo(ctx))
 	case r.d.Active:
@@ -63,7 +65,10 @@ func (r *rollout) explain(ctx context.Context, err error) *models.DeploymentErro
 // deployment, so nobody loses what another one has taken over.
 func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why *models.DeploymentError) error {
 	err := r.giveBack(ctx, why)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	if err == nil {
+		err = r.takeBack(ctx, why)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime+r.stillOpen())
 	defer cancel()
 	if err == nil {
 		err = r.end(ctx, state, why)
@@ -74,10 +79,26 @@ func (r *rollout) abandon(ctx context.Context, state models.DeploymentState, why
 	if err != nil || r.target == nil {
 		return err
 	}
-	if err := r.retire(ctx, r.d, 0); err != nil { // Reconcile removes what is left
+	grace := time.Duration(0)
+	if r.d.Shift.Step > 0 { // visitors came
+		grace = graceTime
+		_, err = r.drained(ctx, r.d, func(string) {})
+	}
+	if err == nil {
+		err = r.retire(ctx, r.d, grace)
+	}
+	if err != nil { // Reconcile removes what is left
 		slog.WarnContext(ctx, "instances of a deployment that ended are left behind for a while", "deployment", r.d.ID, "error", err)
 	}
 	return nil
+}
+
+// stillOpen is how long requests of visitors who were sent back may last.
+func (r *rollout) stillOpen() time.Duration {
+	if r.d.DrainUntil == nil {
+		return 0
+	}
+	return max(r.d.DrainUntil.Sub(r.now()), 0)
 }
 
 // giveBack makes room for the former version where it had to stop for this one,
@@ -108,8 +129,11 @@ func (r *rollout) end(ctx context.Context, state models.DeploymentState, why *mo
 		}
 		now := r.now()
 		d := *r.d
-		d.Error, d.FinishedAt, d.DrainUntil = why, &now, &now
-		if r.target == nil { // nothing was started
+		d.Error, d.FinishedAt = why, &now
+		if d.DrainUntil == nil {
+			d.DrainUntil = &now
+		}
+		if r.target == nil && d.Shift.Step == 0 { // nothing was started
 			d.RetiredAt = &now
 		}
 		if err := d.Move(state); err != nil {

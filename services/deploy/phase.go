@@ -19,15 +19,19 @@ const (
 
 // phase does one part of the rollout and writes its story while it goes on.
 func (r *rollout) phase(ctx context.Context, name string, do func(context.Context, func(string)) error) error {
-	r.seq++
-	began := r.now()
-	p := &models.DeploymentPhase{DeploymentID: r.d.ID, Seq: r.seq, Name: name, State: models.StepRunning, StartedAt: &began}
-	if err := r.write(ctx, p); err != nil {
-		return err
+	p, said := r.opened(name), 0
+	if p == nil {
+		r.seq++
+		began := r.now()
+		p = &models.DeploymentPhase{DeploymentID: r.d.ID, Seq: r.seq, Name: name, State: models.StepRunning, StartedAt: &began}
+		if err := r.write(ctx, p); err != nil {
+			return err
+		}
 	}
 	written := time.Now()
 	err := do(ctx, func(line string) {
 		p.Message = line
+		said++
 		if p.Detail = append(p.Detail, line); len(p.Detail) > maxDetail {
 			p.Detail = p.Detail[1:]
 		}
@@ -35,9 +39,25 @@ func (r *rollout) phase(ctx context.Context, name string, do func(context.Contex
 			written = time.Now()
 		}
 	})
+	if errors.Is(err, errAgain) { // it stays open
+		if said > 0 {
+			err = errors.Join(err, r.write(ctx, p))
+		}
+		return err
+	}
 	ended := r.now()
 	p.State, p.FinishedAt = stateAfter(ctx, err), &ended
 	return errors.Join(err, r.write(context.WithoutCancel(ctx), p))
+}
+
+// opened is the phase of the name that a worker before this one left open; nil: none.
+func (r *rollout) opened(name string) *models.DeploymentPhase {
+	for i := range r.d.Phases {
+		if p := &r.d.Phases[i]; p.Name == name && p.State == models.StepRunning && name == "shift" {
+			return p
+		}
+	}
+	return nil
 }
 
 func stateAfter(ctx context.Context, err error) models.StepState {

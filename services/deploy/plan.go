@@ -41,6 +41,8 @@ type Plan struct {
 	To          *models.Deployment      // of a rollback: what would run again
 	Config      models.DeploymentConfig // that would be frozen
 	ConfigHash  string                  // give it to Deploy, so that what is deployed is what was looked at
+	Gradual     models.Gradual          // the steps in which visitors move; none: all at once
+	AtOnce      string                  // why all move at once although the app's settings have steps
 	Recreate    bool                    // one version at a time: nothing answers while the new one starts
 }
 
@@ -98,6 +100,9 @@ func (s *Service) Plan(ctx context.Context, in Input) (*Plan, error) {
 	if err := s.addOrigins(ctx, p); err != nil {
 		return nil, err
 	}
+	if err := s.planSwitch(p, models.ActionDeploy); err != nil {
+		return nil, err
+	}
 	gates, err := s.gates(ctx, s.DB.WithContext(ctx), at, choice, in.Reason)
 	p.Checks = append(gates, p.Checks...)
 	return p, err
@@ -122,6 +127,9 @@ func (s *Service) PlanRollback(ctx context.Context, id string) (*Plan, error) {
 		return nil, err
 	}
 	p.To = d
+	if err := s.planSwitch(p, models.ActionRollback); err != nil {
+		return nil, err
+	}
 	bad, err := badImage(s.DB.WithContext(ctx), d.TeamID, d.ImageDigest)
 	if bad != nil {
 		p.Checks = append(p.Checks, gate("Image marked bad", false, "%s marked this image as bad%s.", bad.MarkedByName, because(bad.Reason)))
@@ -214,6 +222,7 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 	add("Network", networkText(before.HostNetwork), networkText(after.HostNetwork))
 	add("After it ends", restartText(before.Runtime), restartText(after.Runtime))
 	add("Versions at once", switchText(before.Recreate), switchText(after.Recreate))
+	add("Visitors", gradualText(before.Gradual), gradualText(after.Gradual))
 	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
 }
@@ -294,6 +303,25 @@ func (s *Service) check(ctx context.Context, p *Plan, at *place) error {
 		p.Checks = append(p.Checks, Check{Name: name, OK: ok, Message: fmt.Sprintf(format, args...)})
 	})
 	return err
+}
+
+// planSwitch says in which steps visitors would move, or why all would at once, where the app's settings have steps.
+func (s *Service) planSwitch(p *Plan, action models.DeploymentAction) error {
+	if len(p.Config.Gradual) == 0 {
+		return nil
+	}
+	kind, err := s.KindOf(p.Environment.Target.Kind)
+	if err != nil {
+		return err
+	}
+	message := "In steps: " + gradualText(p.Config.Gradual) + ". It can be sent to all at once, or canceled, at any time meanwhile."
+	if p.AtOnce = atOnce(action, p.Config, p.Current, kind); p.AtOnce != "" {
+		message = "All at once. " + p.AtOnce
+	} else {
+		p.Gradual = p.Config.Gradual
+	}
+	p.Checks = append(p.Checks, Check{Name: "Visitors", OK: true, Message: message})
+	return nil
 }
 
 func count(n int, one, many string) string {

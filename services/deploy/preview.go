@@ -165,7 +165,7 @@ func (s *Service) UnloadPreview(ctx context.Context, tx *gorm.DB, environmentID 
 func (s *Service) quiet(ctx context.Context, tx *gorm.DB, d *models.Deployment) error {
 	switch {
 	case !d.State.Ended() && !d.Active && d.CancelRequestedAt == nil:
-		return s.cancel(tx, d)
+		return s.cancel(ctx, tx, d)
 	case d.State.Ended() && d.Active && !d.Stopped:
 		return s.halt(ctx, tx, d)
 	}

@@ -75,6 +75,9 @@ func (s *Service) WhyWaiting(ctx context.Context, d *models.Deployment) (string,
 	if err != nil {
 		return "", err
 	}
+	if ahead.Shifting() {
+		return fmt.Sprintf("Visitors move to deployment %s in the same place in steps. This one begins when that has ended: send everyone to %s now, or cancel it.", ahead.Title(), ahead.Title()), nil
+	}
 	if ahead.ID != "" {
 		return fmt.Sprintf("Deployment %s is under way in the same place. This one begins when it has ended; cancel it to go first.", ahead.Title()), nil
 	}

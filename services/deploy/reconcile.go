@@ -31,7 +31,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{s.requeue(ctx), s.endPauses(ctx)}
+	errs := []error{s.requeue(ctx), s.requeueShifts(ctx), s.endPauses(ctx)}
 	for _, id := range targets {
 		errs = append(errs, s.reconcile(ctx, id))
 	}

@@ -124,6 +124,9 @@ func (s *Service) holds(ctx context.Context, id string) (proxies, open int, err 
 
 // retire removes the instances of a deployment that serves nobody, giving each the time to end by itself.
 func (s *Service) retire(ctx context.Context, d *models.Deployment, grace time.Duration) error {
+	if err := s.unsplit(ctx, d); err != nil {
+		return err
+	}
 	if err := s.removeKeepingLogs(ctx, d, grace); err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ type rollout struct {
 }
 
 // Roll carries the deployment to its end: look whether it can work, copy the
-// image to where its target pulls from, pull it, start it beside what runs, wait until it is healthy, switch the
-// requests over, let the old one drain, stop it. Where an app runs one version
+// image to where its target pulls from, pull it, start it beside what runs, wait until it is healthy, move visitors to it
+// in steps where the app asks for that, switch the requests over, let the old one drain, stop it. Where an app runs one version
 // at a time the old one stops before the new one starts. Roll may be called
 // again at any point, by any worker.
 func (s *Service) Roll(ctx context.Context, job Rollout) error {
@@ -68,9 +68,21 @@ func (r *rollout) run(ctx context.Context) (err error) {
 	for _, p := range []struct {
 		name string
 		do   func(context.Context, func(string)) error
-	}{{"check", r.check}, {"copy", r.copy}, {"pull", r.pull}, {"pause", r.pause}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"switch", r.switchOver}} {
+	}{{"check", r.check}, {"copy", r.copy}, {"pull", r.pull}, {"pause", r.pause}, {"command", r.command}, {"start", r.start}, {"health", r.wait}, {"shift", r.shift}, {"switch", r.switchOver}} {
 		if r.d.Active && p.name != "switch" || r.d.State == models.DeploymentSucceeded {
 			continue // a worker before this one came further
+		}
+		if r.d.Shifting() && p.name != "shift" && p.name != "switch" {
+			continue // visitors come to it already
+		}
+		if p.name == "shift" {
+			gradual, err := r.gradual(ctx)
+			if err != nil {
+				return err
+			}
+			if !gradual {
+				continue
+			}
 		}
 		if p.name == "copy" && r.to.Host == "" {
 			continue // the target pulls from where the image is
@@ -91,11 +103,9 @@ func (r *rollout) run(ctx context.Context) (err error) {
 // claim makes this worker the deployment's, when it is its turn. It returns nil
 // where there is nothing to do: the rollout that is under way queues the next one when it ends.
 func (s *Service) claim(ctx context.Context, id string) (*models.Deployment, error) {
-	d, err := s.deployment(ctx, id, models.RoleDeveloper)
-	if models.IsCode(err, models.NotFound) {
-		return nil, nil
-	}
-	if err != nil {
+	d := &models.Deployment{}
+	err := s.DB.WithContext(ctx).Select("id", "team_id", "app_id", "environment_id").Limit(1).Find(d, "id = ?", id).Error
+	if d.ID == "" || err != nil {
 		return nil, err
 	}
 	claimed := false
@@ -103,7 +113,7 @@ func (s *Service) claim(ctx context.Context, id string) (*models.Deployment, err
 		if err := holdApp(tx, d.AppID); err != nil {
 			return err
 		}
-		if err := tx.Select("state").First(d, "id = ?", id).Error; err != nil {
+		if err := tx.Select("state", "shift_step").First(d, "id = ?", id).Error; err != nil {
 			return err
 		}
 		if ready, err := s.ready(tx, d); !ready || err != nil {
@@ -120,7 +130,7 @@ func (s *Service) claim(ctx context.Context, id string) (*models.Deployment, err
 	if err != nil || !claimed {
 		return nil, err
 	}
-	return d, nil
+	return s.deployment(ctx, id, models.RoleDeveloper) // as the worker before has left it
 }
 
 // ready tells whether there is something to do for the deployment now.
@@ -135,11 +145,15 @@ func (s *Service) ready(tx *gorm.DB, d *models.Deployment) (bool, error) {
 	return ahead == 0, err
 }
 
-// begin moves a pending deployment on, and closes the phases that a dead worker left open.
+// begin moves a pending deployment on, and closes the phases that a dead worker left open. The one in which visitors
+// move goes on: a worker lets go of it between its looks.
 func (s *Service) begin(tx *gorm.DB, d *models.Deployment) error {
 	now := s.now()
-	err := tx.Model(&models.DeploymentPhase{}).Where("deployment_id = ? AND state = ?", d.ID, models.StepRunning).
-		Updates(map[string]any{"state": models.StepCanceled, "finished_at": now, "message": "The worker went away in the middle. Another one goes on."}).Error
+	open := tx.Model(&models.DeploymentPhase{}).Where("deployment_id = ? AND state = ?", d.ID, models.StepRunning)
+	if d.Shift.Step > 0 {
+		open = open.Where("name <> ?", "shift")
+	}
+	err := open.Updates(map[string]any{"state": models.StepCanceled, "finished_at": now, "message": "The worker went away in the middle. Another one goes on."}).Error
 	if err != nil || d.State != models.DeploymentPending {
 		return err
 	}
@@ -270,8 +284,8 @@ func (r *rollout) activate(ctx context.Context) error {
 			return err
 		}
 		d := *r.d
-		d.Active, d.PreviousID = true, previous
-		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Where("cancel_requested_at IS NULL").Select("active", "previous_id").Updates(&d)
+		d.Active, d.PreviousID, d.Shift.Percent, d.Shift.Until = true, previous, 0, nil
+		held := r.Queue.Held(tx.Model(&models.Deployment{}), d.ID).Where("cancel_requested_at IS NULL").Select("active", "previous_id", "shift_percent", "shift_until").Updates(&d)
 		if held.Error != nil {
 			return held.Error
 		}
@@ -358,9 +372,11 @@ func (r *rollout) retirePrevious(tx *gorm.DB) (*string, error) {
 
 // route points the place's host name at the new instances.
 func (r *rollout) route(tx *gorm.DB, now time.Time) error {
-	addresses := []string{}
-	err := tx.Model(&models.Instance{}).Where("deployment_id = ? AND state = ? AND address <> ''", r.d.ID, models.InstanceHealthy).Order("created_at").Pluck("address", &addresses).Error
+	addresses, err := addressesOf(tx, r.d.ID)
 	if err != nil {
+		return err
+	}
+	if err := routeBack(tx, r.d.ID, now); err != nil {
 		return err
 	}
 	route := models.Route{DeploymentID: r.d.ID, Addresses: addresses, Protocol: r.d.Config.Protocol, UpdatedAt: now}

@@ -103,6 +103,9 @@ func (s *Service) offered(ctx context.Context, p *place, r models.Runtime) error
 	if r.Restart.OrAlways() != models.RestartAlways && !kind.Restarts {
 		return models.InvalidField("restart", "%s", onlyAlways(t.Name))
 	}
+	if len(r.Gradual) > 0 && !kind.Splits {
+		return models.InvalidField("gradual", "The target %s sends visitors to one version alone, so they can't move in steps. Leave the steps out, or use an environment on another target.", t.Name)
+	}
 	may, err := ParsePermissions(t.Settings)
 	if err != nil {
 		return err
@@ -172,6 +175,13 @@ func restartText(r models.Runtime) string {
 		return "after a failure it is started again, at most " + count(r.RestartMax, "time", "times")
 	}
 	return "it is started again"
+}
+
+func gradualText(g models.Gradual) string {
+	if len(g) == 0 {
+		return "all at once"
+	}
+	return g.String() + ", then all"
 }
 
 func switchText(recreate bool) string {

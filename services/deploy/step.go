@@ -85,6 +85,7 @@ func (s *Step) count(repositoryID string, left, here Cell, known map[span]models
 // environment: settings of the app as they were frozen, and variables and secrets that only one has.
 func unlike(a, b models.DeploymentConfig) []string {
 	a.Scale, b.Scale = models.Scale{}, models.Scale{}
+	a.Gradual, b.Gradual = nil, nil
 	var names []string
 	for _, d := range differences(a, b) {
 		names = append(names, d.Name)

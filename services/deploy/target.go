@@ -260,6 +260,7 @@ const (
 	StageCommand = "command"
 	StageStart   = "start"
 	StageHealth  = "health"
+	StageShift   = "shift"
 	StageTarget  = "target"
 	StageTimeout = "timeout"
 )

@@ -38,6 +38,12 @@ func (s *Service) Volumes(ctx context.Context, environmentID string) ([]KeptVolu
 	return s.describeVolumes(ctx, e, own)
 }
 
+// Splits tells whether visitors can move to a new version in steps in the environment.
+func (s *Service) Splits(e *models.Environment) bool {
+	kind, err := s.KindOf(e.Target.Kind)
+	return err == nil && kind.Splits
+}
+
 // KeepsVolumes tells whether the environment's target keeps volumes.
 func (s *Service) KeepsVolumes(e *models.Environment) bool {
 	if e.Target == nil {

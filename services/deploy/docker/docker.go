@@ -47,7 +47,7 @@ func Kind(defaultHost string) deploy.Kind {
 		Name:    KindName,
 		Title:   "Docker Engine",
 		Help:    "Containers on a Docker Engine that this machine reaches, behind Slipway's own proxy.",
-		Volumes: true, Restarts: true,
+		Volumes: true, Restarts: true, Splits: true,
 		Fields: append([]deploy.Field{
 			{Name: "host", Label: "Engine address", Example: "unix:///var/run/docker.sock",
 				Help: "Where the engine listens. Empty: the engine that this portal builds with."},
@@ -64,7 +64,7 @@ func SSHKind() deploy.Kind {
 		Name:    SSHKindName,
 		Title:   "Docker over SSH",
 		Help:    "Containers on any machine that has Docker and an SSH server, such as a virtual machine of a cloud. Nothing else is installed there, and only its SSH port has to be open to this portal.",
-		Volumes: true, Restarts: true,
+		Volumes: true, Restarts: true, Splits: true,
 		Fields: append([]deploy.Field{
 			{Name: "host", Label: "Machine", Example: "slipway@203.0.113.7", Required: true,
 				Help: "user@host or user@host:port. The user is in the machine's group docker."},

@@ -35,7 +35,7 @@ func Azure(o Options) deploy.Kind {
 		Title: "Virtual machine (Azure)",
 		Help:  "One virtual machine of Azure that Slipway makes at the first rollout, with Docker on it. For a machine that exists, choose Docker over SSH.",
 		// A host's containers are Docker's: volumes and policies of restarts with them.
-		Volumes: true, Restarts: true,
+		Volumes: true, Restarts: true, Splits: true,
 		Federation: "azure", Machines: true,
 		Fields: append(azureFields(), fields...),
 		Prices: azurePrices, PricesOf: "East US", Estimate: estimate,

@@ -29,7 +29,7 @@ func AWS(o Options) deploy.Kind {
 		Title: "Virtual machine (Amazon EC2)",
 		Help:  "One machine of Amazon EC2 that Slipway makes at the first rollout, with Docker on it. For a machine that exists, choose Docker over SSH.",
 		// A host's containers are Docker's: volumes and policies of restarts with them.
-		Volumes: true, Restarts: true,
+		Volumes: true, Restarts: true, Splits: true,
 		Federation: "aws", Machines: true,
 		Fields:  append(awsFields(), fields...),
 		Prices:  awsPrices,

@@ -34,7 +34,7 @@ func Google(o Options) deploy.Kind {
 		Title: "Virtual machine (Google Compute Engine)",
 		Help:  "One machine of Compute Engine that Slipway makes at the first rollout, with Docker on it. For a machine that exists, choose Docker over SSH.",
 		// A host's containers are Docker's: volumes and policies of restarts with them.
-		Volumes: true, Restarts: true,
+		Volumes: true, Restarts: true, Splits: true,
 		Federation: "google", Machines: true,
 		Fields: append(googleFields(), fields...),
 		Prices: googlePrices, PricesOf: "us-central1", Estimate: estimate,
