@@ -237,6 +237,7 @@ var apiRoutes = map[string]entry{
 	"GET /api/v1/deployments/:id":           {need: needViewer, url: "/api/v1/deployments/{deployment}"},
 	"GET /api/v1/deployments/:id/logs":      {need: needViewer, url: "/api/v1/deployments/{deployment}/logs"},
 	"POST /api/v1/deployments/:id/cancel":   {need: needDeveloper, url: "/api/v1/deployments/{pending deployment}/cancel", status: 202},
+	"POST /api/v1/deployments/:id/everyone": {need: needDeveloper, url: "/api/v1/deployments/{shifting deployment}/everyone", status: 202},
 	"POST /api/v1/deployments/:id/rollback": {need: needDeveloper, url: "/api/v1/deployments/{old deployment}/rollback", status: 202},
 	"GET /api/v1/deployments/:id/drift":     {need: needViewer, url: "/api/v1/deployments/{deployment}/drift"},
 	"POST /api/v1/deployments/:id/apply":    {need: needDeveloper, url: "/api/v1/deployments/{deployment}/apply", status: 202},

@@ -104,6 +104,7 @@ var twins = map[string]string{
 	"POST /deployments/:id/rollback": "POST /api/v1/deployments/:id/rollback",
 	"POST /deployments/:id/apply":    "POST /api/v1/deployments/:id/apply",
 	"POST /deployments/:id/restart":  "POST /api/v1/deployments/:id/restart",
+	"POST /deployments/:id/everyone": "POST /api/v1/deployments/:id/everyone",
 	"POST /deployments/:id/stop":     "POST /api/v1/deployments/:id/stop",
 	"POST /deployments/:id/start":    "POST /api/v1/deployments/:id/start",
 

@@ -137,6 +137,7 @@ func (r *routes) portal(s Services, base *web.Base, streams *sse.Streams) {
 	g.GET("/deployments/:id/log", deployments.Log)
 	g.GET("/deployments/:id/log.txt", deployments.RawLog)
 	g.POST("/deployments/:id/cancel", deployments.Cancel)
+	g.POST("/deployments/:id/everyone", deployments.SendEveryone)
 	g.POST("/deployments/:id/approve", deployments.Approve)
 	g.POST("/deployments/:id/reject", deployments.Reject)
 	g.POST("/deployments/:id/bad", deployments.MarkBad)

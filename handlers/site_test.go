@@ -228,7 +228,7 @@ func (stillBuilder) Build(context.Context, builds.Request, func(builds.Event)) (
 func stillKind() deploy.Kind {
 	kept := &sync.Map{}
 	return deploy.Kind{
-		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true, Restarts: true,
+		Name: "docker", Title: "Still", Fields: append([]deploy.Field{{Name: "host", Label: "Host"}, {Name: "key", Label: "Key", Secret: true}}, deploy.HostFields()...), Volumes: true, Restarts: true, Splits: true,
 		Mirrors: true, PricesOf: "Testland", Prices: []deploy.Price{{Name: "vcpu_hour", Title: "Processor", Unit: "vCPU-hour", Amount: 0.04}},
 		Estimate: func(prices map[string]float64, s models.Scale) []deploy.CostLine {
 			return []deploy.CostLine{{Title: "Processors", Month: prices["vcpu_hour"] * float64(s.Replicas) * deploy.MonthHours}}

@@ -200,7 +200,7 @@ func (f *full) addImage() {
 		ImageRepository: f.host + "/payments/checkout", ImageDigest: d.String(), ImageTags: []string{"main"}}
 	f.create(built, &models.LogStream{ID: built.ID, Kind: "build", Closed: true})
 	f.places["ended build"] = built.ID
-	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 6}).Error)
+	f.must(f.db.Model(f.App).Updates(map[string]any{"build_count": 2, "deployment_count": 7}).Error)
 }
 
 // badDigest is of an image that is marked as bad.
@@ -276,6 +276,7 @@ func (f *full) addDeployments() {
 		{"deployment", f.Environment.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true}},
 		{"pending deployment", f.Environment.ID, models.Deployment{State: models.DeploymentPending}},
 		{"waiting deployment", guarded.ID, models.Deployment{State: models.DeploymentWaiting}},
+		{"shifting deployment", stage.ID, models.Deployment{State: models.DeploymentRunning, Shift: models.Shift{Step: 1, Percent: 10}}},
 		{"bad deployment", guarded.ID, models.Deployment{State: models.DeploymentSucceeded, ImageDigest: badDigest}},
 		{"stopped deployment", stage.ID, models.Deployment{State: models.DeploymentSucceeded, Active: true, Stopped: true}},
 	} {

@@ -161,8 +161,8 @@ func runningSamples() []sample {
 			Environment: models.Environment{ID: "e9", Name: "production", Protection: models.Protection{Approvals: 1, Branches: []string{"main", "release/**"}, Freezes: []models.Freeze{{Name: "Weekend", Zone: "Europe/Berlin", FromDay: 5, FromTime: "16:00", ToDay: 1, ToTime: "08:00"}}}}, Others: []models.Environment{stage},
 		})},
 		{"environment-runtime", environments.Runtime(placePage("checkout-api in staging", "settings"), environments.RuntimeView{
-			Environment: stage, App: checkout, KeepsData: true, CanHost: true, Serving: serving.ImageDigest,
-			Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}, {Name: "seed", Path: "/seed", ReadOnly: true}}, HostPaths: []models.HostPath{{Source: "/srv/data/shop", Path: "/shop"}}, Restart: models.RestartOnFailure, RestartMax: 5, Recreate: true},
+			Environment: stage, App: checkout, KeepsData: true, CanHost: true, Splits: true, Serving: serving.ImageDigest,
+			Runtime: models.Runtime{Volumes: []models.VolumeMount{{Name: "uploads", Path: "/data"}, {Name: "seed", Path: "/seed", ReadOnly: true}}, HostPaths: []models.HostPath{{Source: "/srv/data/shop", Path: "/shop"}}, Restart: models.RestartOnFailure, RestartMax: 5, Gradual: models.Gradual{{Percent: 10, Minutes: 5}, {Percent: 50, Minutes: 10}}},
 			Curl:    testPage("x").Curl("PUT", "/api/v1/environments/e1/runtimes/a1", `{"restart": "never"}`),
 		})},
 		{"environment-volumes", environments.Volumes(testPage("Volumes of staging"), environments.VolumesView{Environment: stage, CanDelete: true, Volumes: []environments.Volume{
@@ -180,6 +180,9 @@ func runningSamples() []sample {
 			v.Reason, v.CanDecide = "It waits until 2 maintainers of Payments other than Mira Kovač approve it. Approved so far: Ada.", true
 			v.Bad = &models.BadImage{MarkedByName: "Ada", Reason: "Loses orders."}
 		}),
+		deploymentSample("deployment-shift", shiftSample(), func(v *deployments.PageView) {
+			v.ShiftCurl = testPage("x").Curl("POST", "/api/v1/deployments/d/everyone", "").For("Send everyone now")
+		}),
 		deploymentSample("deployment-waiting", waiting, func(v *deployments.PageView) { v.Reason = "Deployment #30 is under way in the same place." }),
 		{"targets", admin.Targets(testPage("Admin"), admin.TargetsView{Targets: []admin.TargetRow{{Target: *stage.Target, State: "reachable", Message: "Docker Engine 28.5 on linux/amd64"}, {Target: models.Target{ID: "y", Name: "lab", Kind: "docker", AllTeams: true}, State: "unreachable", Message: "The Docker Engine at tcp://lab:2375 does not answer."}}})},
 		driftSample("drift-none", serving),
@@ -191,6 +194,16 @@ func runningSamples() []sample {
 		{"worker", admin.Worker(testPage("builder-1"), admin.WorkerView{Worker: queueView(now).Workers[0]})},
 		{"target", admin.Target(testPage("local"), admin.TargetView{Target: *stage.Target, KindTitle: "Docker Engine", KindHelp: "Containers.", Teams: []models.Team{*payments}, State: "reachable", Message: "Docker Engine 28.5", Fields: []admin.TargetField{{Name: "host", Label: "Engine address", Help: "Where the engine listens.", Example: "unix:///var/run/docker.sock"}}})},
 	}...)
+}
+
+// shiftSample is a deployment to which visitors move.
+func shiftSample() models.Deployment {
+	d := aDeployment(models.DeploymentRunning)
+	until := now.Add(4 * time.Minute)
+	d.Config.Gradual = models.Gradual{{Percent: 10, Minutes: 5}, {Percent: 50, Minutes: 10}, {Percent: 90, Minutes: 60}}
+	d.Shift = models.Shift{Step: 2, Percent: 50, Until: &until}
+	d.Phases = append(d.Phases, models.DeploymentPhase{Seq: 4, Name: "shift", State: models.StepRunning, Message: "50 % of the visitors go to the new version for 10 minutes.", StartedAt: before(9 * time.Minute)})
+	return d
 }
 
 func promoteSample(serving, failed models.Deployment) environments.PromoteView {

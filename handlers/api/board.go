@@ -42,6 +42,7 @@ type BoardDeployment struct {
 	Build     int64                  `json:"build,omitempty" doc:"The build's number."`
 	Commit    string                 `json:"commit,omitempty"`
 	Subject   string                 `json:"subject,omitempty" doc:"The commit's first line."`
+	Shift     *Shift                 `json:"shift" doc:"How far visitors have moved to it in steps; null: they don't move now."`
 	CreatedBy string                 `json:"created_by" doc:"A name, for people."`
 	CreatedAt time.Time              `json:"created_at"`
 	Since     *time.Time             `json:"since" doc:"When it ended; of what serves, since when it does."`
@@ -146,7 +147,7 @@ func boardDeploymentOf(d *models.Deployment) *BoardDeployment {
 	if d == nil {
 		return nil
 	}
-	out := &BoardDeployment{ID: d.ID, Number: d.Number, State: d.State, Digest: d.ImageDigest, Tag: d.ImageTag, BuildID: d.BuildID, CreatedBy: d.CreatedByName,
+	out := &BoardDeployment{ID: d.ID, Number: d.Number, State: d.State, Digest: d.ImageDigest, Tag: d.ImageTag, BuildID: d.BuildID, Shift: shiftOf(d), CreatedBy: d.CreatedByName,
 		CreatedAt: d.CreatedAt.UTC(), Since: utc(d.FinishedAt)}
 	if d.Build != nil {
 		out.Build, out.Commit, out.Subject = d.Build.Number, d.Build.Commit, d.Build.CommitSubject

@@ -24,6 +24,7 @@ type Deployment struct {
 	Active        bool                    `json:"active" doc:"Whether this is what serves now."`
 	Stopped       bool                    `json:"stopped" doc:"Whether a person stopped it."`
 	Paused        bool                    `json:"paused" doc:"Whether it has stopped while a newer version starts: the app runs one version at a time."`
+	Shift         *Shift                  `json:"shift" doc:"How far visitors have moved to it in steps; null: they don't move now."`
 	Image         string                  `json:"image" doc:"Repository and digest." example:"localhost:8080/payments/checkout@sha256:9f86d081"`
 	Digest        string                  `json:"digest"`
 	Copied        string                  `json:"copied,omitempty" doc:"The repository that its target pulls from, where the image was copied there."`
@@ -41,6 +42,15 @@ type Deployment struct {
 	Timings       Timings                 `json:"timings"`
 	Error         *models.DeploymentError `json:"error" doc:"Why it failed, with evidence."`
 	CreatedAt     time.Time               `json:"created_at"`
+}
+
+// Shift is how far visitors have moved to a deployment that does not serve all of them yet.
+type Shift struct {
+	Step    int        `json:"step" doc:"Of config.runtime.gradual, from 1."`
+	Steps   int        `json:"steps"`
+	Percent int        `json:"percent" doc:"Of the visitors that get it now."`
+	Until   *time.Time `json:"until" doc:"When the next step begins, or all go to it."`
+	Hurried bool       `json:"hurried" doc:"A person sent everyone: all go to it in a moment."`
 }
 
 // DeploymentConfig is what runs beside the image.
@@ -114,6 +124,7 @@ func (a *API) deployments() {
 	get(a, "/deployments/{id}/logs", "get-deployment-logs", "What a deployment's instances print", a.deploymentLogs, logAnswer)
 	a.places()
 	post(a, "/deployments/{id}/cancel", "cancel-deployment", "Cancel a deployment that has not switched yet", a.act((*deploy.Service).Cancel), started...)
+	post(a, "/deployments/{id}/everyone", "send-everyone", "Send all visitors to a deployment to which they move in steps", a.act((*deploy.Service).SendEveryone), status(http.StatusAccepted))
 	post(a, "/deployments/{id}/rollback", "roll-back", "Deploy again what this deployment ran", a.act((*deploy.Service).Rollback), started...)
 	post(a, "/deployments/{id}/restart", "restart-deployment", "Replace the instances by fresh ones, without a gap", a.act((*deploy.Service).Restart), started...)
 	get(a, "/deployments/{id}/drift", "get-deployment-drift", "How what runs differs from what was deployed", a.drift,
@@ -197,6 +208,7 @@ func deploymentOf(d *models.Deployment) Deployment {
 		Phases: sliceOf(d.Phases, phaseOf), Instances: sliceOf(d.Instances, instanceOf),
 		Timings: timingsOf(d.CreatedAt, d.StartedAt, d.FinishedAt), Error: d.Error, CreatedAt: d.CreatedAt.UTC(),
 	}
+	out.Shift = shiftOf(d)
 	if d.Copied.Host != "" {
 		out.Copied = d.Copied.Name()
 	}
@@ -207,6 +219,13 @@ func deploymentOf(d *models.Deployment) Deployment {
 		out.Environment = d.Environment.Name
 	}
 	return out
+}
+
+func shiftOf(d *models.Deployment) *Shift {
+	if !d.Shifting() {
+		return nil
+	}
+	return &Shift{d.Shift.Step, len(d.Config.Gradual), d.Shift.Percent, utc(d.Shift.Until), d.Shift.HurriedAt != nil}
 }
 
 func configOf(d *models.Deployment) DeploymentConfig {

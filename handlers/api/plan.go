@@ -27,6 +27,8 @@ type Plan struct {
 	Health      models.HealthKind `json:"health" enum:"http,tcp,image"`
 	HealthPath  string            `json:"health_path"`
 	Checks      []PlanCheck       `json:"checks" nullable:"false"`
+	Gradual     []GradualStep     `json:"gradual" nullable:"false" doc:"The steps in which visitors would move; none: all at once."`
+	AtOnce      string            `json:"at_once,omitempty" doc:"Why all would move at once although the app's settings have steps."`
 	Ready       bool              `json:"ready" doc:"Whether every check passed."`
 	Cost        *Cost             `json:"cost,omitempty" doc:"Of what would run, where Slipway knows the prices of the environment's target."`
 	CostBefore  *Cost             `json:"cost_before,omitempty" doc:"Of what runs now."`
@@ -77,7 +79,7 @@ func planOf(p *deploy.Plan) Plan {
 		MoreCommits: p.More, Back: p.Back, Note: p.CommitsNote,
 		Settings:  sliceOf(p.Settings, func(d *deploy.Difference) PlanSetting { return PlanSetting{d.Name, d.Before, d.After} }),
 		Variables: sliceOf(p.Variables, changeOf), Secrets: sliceOf(p.Secrets, changeOf),
-		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Ready: p.Ready(), ConfigHash: p.ConfigHash, Cost: costOf(p.Cost), CostBefore: costOf(p.CostBefore),
+		Port: p.Port, Health: p.Health, HealthPath: p.HealthPath, Gradual: gradualOf(p.Gradual), AtOnce: p.AtOnce, Ready: p.Ready(), ConfigHash: p.ConfigHash, Cost: costOf(p.Cost), CostBefore: costOf(p.CostBefore),
 		Checks: sliceOf(p.Checks, func(c *deploy.Check) PlanCheck { return PlanCheck{c.Name, c.OK, c.Message, c.Gate} }),
 	}
 	if p.Current != nil {

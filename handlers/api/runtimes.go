@@ -16,6 +16,13 @@ type Runtime struct {
 	Restart     models.Restart `json:"restart" enum:"always,on-failure,never" doc:"When an instance that ended is started again."`
 	RestartMax  int            `json:"restart_max" doc:"How often at most, with on-failure."`
 	Recreate    bool           `json:"recreate" doc:"One version at a time: the old one stops before the new one starts."`
+	Gradual     []GradualStep  `json:"gradual" nullable:"false" doc:"The steps in which visitors move to a new version; none: all at once."`
+}
+
+// GradualStep is one step in which visitors move to a new version; after the last one all go to it.
+type GradualStep struct {
+	Percent int `json:"percent" minimum:"1" maximum:"99" doc:"Of the visitors; each step has more than the one before." example:"10"`
+	Minutes int `json:"minutes" minimum:"1" maximum:"1440" doc:"Before the next step." example:"5"`
 }
 
 // VolumeMount is a named volume in an app's instances.
@@ -48,6 +55,7 @@ type SetRuntime struct {
 	Restart     models.Restart `json:"restart,omitempty" doc:"always, on-failure or never."`
 	RestartMax  int            `json:"restart_max,omitempty"`
 	Recreate    bool           `json:"recreate,omitempty"`
+	Gradual     []GradualStep  `json:"gradual,omitempty" maxItems:"10" doc:"The steps in which visitors move to a new version, on targets that can."`
 }
 
 // KeptVolume is what a target keeps for an app.
@@ -88,6 +96,9 @@ func (a *API) setRuntime(ctx context.Context, in *struct {
 	for _, h := range b.HostPaths {
 		set.HostPaths = append(set.HostPaths, models.HostPath(h))
 	}
+	for _, g := range b.Gradual {
+		set.Gradual = append(set.Gradual, models.GradualStep(g))
+	}
 	row, err := a.Deploy.SetRuntime(ctx, set)
 	return replyWith(row, appRuntimeOf, err)
 }
@@ -120,5 +131,10 @@ func runtimeOf(r models.Runtime) Runtime {
 		Volumes:   sliceOf(r.Volumes, func(v *models.VolumeMount) VolumeMount { return VolumeMount(*v) }),
 		HostPaths: sliceOf(r.HostPaths, func(h *models.HostPath) HostPath { return HostPath(*h) }),
 		Restart:   r.Restart.OrAlways(), RestartMax: r.RestartMax, HostNetwork: r.HostNetwork, Recreate: r.Recreate,
+		Gradual: gradualOf(r.Gradual),
 	}
+}
+
+func gradualOf(g models.Gradual) []GradualStep {
+	return sliceOf(g, func(s *models.GradualStep) GradualStep { return GradualStep(*s) })
 }

@@ -37,6 +37,7 @@ func (h *Deployments) Page(c echo.Context) error {
 		Curl:    p.Curl("POST", "/api/v1/deployments/"+d.ID+"/rollback", "").For("Roll back to this"),
 		LogCurl: p.Curl("GET", "/api/v1/deployments/"+d.ID+"/logs", "").For("Read the log"),
 	}
+	v.ShiftCurl = p.Curl("POST", "/api/v1/deployments/"+d.ID+"/everyone", "").For("Send everyone now")
 	v.CanDrift = h.Deploy.CanDrift(ctx, d)
 	resources, events := h.Deploy.Tells(ctx, d)
 	v.Tells = resources || events
@@ -170,6 +171,9 @@ func (h *Deployments) RawLog(c echo.Context) error {
 
 // Cancel ends a deployment that does not serve yet.
 func (h *Deployments) Cancel(c echo.Context) error { return h.act(c, h.Deploy.Cancel) }
+
+// SendEveryone ends the steps in which visitors move to the deployment.
+func (h *Deployments) SendEveryone(c echo.Context) error { return h.act(c, h.Deploy.SendEveryone) }
 
 // Approve lets a deployment begin that waits for it.
 func (h *Deployments) Approve(c echo.Context) error { return h.decide(c, h.Deploy.Approve) }

@@ -38,7 +38,7 @@ func (h *Environments) runtime(c echo.Context, status int, form components.Form)
 	if len(b.Apps) == 0 {
 		return models.Errorf(models.NotFound, "The team has no such app.")
 	}
-	v := environments.RuntimeView{Environment: *e, App: b.Apps[0], KeepsData: h.Deploy.KeepsVolumes(e), Form: form,
+	v := environments.RuntimeView{Environment: *e, App: b.Apps[0], KeepsData: h.Deploy.KeepsVolumes(e), Splits: h.Deploy.Splits(e), Form: form,
 		CanHost: models.PrincipalFrom(ctx).RoleIn(e.TeamID).AtLeast(models.RoleMaintainer)}
 	if d := b.Cell(e.ID, v.App.ID).Active; d != nil && !d.Stopped {
 		v.Serving = d.ImageDigest
@@ -53,7 +53,7 @@ func (h *Environments) runtime(c echo.Context, status int, form components.Form)
 	frame := observe.Settings(*e, v.App, "settings", true)
 	frame.Window = "Settings of " + frame.Title
 	p := h.page(c, frame)
-	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/runtimes/"+v.App.ID, `{"volumes": [{"name": "uploads", "path": "/data"}], "restart": "on-failure", "restart_max": 5, "recreate": true}`)
+	v.Curl = p.Curl("PUT", "/api/v1/environments/"+e.ID+"/runtimes/"+v.App.ID, `{"volumes": [{"name": "uploads", "path": "/data"}], "restart": "on-failure", "restart_max": 5, "gradual": [{"percent": 10, "minutes": 5}, {"percent": 50, "minutes": 10}]}`)
 	return Render(c, status, environments.Runtime(p, v))
 }
 
@@ -88,6 +88,11 @@ func runtime(c echo.Context, to *models.Runtime) error {
 	wrong := map[string]string{}
 	to.Restart, to.Recreate, to.HostNetwork = models.Restart(c.FormValue("restart")), c.FormValue("recreate") != "", c.FormValue("host_network") != ""
 	to.RestartMax, _ = strconv.Atoi(strings.TrimSpace(c.FormValue("restart_max"))) // what is no number is not from 1 to 100
+	steps, err := models.ParseGradual(c.FormValue("gradual"))
+	if told, ok := errors.AsType[*models.Error](err); ok {
+		wrong["gradual"] = told.Fields["gradual"]
+	}
+	to.Gradual = steps
 	for _, m := range mounts(c.FormValue("volumes"), "volumes", "uploads /data", wrong) {
 		to.Volumes = append(to.Volumes, models.VolumeMount{Name: m.from, Path: m.to, ReadOnly: m.readOnly})
 	}

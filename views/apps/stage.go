@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ func attempt(d models.Deployment) string {
 	case models.DeploymentPending:
 		return "waits to be deployed"
 	case models.DeploymentRunning:
+		if d.Shifting() {
+			return "has " + Share(d)
+		}
 		return "is being deployed"
 	case models.DeploymentFailed:
 		return "failed; what ran before still serves. It failed"
@@ -38,6 +42,9 @@ func attempt(d models.Deployment) string {
 	}
 	return "was deployed"
 }
+
+// Share says how many visitors a deployment has while they move to it in steps.
+func Share(d models.Deployment) string { return strconv.Itoa(d.Shift.Percent) + " % of visitors" }
 
 func spinClass(state string) string {
 	if components.StateIcon(state) == "run" {

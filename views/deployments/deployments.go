@@ -95,6 +95,7 @@ type PageView struct {
 	Earlier    *models.Deployment // what a failed one can go back to, or the one before
 	Curl       components.CurlExample
 	LogCurl    components.CurlExample
+	ShiftCurl  components.CurlExample // of Send everyone now
 }
 
 // URL is the deployment's page.
@@ -102,7 +103,7 @@ func URL(d models.Deployment) string { return "/deployments/" + d.ID }
 
 // phaseNames are the phases as people call them.
 var phaseNames = map[string]string{
-	"check": "Look whether it can work", "copy": "Copy the image to the target's registry", "pull": "Get the image", "pause": "Stop the old version", "resume": "Start the old version again", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "switch": "Send requests to it",
+	"check": "Look whether it can work", "copy": "Copy the image to the target's registry", "pull": "Get the image", "pause": "Stop the old version", "resume": "Start the old version again", "command": "Run the command before the switch", "start": "Start the new version", "health": "Wait until it is healthy", "shift": "Move visitors to it in steps", "switch": "Send requests to it",
 	"drain": "Let the old version finish its requests", "stop": "Stop the old version",
 }
 

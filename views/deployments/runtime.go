@@ -34,6 +34,9 @@ func runtimeRows(r models.Runtime) (rows [][2]string) {
 	if r.Recreate {
 		rows = append(rows, [2]string{"Versions", "one at a time"})
 	}
+	if len(r.Gradual) > 0 {
+		rows = append(rows, [2]string{"Visitors", gradualText(r.Gradual)})
+	}
 	return rows
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"slipway.dev/models"
+	"slipway.dev/views/apps"
 	"slipway.dev/views/components"
 )
 
@@ -84,7 +85,10 @@ type Step struct {
 func (s Step) configWords() string { return strings.Join(s.Config, ", ") }
 
 // phaseWord is what a rollout does now.
-func phaseWord(phase string) string {
+func phaseWord(phase string, d models.Deployment) string {
+	if d.Shifting() {
+		return apps.Share(d)
+	}
 	words := map[string]string{"pull": "getting the image", "command": "running the command", "start": "starting", "health": "waiting until healthy", "switch": "switching over"}
 	if word, ok := words[phase]; ok {
 		return word

@@ -14,6 +14,7 @@ type RuntimeView struct {
 	App         models.App
 	Runtime     models.Runtime
 	KeepsData   bool   // the target keeps volumes
+	Splits      bool   // its visitors can move to a new version in steps
 	CanHost     bool   // the reader may ask for something of the host
 	Serving     string // the digest of what serves, for rolling the change out; empty: nothing does
 	Form        components.Form
