@@ -1267,7 +1267,7 @@ func attempt(c Cell) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-		} else if c.Phase != "" {
+		} else if c.Phase != "" || c.Latest.Shifting() {
 			templ_7745c5c3_Err = components.StateAs(c.Latest.State, apps.Version(*c.Latest)+": "+phaseWord(c.Phase, *c.Latest)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
