@@ -42,6 +42,7 @@ func (h *Registries) New(c echo.Context) error {
 			v.Kinds = append(v.Kinds, kindOf(k))
 		}
 		p := h.page(c, layout.Page{Title: "Connect a registry", Nav: "admin", Crumbs: registryCrumbs})
+		v.Curl = p.Curl("GET", "/api/v1/registries/kinds", "")
 		return Render(c, http.StatusOK, admin.RegistryKinds(p, v))
 	}
 	return h.form(c, http.StatusOK, admin.RegistryView{Registry: models.Registry{Kind: kind}})

@@ -17,6 +17,15 @@ type RegistriesView struct {
 // RegistryKindsView is the choice of a kind.
 type RegistryKindsView struct {
 	Kinds []RegistryKind
+	Curl  components.CurlExample
+}
+
+func (v RegistryKindsView) links() []components.KindLink {
+	out := make([]components.KindLink, len(v.Kinds))
+	for i, k := range v.Kinds {
+		out[i] = components.KindLink{Href: "/admin/registries/new?kind=" + k.Name, Title: k.Title, Host: k.Host}
+	}
+	return out
 }
 
 // RegistryKind is a sort of registry.

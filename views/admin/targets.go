@@ -32,6 +32,14 @@ type TargetKind struct {
 	Name, Title, Help string
 }
 
+func (v TargetKindsView) links() []components.KindLink {
+	out := make([]components.KindLink, len(v.Kinds))
+	for i, k := range v.Kinds {
+		out[i] = components.KindLink{Href: "/admin/targets/new?kind=" + k.Name, Title: k.Title, Help: k.Help}
+	}
+	return out
+}
+
 // TargetView is the form of one target.
 type TargetView struct {
 	Target    models.Target // without an id: a new one

@@ -27,6 +27,14 @@ type NewView struct {
 	Curl  components.CurlExample
 }
 
+func (v NewView) links() []components.KindLink {
+	out := make([]components.KindLink, len(v.Kinds))
+	for i, k := range v.Kinds {
+		out[i] = components.KindLink{Href: listURL(v.Team) + "/new?kind=" + string(k.Name), Title: k.Title, Help: k.Help}
+	}
+	return out
+}
+
 // PageView is one connection.
 type PageView struct {
 	Team         models.Team
