@@ -59,7 +59,7 @@ func TestWhatRunsIsNotOfferedForDeletion(t *testing.T) {
 		t.Errorf("deleting it all the same: %d", w.Code)
 	}
 	w = f.send(ask{method: "POST", path: "/images/delete/repository", body: "repository=payments/spare&confirm=spare", cookie: me})
-	if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "Type the repository&#39;s name.") {
+	if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "Type payments/spare to confirm.") {
 		t.Errorf("without the name: %d", w.Code)
 	}
 	if w := f.send(ask{path: "/images/payments/checkout@" + digest, cookie: f.cookie(f.Developer)}); strings.Contains(w.Body.String(), "/images/delete?") {

@@ -336,11 +336,3 @@ func (h *Apps) Delete(c echo.Context) error {
 	notify(c, "App "+app.Name+" deleted")
 	return c.Redirect(http.StatusSeeOther, "/apps")
 }
-
-// confirmed fails unless the name was typed into the field confirm.
-func confirmed(c echo.Context, name string) error {
-	if c.FormValue("confirm") != name {
-		return models.InvalidField("confirm", "Type %s to confirm.", name)
-	}
-	return nil
-}

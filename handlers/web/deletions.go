@@ -148,8 +148,8 @@ func (h *CleanUp) DeleteRepository(c echo.Context) error {
 		if _, err := h.Registry.Forecast(c.Request().Context(), c.FormValue("repository"), "", ""); err != nil {
 			return nil, err
 		}
-		if c.FormValue("confirm") != c.FormValue("repository") {
-			return nil, models.InvalidField("confirm", "Type the repository's name.")
+		if err := confirmed(c, c.FormValue("repository")); err != nil {
+			return nil, err
 		}
 		return h.Registry.DeleteRepository(c.Request().Context(), c.FormValue("repository"))
 	})

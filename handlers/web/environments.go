@@ -206,7 +206,7 @@ func (h *Environments) Create(c echo.Context) error {
 		}
 		return h.form(c, problem.Of(c.Request().Context(), err).Status, form)
 	}
-	notify(c, "Environment "+e.Name+" made")
+	notify(c, "Environment "+e.Name+" created")
 	return c.Redirect(http.StatusSeeOther, environments.URL(*e))
 }
 
@@ -385,13 +385,15 @@ func (h *Environments) Delete(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.FormValue("confirm") != e.Name {
-		err = models.Errorf(models.Invalid, "Type %s to confirm.", e.Name)
-	} else {
+	if err = confirmed(c, e.Name); err == nil {
 		err = h.Deploy.DeleteEnvironment(ctx, e.ID)
 	}
 	if err != nil {
-		return h.refused(c, err)
+		form, fault := again(c, err)
+		if fault != nil {
+			return fault
+		}
+		return h.environment(c, problem.Of(ctx, err).Status, environments.PageView{Err: form.Err, Delete: form})
 	}
 	notify(c, "Environment "+e.Name+" deleted")
 	return c.Redirect(http.StatusSeeOther, "/environments")

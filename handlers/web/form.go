@@ -98,3 +98,11 @@ func write(w http.ResponseWriter, r *http.Request, status int, page templ.Compon
 	_, err := buf.WriteTo(w)
 	return err
 }
+
+// confirmed fails unless the name was typed into the field confirm.
+func confirmed(c echo.Context, name string) error {
+	if c.FormValue("confirm") != name {
+		return models.InvalidField("confirm", "Type %s to confirm.", name)
+	}
+	return nil
+}

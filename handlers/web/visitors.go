@@ -317,9 +317,7 @@ func (h *Visitors) DeleteDomain(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.FormValue("confirm") != d.Host {
-		err = models.Errorf(models.Invalid, "Type %s to confirm.", d.Host)
-	} else {
+	if err = confirmed(c, d.Host); err == nil {
 		err = h.Visitors.DeleteDomain(ctx, d.ID)
 	}
 	if err != nil {

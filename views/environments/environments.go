@@ -16,7 +16,8 @@ type PageView struct {
 	Variables   VariablesView
 	History     []models.Deployment
 	First, Next string
-	Err         *models.Error  // of what was refused
+	Err         *models.Error // of what was refused
+	Delete      components.Form
 	CanChange   bool           // variables, deployments
 	CanDelete   bool           // and everything else about the environment itself
 	KeepsData   bool           // its target keeps volumes
