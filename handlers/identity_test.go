@@ -101,8 +101,11 @@ func TestATrustCanBeSetUpBeforeItsTarget(t *testing.T) {
 		"azure":  {"tenant_id=acme.example&subscription_id=6a1f0c52-1111-2222-3333-444455556666&resource_group=apps", "az ad app federated-credential create"},
 	} {
 		first := f.send(ask{path: "/admin/targets/trust?kind=still-" + cloud, cookie: cookie})
-		if first.Code != 200 || strings.Contains(first.Body.String(), "target:new") || !strings.Contains(first.Body.String(), `name="name"`) {
+		if first.Code != 200 || strings.Contains(first.Body.String(), "target:new") || !strings.Contains(first.Body.String(), `name="name"`) || strings.Contains(first.Body.String(), "slipway-new") {
 			t.Errorf("%s: %d", cloud, first.Code)
+		}
+		if named := f.send(ask{path: "/admin/targets/trust?kind=still-" + cloud + "&name=next", cookie: cookie}).Body.String(); !strings.Contains(named, "slipway-next") {
+			t.Errorf("%s proposes nothing that is of the target's name:\n%s", cloud, named)
 		}
 		w := f.send(ask{path: "/admin/targets/trust?kind=still-" + cloud + "&name=next&" + c.inputs, cookie: cookie})
 		if w.Code != 200 || !strings.Contains(w.Body.String(), c.command) || !strings.Contains(w.Body.String(), "target:next") {

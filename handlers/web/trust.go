@@ -86,9 +86,10 @@ func (h *Trust) New(c echo.Context) error {
 			return err
 		}
 		setup.Target = ""
+		first = len(c.QueryParams()) < 3 // nothing but the name was asked yet
 	}
-	if first {
-		setup.Target, setup.Parts, setup.Settings, setup.Releases = "", nil, nil, ""
+	if first { // the name decides what the rest is proposed to be
+		setup.Target, setup.Inputs, setup.Parts, setup.Settings, setup.Releases = "", nil, nil, nil, ""
 		setup.Notes = nil
 	}
 	v := trustView(setup, form)

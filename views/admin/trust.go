@@ -32,6 +32,9 @@ type TrustInput struct {
 // TrustPart is a piece of the set-up to copy.
 type TrustPart struct{ Title, Help, Language, Text string }
 
+// instead tells whether the piece does all that the others do, in another way.
+func (p TrustPart) instead() bool { return p.Language == "hcl" }
+
 // TrustSetting is a setting of the target that goes with the set-up.
 type TrustSetting struct{ Name, Value string }
 
