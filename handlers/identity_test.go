@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/identity"
 )
@@ -137,5 +138,29 @@ func TestATrustCanBeSetUpBeforeItsTarget(t *testing.T) {
 	}
 	if w := f.send(ask{path: "/admin/targets/trust?kind=docker", cookie: cookie}); w.Code != 404 {
 		t.Errorf("a kind without a cloud: %d", w.Code)
+	}
+}
+
+func TestAnAdminSeesTheKeysOfTheIssuerAndReplacesThem(t *testing.T) {
+	t.Parallel()
+	f := newFull(t)
+	cookie := f.cookie(f.Admin)
+	look := func() string { return f.send(ask{path: "/admin/keys", cookie: cookie}).Body.String() }
+	if first := look(); !strings.Contains(first, f.url+"/identity/keys") || strings.Contains(first, "signs later") || !strings.Contains(first, "Signs") {
+		t.Errorf("the page does not say which key signs:\n%s", first)
+	}
+	form := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
+	if w := f.send(ask{method: "POST", path: "/admin/keys/issuer", cookie: cookie, header: form}); w.Code != 303 || w.Header().Get("Location") != "/admin/keys" {
+		t.Errorf("a new key: %d %s", w.Code, w.Body)
+	}
+	if next := look(); !strings.Contains(next, "signs later") {
+		t.Errorf("the page does not say when the next key signs:\n%s", next)
+	}
+	if w := f.send(ask{method: "POST", path: "/admin/keys/issuer", cookie: cookie, header: form, body: "leaked=true"}); w.Code != 303 {
+		t.Errorf("keys that leaked: %d %s", w.Code, w.Body)
+	}
+	keys, err := f.s.Identity.KeyList(modelstest.As(t, f.db, f.Admin))
+	if err != nil || len(keys) != 1 || keys[0].SignsFrom != nil {
+		t.Errorf("after they leaked: %v %v", keys, err)
 	}
 }

@@ -349,8 +349,9 @@ var peopleRoutes = map[string]entry{
 	"POST /image-settings":             {need: needMaintainer, body: "repository=payments%2Fcheckout&anonymous_pull=no&tags_from=own&immutable_tags=v*", status: 303},
 	"POST /image-tags":                 {need: needDeveloper, body: "repository=payments%2Fcheckout&tag=stable&digest={digest}&new=true", status: 303},
 	"POST /teams/:team/image-settings": {need: needMaintainer, url: "/teams/{team}/image-settings", body: "immutable_tags=v*", status: 303},
-	"GET /admin/registry-keys":         {need: needAdmin},
-	"POST /admin/registry-keys/rotate": {need: needAdmin, status: 303},
+	"GET /admin/keys":                  {need: needAdmin},
+	"POST /admin/keys/registry":        {need: needAdmin, status: 303},
+	"POST /admin/keys/issuer":          {need: needAdmin, status: 303},
 
 	"GET /tokens":             {need: needPrincipal},
 	"POST /tokens":            {need: needPrincipal, body: "name=x&scopes=read", status: 201},

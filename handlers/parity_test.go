@@ -148,9 +148,10 @@ var twins = map[string]string{
 	"POST /teams/:team/settings":             "PATCH /api/v1/teams/:team",
 	"POST /teams/:team/image-settings":       "PATCH /api/v1/teams/:team/image-settings",
 
-	"POST /image-settings":             "PATCH /api/v1/image-repositories/settings",
-	"POST /image-tags":                 "POST /api/v1/image-tags",
-	"POST /admin/registry-keys/rotate": "POST /api/v1/registry/keys/rotate",
+	"POST /image-settings":      "PATCH /api/v1/image-repositories/settings",
+	"POST /image-tags":          "POST /api/v1/image-tags",
+	"POST /admin/keys/registry": "POST /api/v1/registry/keys/rotate",
+	"POST /admin/keys/issuer":   "POST /api/v1/targets/trust/keys/rotate",
 
 	"POST /teams/:team/tokens": "POST /api/v1/tokens",
 

@@ -105,7 +105,8 @@ func (r *routes) people(s Services, base *web.Base) {
 	admin.POST("/admin/users/:id/sessions/:session/end", admins.EndSession)
 	admin.GET("/admin/audit", admins.AuditLog)
 
-	keys := &web.RegistryKeys{Base: base, Registry: s.Registry}
-	admin.GET("/admin/registry-keys", keys.List)
-	admin.POST("/admin/registry-keys/rotate", keys.Rotate)
+	keys := &web.Keys{Base: base, Registry: s.Registry, Identity: s.Identity}
+	admin.GET("/admin/keys", keys.List)
+	admin.POST("/admin/keys/registry", keys.RotateRegistry)
+	admin.POST("/admin/keys/issuer", keys.RotateIssuer)
 }

@@ -149,8 +149,14 @@ func insideSamples() []sample {
 		{"admin-invite", admin.Invite(testPage("Add person"), admin.InviteView{})},
 		{"admin-invited", admin.Invite(testPage("Add person"), admin.InviteView{Made: &jonas, Link: "https://slipway.acme.example/invites/Z5bXqk1Tt0"})},
 		{"admin-audit", admin.Audit(adminPage("audit"), admin.AuditView{Entries: entries, Subject: "team:t1", Actions: []components.FilterLink{{Label: "Everything", Href: "/admin/audit", Current: true}, {Label: "Pulls", Href: "/admin/audit?action=image.pull"}}})},
-		{"admin-registry-keys", admin.RegistryKeys(adminPage("registry-keys"), admin.RegistryKeysView{Days: 30, Curl: curl, Keys: []admin.RegistryKey{{ID: "0198c0de-7a11-7b22-8c33-0123456789ab", CreatedAt: now}, {ID: "0197a0de-7a11-7b22-8c33-0123456789ab", CreatedAt: now.Add(-30 * 24 * time.Hour), RetiredAt: &now, GoodUntil: &now}}})},
-		{"admin-registry-keys-empty", admin.RegistryKeys(adminPage("registry-keys"), admin.RegistryKeysView{Days: 30, Curl: curl})},
+		{"admin-keys", admin.Keys(adminPage("keys"), admin.KeysView{
+			Registry: admin.KeySet{ID: "registry", Title: "The registry", About: "They sign what docker login gets.", Asks: "The new key signs from now on.", Leaked: "They are deleted.", Curl: curl,
+				Keys: []admin.Key{{ID: "0198c0de-7a11-7b22-8c33-0123456789ab", CreatedAt: now}, {ID: "0197a0de-7a11-7b22-8c33-0123456789ab", CreatedAt: now.Add(-30 * 24 * time.Hour), RetiredAt: &now, GoodUntil: &now}}},
+			Clouds: admin.KeySet{ID: "issuer", Title: "The issuer for clouds", About: "They sign tokens for clouds.", Asks: "The new key is published now.", Leaked: "They are deleted.", Curl: curl,
+				Keys: []admin.Key{{ID: "0198c0de-7a11-7b22-8c33-0123456789ac", CreatedAt: now, SignsFrom: &now}, {ID: "0198c0de-7a11-7b22-8c33-0123456789ad", CreatedAt: now}, {ID: "0198c0de-7a11-7b22-8c33-0123456789ae", CreatedAt: now, RetiredAt: &now}}},
+			Issuer: "https://slipway.acme.example/identity", Public: "https://slipway.acme.example/identity/keys",
+		})},
+		{"admin-keys-empty", admin.Keys(adminPage("keys"), admin.KeysView{Registry: admin.KeySet{ID: "registry", Title: "The registry", Curl: curl}, Clouds: admin.KeySet{ID: "issuer", Title: "The issuer for clouds", Curl: curl}})},
 		{"admin-audit-empty", admin.Audit(adminPage("audit"), admin.AuditView{})},
 	}
 }

@@ -33,10 +33,11 @@ const (
 	algorithm = jose.RS256 // the one that every cloud takes
 	keyUse    = "identity"
 
-	keyLife = 90 * 24 * time.Hour
-	// keyAhead is how long a key is published before it signs: longer than any
+	// KeyLife is the age at which a key is followed by another one.
+	KeyLife = 90 * 24 * time.Hour
+	// KeyAhead is how long a key is published before it signs: longer than any
 	// cache, and time enough for those who upload the keys by hand.
-	keyAhead = 14 * 24 * time.Hour
+	KeyAhead = 14 * 24 * time.Hour
 	// keyKeep is how long a key is published after it signed: tokens live for
 	// minutes, and another process may sign with it for keyFresh.
 	keyKeep  = 24 * time.Hour
@@ -69,7 +70,7 @@ func (s *Service) open() {
 	s.once.Do(func() {
 		s.ring.DB, s.ring.Box, s.ring.Use, s.ring.Algorithm = s.DB.DB, s.Box, keyUse, algorithm
 		s.ring.Action, s.ring.Title = "identity.rotate", "key of the issuer for clouds"
-		s.ring.Life, s.ring.Ahead, s.ring.Keep, s.ring.Fresh = keyLife, keyAhead, keyKeep, keyFresh
+		s.ring.Life, s.ring.Ahead, s.ring.Keep, s.ring.Fresh = KeyLife, KeyAhead, keyKeep, keyFresh
 		s.client = s.Guard.HTTPClient()
 	})
 }

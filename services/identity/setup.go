@@ -211,7 +211,7 @@ func (s *Service) upload(ctx context.Context, out *Setup) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	next := known[0].CreatedAt.Add(keyLife + keyAhead)
+	next := known[0].CreatedAt.Add(KeyLife + KeyAhead)
 	out.Notes = append(out.Notes, fmt.Sprintf("Uploaded keys have to be uploaded again by %s at the latest: the key that signs from then on is published here two weeks before.", next.UTC().Format(time.DateOnly)))
 	return pretty(set), nil
 }

@@ -60,7 +60,7 @@ func Tabs(current string) []layout.Tab {
 		{Label: "Images", Href: "/admin/images", Current: current == "images"},
 		{Label: "Storage", Href: "/admin/registry", Current: current == "registry"},
 		{Label: "Registries", Href: "/admin/registries", Current: current == "registries"},
-		{Label: "Keys", Href: "/admin/registry-keys", Current: current == "registry-keys"},
+		{Label: "Keys", Href: "/admin/keys", Current: current == "keys"},
 		{Label: "Cache", Href: "/admin/cache", Current: current == "cache"},
 		{Label: "Audit", Href: "/admin/audit", Current: current == "audit"},
 	}
