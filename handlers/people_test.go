@@ -257,7 +257,7 @@ func TestAPersonMakesATeamAndAddsMembers(t *testing.T) {
 	res, page := v.fill("/teams", "name", "Ops", "slug", "Not A Slug")
 	see(t, res, page, 422, models.NameHelp, `value="Ops"`)
 	res, page = v.fill("/teams", "name", "Ops", "slug", "ops")
-	see(t, res, page, 200, "BOB", "Team Ops made")
+	see(t, res, page, 200, "BOB", "Team Ops created")
 	res, page = v.open("/teams/ops?q=viewe")
 	see(t, res, page, 200, "/teams/ops/members/"+f.Viewer.ID)
 	res, page = v.fill("/teams/ops/members/"+f.Viewer.ID, "role", "developer")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+	"slipway.dev/views/layout"
 )
 
 func render(t testing.TB, s sample) string {
@@ -86,6 +87,23 @@ func BenchmarkBuilds(b *testing.B) {
 			for b.Loop() {
 				render(b, s)
 			}
+		}
+	}
+}
+
+func TestAWindowsTitleNamesTheViewThatIsOpen(t *testing.T) {
+	tabs := func(current int) []layout.Tab {
+		out := []layout.Tab{{Label: "People"}, {Label: "Queue"}}
+		out[current].Current = true
+		return out
+	}
+	for want, p := range map[string]layout.Page{
+		"Admin · Slipway":         {Title: "Admin", Tabs: tabs(0)},
+		"Queue · Admin · Slipway": {Title: "Admin", Tabs: tabs(1)},
+		"Keys · Slipway":          {Title: "Admin", Window: "Keys", Tabs: tabs(1)},
+	} {
+		if got := p.WindowTitle(); got != want {
+			t.Errorf("the title is %q, want %q", got, want)
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 	}
 	title := v.Target.Name
 	if title == "" {
-		title = "New target"
+		title = "New target: " + v.KindTitle
 	}
 	return Render(c, status, admin.Target(h.page(c, layout.Page{Title: title, Nav: "admin", State: v.State, Crumbs: targetCrumbs}), v))
 }

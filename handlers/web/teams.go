@@ -50,7 +50,7 @@ func newTeamCurl(p layout.Page) components.CurlExample {
 func (h *Teams) New(c echo.Context) error { return h.form(c, http.StatusOK, components.Form{}) }
 
 func (h *Teams) form(c echo.Context, status int, form components.Form) error {
-	p := h.page(c, layout.Page{Title: "New team", Nav: "teams", Crumbs: []layout.Link{{Label: "Teams", Href: "/teams"}}})
+	p := h.page(c, layout.Page{Title: "Create a team", Nav: "teams", Crumbs: []layout.Link{{Label: "Teams", Href: "/teams"}}})
 	return Render(c, status, teams.New(p, teams.NewView{Form: form, Curl: newTeamCurl(p)}))
 }
 
@@ -65,7 +65,7 @@ func (h *Teams) Create(c echo.Context) error {
 		}
 		return h.form(c, problem.Of(c.Request().Context(), err).Status, form)
 	}
-	notify(c, "Team "+team.Name+" made")
+	notify(c, "Team "+team.Name+" created")
 	return c.Redirect(http.StatusSeeOther, teams.URL(*team))
 }
 

@@ -188,7 +188,7 @@ func (s *Service) RegisterRepository(ctx context.Context, in NewRepository) (*mo
 	}
 	err = s.commit(ctx, repositoryChange(r, "repository.register"), func(tx *gorm.DB) error {
 		if err := tx.Create(r).Error; err != nil {
-			return taken(err, "name", "The team has a repository named %q already.", r.Name)
+			return taken(err, "name", "The team has a repository named %q already. Give this one another name.", r.Name)
 		}
 		return s.Jobs.Insert(ctx, tx, jobs.QueueDefault, fetchArgs{RepositoryID: r.ID})
 	})
@@ -228,7 +228,7 @@ func (s *Service) UpdateRepository(ctx context.Context, id string, in UpdateRepo
 	err = s.commit(ctx, repositoryChange(r, "repository.update"), func(tx *gorm.DB) error {
 		if err := tx.Select("name", "clone_url", "default_branch", "credential_kind", "credential_user", "credential_secret",
 			"credential_public", "host_key", "connection_id", "external_id", "state", "updated_at").Updates(r).Error; err != nil {
-			return taken(err, "name", "The team has a repository named %q already.", r.Name)
+			return taken(err, "name", "The team has a repository named %q already. Give this one another name.", r.Name)
 		}
 		return s.Jobs.Insert(ctx, tx, jobs.QueueDefault, fetchArgs{RepositoryID: r.ID})
 	})

@@ -249,7 +249,7 @@ func Protection(p layout.Page, v ProtectionView) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = components.Input(v.Form, components.Field{Name: "name", Label: "Every week", Required: true, Placeholder: "Weekend"}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = components.Input(v.Form, components.Field{Name: "name", Label: "Name of a weekly freeze", Required: true, Placeholder: "Weekend"}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -302,7 +302,7 @@ func Protection(p layout.Page, v ProtectionView) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = components.Input(components.Form{}, components.Field{Name: "name", ID: "once-name", Label: "Once", Required: true, Placeholder: "Holidays"}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = components.Input(components.Form{}, components.Field{Name: "name", ID: "once-name", Label: "Name of a freeze that comes once", Required: true, Placeholder: "Holidays"}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}

@@ -13,6 +13,7 @@ package layout
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -64,9 +65,13 @@ func (p Page) Curl(method, path, body string) components.CurlExample {
 	return components.CurlExample{Method: method, URL: p.BaseURL + path, Body: body}
 }
 
-// WindowTitle is the title with the mark of the state, so that a tab in the background tells it.
+// WindowTitle is the title with the mark of the state, so that a tab in the background tells it. Views but the first
+// are named, so that a browser's history tells them apart.
 func (p Page) WindowTitle() string {
 	title := p.Title
+	if i := slices.IndexFunc(p.Tabs, func(t Tab) bool { return t.Current }); i > 0 {
+		title = p.Tabs[i].Label + " · " + title
+	}
 	if p.Window != "" {
 		title = p.Window
 	}

@@ -127,12 +127,12 @@ func (b *tab) signOutAndIn() {
 func (b *tab) makeTeam() {
 	b.t.Helper()
 	b.inspect("teams-empty")
-	b.click("New team")
+	b.click("Create team")
 	b.see("Short name")
 	b.inspect("team-new")
 	b.fill("name", "Acme")
 	b.fill("slug", "acme")
-	b.click("Make team")
+	b.click("Create team")
 	b.see("Add a member")
 	b.inspect("team")
 }
@@ -157,7 +157,7 @@ func (b *tab) register(repo *gittest.Repo) {
 func (b *tab) createApp() {
 	b.t.Helper()
 	b.fill("port-0", "8080")
-	b.click("Create apps")
+	b.click("Create app")
 	b.await("the first build or the app is there", `/^\/(apps|builds)\/[^\/]+/.test(location.pathname)
 		|| [...document.querySelectorAll("a")].some(a => a.getAttribute("href")?.startsWith("/apps/"))`)
 	b.visit("/apps")
