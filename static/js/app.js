@@ -740,3 +740,10 @@ addEventListener("keydown", (event) => {
 });
 
 setTimeout(() => $$(".toasts .notice").forEach((notice) => notice.remove()), 6000);
+
+// The row of a page's views is wider than a phone: the one that is open comes into sight.
+const view = $("nav.tabs [aria-current]");
+if (view) {
+  const row = view.parentElement;
+  row.scrollLeft += view.getBoundingClientRect().left - row.getBoundingClientRect().left - 16;
+}
