@@ -35,7 +35,7 @@ type Plan struct {
 	HealthPath  string
 	Cost        Cost   // in a month, with this scale
 	CostBefore  Cost   // of what runs
-	SizeBefore  int64  // of what runs; 0: not known
+	SizeBefore  int64  // of what runs; 0: not known, or not comparable
 	URL         string // empty: the target gives the address with the first deployment
 	Checks      []Check
 	To          *models.Deployment      // of a rollback: what would run again
@@ -153,8 +153,8 @@ func (s *Service) plan(ctx context.Context, at *place, choice *Choice, config mo
 	var before models.DeploymentConfig
 	if p.Current != nil {
 		before = p.Current.Config
-		if p.Current.Build != nil {
-			p.SizeBefore = p.Current.Build.ImageSize
+		if p.Current.Build != nil && choice.Build != nil { // builds count the manifest too, so that they alone compare
+			p.SizeBefore, choice.Size = p.Current.Build.ImageSize, choice.Build.ImageSize
 		}
 	}
 	if p.Current != nil {
