@@ -19,6 +19,7 @@ import (
 	"slipway.dev/handlers/middleware"
 	"slipway.dev/handlers/web"
 	"slipway.dev/services/deploy/docker"
+	"slipway.dev/services/proxy"
 	"slipway.dev/static"
 )
 
@@ -54,6 +55,7 @@ type server struct {
 	listener net.Listener
 	secure   net.Listener // for TLS; nil: none
 	http     *http.Server
+	front    *proxy.Front       // before http at the listener
 	streams  context.CancelFunc // ends what has no end of its own and would keep the server from shutting down
 	requests context.CancelFunc // ends every request
 }
@@ -238,7 +240,8 @@ func (s *server) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	failed := make(chan error, 2)
-	s.background.Go(func() { failed <- s.http.Serve(s.listener) })
+	s.front = s.proxy.Front(s.http, s.listener)
+	s.background.Go(func() { failed <- s.http.Serve(s.front) })
 	if s.secure != nil {
 		s.background.Go(func() { failed <- s.http.ServeTLS(s.secure, "", "") })
 	}
@@ -257,7 +260,7 @@ func (s *server) shutdown() error {
 	defer late.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
+	if err := errors.Join(s.front.Drain(ctx), s.http.Shutdown(ctx)); err != nil {
 		return s.http.Close()
 	}
 	return nil

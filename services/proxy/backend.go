@@ -27,6 +27,7 @@ type backend struct {
 	proxy      *httputil.ReverseProxy
 	dial       func(ctx context.Context, targetID, network, address string) (net.Conn, error)
 	transport  atomic.Pointer[transport]
+	pool       *pool // nil where the app does not speak HTTP/1.1
 	next       atomic.Uint64
 	inFlight   atomic.Int64
 	draining   atomic.Bool
@@ -46,6 +47,11 @@ func (s *Service) newBackend(r *row, limits models.PlaceLimits) *backend {
 	b := &backend{deployment: r.DeploymentID, target: r.TargetID, protocol: r.Protocol, addresses: r.Addresses, dial: s.Dial, idle: make(chan struct{}, 1)}
 	b.life, b.kill = context.WithCancel(context.Background())
 	b.limit(limits)
+	if r.Protocol != models.ProtocolH2C {
+		b.pool = &pool{dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return b.dial(ctx, b.target, network, address)
+		}}
+	}
 	b.proxy = &httputil.ReverseProxy{
 		Transport:      b,
 		BufferPool:     buffers,
@@ -96,6 +102,11 @@ func (b *backend) newTransport(limits models.PlaceLimits) *http.Transport {
 // unless the visitor wants another protocol instead, which HTTP/1.1 alone can change to.
 func (b *backend) RoundTrip(r *http.Request) (*http.Response, error) {
 	t := b.transport.Load()
+	if v := visitOf(r.Context()); v != nil && v.asked != nil {
+		u := v.asked
+		v.asked = nil
+		return u.answer(r, time.Duration(t.limits.FirstByte)*time.Second)
+	}
 	if t.http2 != nil && r.Header.Get("Upgrade") == "" {
 		return t.http2.RoundTrip(r)
 	}
@@ -163,6 +174,9 @@ func (b *backend) drain(deadline time.Time) {
 		b.await(2 * time.Second)
 	}
 	b.transport.Load().closeIdle()
+	if b.pool != nil {
+		b.pool.close()
+	}
 }
 
 func (b *backend) await(d time.Duration) {

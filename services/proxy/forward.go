@@ -24,6 +24,7 @@ type visit struct {
 	body   *kept  // nil where the request has none
 	end    ending // of the last attempt to have it answered
 	watch  *watch
+	asked  *directConn // where the request was sent to an instance already
 }
 
 type visitKey struct{}
@@ -121,6 +122,12 @@ func (s *Service) mentions(lines []string) bool {
 func (s *Service) received(r *http.Response) error {
 	v := visitOf(r.Request.Context())
 	v.watch.begin(r)
+	s.clean(r, v)
+	return nil
+}
+
+// clean has an answer's head say nothing that is not the app's to say.
+func (s *Service) clean(r *http.Response, v *visit) {
 	if len(r.Trailer) > 0 { // which HTTP/1.1 has only in chunks
 		delete(r.Header, "Content-Length")
 		r.ContentLength = -1
@@ -130,7 +137,7 @@ func (s *Service) received(r *http.Response) error {
 	}
 	lines := r.Header["Set-Cookie"]
 	if len(lines) == 0 {
-		return nil
+		return
 	}
 	r.Header.Del("Set-Cookie")
 	for _, line := range lines {
@@ -138,7 +145,6 @@ func (s *Service) received(r *http.Response) error {
 			r.Header.Add("Set-Cookie", kept)
 		}
 	}
-	return nil
 }
 
 // ownCookie returns the cookie without its Domain, so that it is the app's

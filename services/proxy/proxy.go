@@ -92,6 +92,10 @@ func (s *Service) Serves(name string) bool {
 
 // ServeHTTP sends the request to the app of its host name and path.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a := askedFor(r); a != nil {
+		s.resume(w, r, a)
+		return
+	}
 	name := HostOf(r.Host)
 	s.news.settle(r.Context())
 	h, problem := s.host(name)

@@ -68,6 +68,7 @@ func (f *front) another(with ...func(*proxy.Service)) string {
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Listener = p.Front(server.Config, server.Listener)
 	server.Start()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
