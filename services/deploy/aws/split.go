@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -10,16 +9,12 @@ import (
 	"slipway.dev/services/deploy"
 )
 
-// mostSplit leaves the release that served before a visitor of a hundred, by whose weight it is known
-// until Route ends the split.
-const mostSplit = 99
-
 // Split sends a share of the visitors of the app's host name to the release, and all others to the one
 // that had them, by the weights of the listener's rule
 // (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-action-types.html#forward-actions).
 // A target without a load balancer can't.
 func (t *target) Split(ctx context.Context, r deploy.Release, percent int) error {
-	share := int32(min(max(percent, 0), mostSplit))
+	share := int32(deploy.Share(percent))
 	if t.settings.listener == "" && share > 0 {
 		return deploy.Failf(deploy.StageTarget, nil, "The target has no load balancer, so that all visitors come to a new release at once. Deploy without steps, or name a listener in the target's settings.")
 	}
@@ -60,24 +55,22 @@ func (t *target) groupGone(r deploy.Release) error {
 	return deploy.Failf(deploy.StageTarget, nil, "Somebody removed the target group %s. Deploy again.", mark(r.ID))
 }
 
-// former is the target group that has the rule's visitors beside the given one, or "". Of several it is
-// the release's that began first: what began later was tried beside it, and never got all.
+// former is the target group that had the rule's visitors before the given one, or "".
 func (t *target) former(ctx context.Context, c *clients, has rule, beside string) (string, error) {
 	all := slices.DeleteFunc(has.serving(), func(arn string) bool { return arn == beside })
-	if len(all) < 2 {
-		return slices.Concat(all, []string{""})[0], nil
+	if len(all) < 2 { // so that nobody has to be asked
+		return deploy.Former(all, nil), nil
 	}
 	tags, err := t.elbTagsOf(ctx, c, all)
 	if err != nil {
 		return "", err
 	}
-	release := func(arn string) string {
+	return deploy.Former(all, func(arn string) string {
 		if tags[arn][tagTarget] != t.id {
-			return "none of this target's" // after all ids, which have hexadecimal digits
+			return ""
 		}
 		return tags[arn][tagRelease]
-	}
-	return slices.MinFunc(all, func(a, b string) int { return cmp.Compare(release(a), release(b)) }), nil
+	}), nil
 }
 
 // serving are the rule's target groups that have visitors.

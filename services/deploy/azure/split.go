@@ -1,7 +1,6 @@
 package azure
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -10,17 +9,13 @@ import (
 	"slipway.dev/services/deploy"
 )
 
-// mostSplit leaves the revision that served before a visitor of a hundred, by whose weight it is known
-// until Route ends the split.
-const mostSplit = 99
-
 // Split gives a share of the app's traffic to the release's revision, and all else to the one that had
 // it (https://learn.microsoft.com/azure/container-apps/traffic-splitting). Both have to listen on one
 // port, for the ingress of a Container App leads to one alone.
 func (t *target) Split(ctx context.Context, r deploy.Release, percent int) error {
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	share := int32(min(max(percent, 0), mostSplit))
+	share := int32(deploy.Share(percent))
 	app, err := t.own(ctx, deploy.StageTarget, r)
 	if err != nil {
 		return err
@@ -62,8 +57,7 @@ func (t *target) share(ctx context.Context, app *aca.ContainerApp, own string, s
 	return t.patch(ctx, deploy.StageTarget, *app.Name, &aca.Configuration{Ingress: &aca.Ingress{Traffic: next}})
 }
 
-// former is the revision that has traffic beside the given one; empty: none has. Of several it is the
-// release's that began first: what began later was tried beside it, and never got all.
+// former is the revision that had the traffic before the given one; empty: none has any.
 func former(traffic []*aca.TrafficWeight, all []*aca.Revision, beside string) string {
 	var names []string
 	for _, w := range traffic {
@@ -71,18 +65,14 @@ func former(traffic []*aca.TrafficWeight, all []*aca.Revision, beside string) st
 			names = append(names, value(w.RevisionName))
 		}
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	release := func(name string) string {
+	return deploy.Former(names, func(name string) string {
 		for _, r := range all {
-			if value(r.Name) == name && releaseOf(r) != "" {
+			if value(r.Name) == name {
 				return releaseOf(r)
 			}
 		}
-		return "none of Slipway's" // after all ids, which have hexadecimal digits
-	}
-	return slices.MinFunc(names, func(a, b string) int { return cmp.Compare(release(a), release(b)) })
+		return ""
+	})
 }
 
 // shared is the traffic with a share of it at one revision and the rest at the former one. Labels stay where they are.

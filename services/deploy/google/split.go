@@ -1,17 +1,12 @@
 package google
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
 	"google.golang.org/api/run/v2"
 	"slipway.dev/services/deploy"
 )
-
-// mostSplit leaves the revision that served before a visitor of a hundred, by whose share it is known
-// until Route ends the split.
-const mostSplit = 99
 
 // Split sends a share of the service's visitors to the release, and all others to the one that had
 // them. Nothing is kept of it but the service's traffic, whose percentages are a hundred together
@@ -23,7 +18,7 @@ func (t *target) Split(ctx context.Context, r deploy.Release, percent int) error
 	if err != nil {
 		return err
 	}
-	name, share := serviceOf(r), int64(min(max(percent, 0), mostSplit))
+	name, share := serviceOf(r), int64(deploy.Share(percent))
 	there, moves := false, false
 	var unknown error
 	err = t.edit(ctx, a, deploy.StageTarget, name, func(s *run.GoogleCloudRunV2Service) string {
@@ -56,8 +51,7 @@ func (t *target) Split(ctx context.Context, r deploy.Release, percent int) error
 	return err
 }
 
-// former is the revision that has the service's visitors beside the given one; empty: none has. Of
-// several it is the release's that began first: what began later was tried beside it, and never got all.
+// former is the revision that had the service's visitors before the given one; empty: none has any.
 func (t *target) former(ctx context.Context, a *api, s *run.GoogleCloudRunV2Service, beside string) (string, error) {
 	var all []string
 	for _, e := range pinned(s) {
@@ -65,23 +59,19 @@ func (t *target) former(ctx context.Context, a *api, s *run.GoogleCloudRunV2Serv
 			all = append(all, e.Revision)
 		}
 	}
-	switch len(all) {
-	case 0:
-		return "", nil
-	case 1:
-		return all[0], nil
+	if len(all) < 2 { // so that nobody has to be asked
+		return deploy.Former(all, nil), nil
 	}
 	made, err := t.revisions(ctx, a, last(s.Name))
 	if err != nil {
 		return "", err
 	}
-	release := func(name string) string {
+	return deploy.Former(all, func(name string) string {
 		if r := made[name]; r != nil {
 			return r.Labels[labelRelease]
 		}
-		return "none of Slipway's" // after all ids, which have hexadecimal digits
-	}
-	return slices.MinFunc(all, func(a, b string) int { return cmp.Compare(release(a), release(b)) }), nil
+		return ""
+	}), nil
 }
 
 // shared is the service's traffic with a share of the visitors at the tag's revision, and the others at the former one.
