@@ -111,20 +111,17 @@ func (t *target) certificate(r deploy.Release, s deploy.Site) object {
 // one; where there is none either, visitors come by http alone.
 func (t *target) domainGate(r deploy.Release, host string, sites []deploy.Site) object {
 	m := t.domainMeta(r, host)
-	rules := &networkingv1.HTTPIngressRuleValue{}
+	var paths []networkingv1.HTTPIngressPath
 	for _, s := range sites {
-		rules.Paths = append(rules.Paths, way(r, s.Path))
+		paths = append(paths, way(r, s.Path))
 	}
-	spec := networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: rules}}}}
-	if t.settings.class != "" {
-		spec.IngressClassName = &t.settings.class
-	}
+	var tls []networkingv1.IngressTLS
 	switch {
 	case len(sites[0].Chain) > 0:
-		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: m.Name}}
+		tls = tlsOf(host, m.Name)
 	case t.settings.issuer != "":
 		m.Annotations = map[string]string{issuerAnnotation: t.settings.issuer}
-		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: m.Name + ofIssuer}}
+		tls = tlsOf(host, m.Name+ofIssuer)
 	}
-	return object{ingresses, &networkingv1.Ingress{TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "Ingress"}, ObjectMeta: m, Spec: spec}}
+	return t.ingress(m, host, paths, tls)
 }

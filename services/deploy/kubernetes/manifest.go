@@ -214,19 +214,30 @@ func way(r deploy.Release, path string) networkingv1.HTTPIngressPath {
 // gate is the app's Ingress, which brings the visitors of the host to the Service.
 func (t *target) gate(r deploy.Release, host string) object {
 	m := meta(serviceOf(r), t.namespace(r), t.labels(r))
-	spec := networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
-		Paths: []networkingv1.HTTPIngressPath{way(r, "/")}}}}}}
-	if t.settings.class != "" {
-		spec.IngressClassName = &t.settings.class
-	}
 	if t.settings.issuer != "" {
 		m.Annotations = map[string]string{issuerAnnotation: t.settings.issuer}
 	}
+	var tls []networkingv1.IngressTLS
 	switch {
 	case t.settings.issuer != "" && t.settings.tlsSecret == "":
-		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: deploy.Cut(serviceOf(r), maxLabel-4) + "-tls"}}
+		tls = tlsOf(host, deploy.Cut(serviceOf(r), maxLabel-4)+"-tls")
 	case t.settings.https:
-		spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: t.settings.tlsSecret}}
+		tls = tlsOf(host, t.settings.tlsSecret)
+	}
+	return t.ingress(m, host, []networkingv1.HTTPIngressPath{way(r, "/")}, tls)
+}
+
+// tlsOf serves the host by the certificate in the secret.
+func tlsOf(host, secret string) []networkingv1.IngressTLS {
+	return []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: secret}}
+}
+
+// ingress leads visitors of the host's paths as they say.
+func (t *target) ingress(m metav1.ObjectMeta, host string, paths []networkingv1.HTTPIngressPath, tls []networkingv1.IngressTLS) object {
+	spec := networkingv1.IngressSpec{TLS: tls, Rules: []networkingv1.IngressRule{{
+		Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: paths}}}}}
+	if t.settings.class != "" {
+		spec.IngressClassName = &t.settings.class
 	}
 	return object{ingresses, &networkingv1.Ingress{TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "Ingress"}, ObjectMeta: m, Spec: spec}}
 }
