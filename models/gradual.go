@@ -43,14 +43,8 @@ func ParseGradual(text string) (Gradual, error) {
 		if found == nil {
 			return nil, InvalidField("gradual", "%q is no step. %s", part, gradualHelp)
 		}
-		percent, err := strconv.Atoi(found[1])
-		if err != nil {
-			return nil, InvalidField("gradual", "%q is no step. %s", part, gradualHelp)
-		}
-		minutes, err := strconv.Atoi(found[2])
-		if err != nil {
-			return nil, InvalidField("gradual", "%q is no step. %s", part, gradualHelp)
-		}
+		percent, _ := strconv.Atoi(found[1]) // both are of a few digits
+		minutes, _ := strconv.Atoi(found[2])
 		if strings.HasPrefix(found[3], "h") {
 			minutes *= 60
 		}

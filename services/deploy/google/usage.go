@@ -80,14 +80,14 @@ func (t *target) Usage(ctx context.Context) ([]deploy.Usage, error) {
 				continue
 			}
 			for _, i := range instances(s, e, made[e.Revision]) {
-				out = append(out, deploy.Usage{Instance: i.ID, CPU: took.of(took.cpu, may.cpu), Memory: took.of(took.memory, may.memory)})
+				out = append(out, deploy.Usage{Instance: i.ID, CPU: partOf(took.cpu, may.cpu), Memory: partOf(took.memory, may.memory)})
 			}
 		}
 	}
 	return out, nil
 }
 
-func (share) of(part float64, all int64) int64 { return int64(math.Round(part * float64(all))) }
+func partOf(part float64, all int64) int64 { return int64(math.Round(part * float64(all))) }
 
 // runningOf are the revisions that releases have, in order.
 func runningOf(all []*run.GoogleCloudRunV2Service, made map[string]*run.GoogleCloudRunV2Revision) (names []string) {
