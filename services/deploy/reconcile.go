@@ -291,14 +291,19 @@ func (s *Service) switching(ctx context.Context, d *models.Deployment) (bool, er
 // requeue gives pending deployments a job again that have waited for long with
 // nothing ahead: whatever lost their job, they must not wait for ever.
 func (s *Service) requeue(ctx context.Context) error {
-	var waiting []models.Deployment
-	err := s.DB.WithContext(ctx).Select("id", "environment_id", "app_id").Where("state = ? AND created_at < ? AND created_at > ?", models.DeploymentPending, s.now().Add(-time.Minute), s.now().Add(-time.Minute-2*ReconcileEvery)).Find(&waiting).Error
+	var waiting []string
+	err := s.DB.WithContext(ctx).Model(&models.Deployment{}).Where("state = ? AND created_at < ? AND created_at > ?", models.DeploymentPending, s.now().Add(-time.Minute), s.now().Add(-time.Minute-2*ReconcileEvery)).Pluck("id", &waiting).Error
 	if err != nil || len(waiting) == 0 {
 		return err
 	}
+	return s.rollAgain(ctx, waiting)
+}
+
+// rollAgain queues the deployments, all or none.
+func (s *Service) rollAgain(ctx context.Context, ids []string) error {
 	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		for _, d := range waiting {
-			if err := s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID}); err != nil {
+		for _, id := range ids {
+			if err := s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: id}); err != nil {
 				return err
 			}
 		}

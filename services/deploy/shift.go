@@ -317,12 +317,5 @@ func (s *Service) requeueShifts(ctx context.Context) error {
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	return s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		for _, id := range left {
-			if err := s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: id}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return s.rollAgain(ctx, left)
 }
