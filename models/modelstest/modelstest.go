@@ -68,6 +68,15 @@ func Each(t *testing.T, test func(t *testing.T, db *models.Database)) {
 	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); test(t, Postgres(t)) })
 }
 
+// EachURL is Each for tests in which other processes open the database too.
+func EachURL(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, "sqlite:"+filepath.Join(t.TempDir(), "slipway.db"))
+	})
+	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); test(t, PostgresURL(t)) })
+}
+
 // Open opens and migrates the database at the URL until the test ends.
 func Open(t testing.TB, url string) *models.Database {
 	t.Helper()

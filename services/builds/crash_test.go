@@ -151,35 +151,28 @@ func (w *world) kill(t *testing.T, boundary, database string) {
 func TestABuildIsMadeOnceWhereverItsWorkerIsKilled(t *testing.T) {
 	t.Parallel()
 	const times = 5
-	for name, url := range map[string]func(*testing.T) string{
-		"SQLite":     func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "slipway.db") },
-		"PostgreSQL": func(t *testing.T) string { return modelstest.PostgresURL(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url := url(t)
-			w := newWorld(t, modelstest.Open(t, url))
-			all := w.queueFor(t, w.App, models.TriggerManual, times*len(boundaries))
-			w.killEverywhere(t, times, url)
+	modelstest.EachURL(t, func(t *testing.T, url string) {
+		w := newWorld(t, modelstest.Open(t, url))
+		all := w.queueFor(t, w.App, models.TriggerManual, times*len(boundaries))
+		w.killEverywhere(t, times, url)
 
-			q, err := jobs.New(w.db, jobs.Config{Builds: 4, DeadAfter: 5 * time.Second})
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.builds = w.service(t, q)
-			start(t, q)
-			w.idle(t, 2*time.Minute)
-			for _, b := range all {
-				w.isMadeOnce(t, b.ID)
-			}
-			if err := w.builds.Sweep(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if left, err := os.ReadDir(w.builds.Dir); err != nil || len(left) > 0 {
-				t.Errorf("the builds' folder holds %v, error %v", left, err)
-			}
-		})
-	}
+		q, err := jobs.New(w.db, jobs.Config{Builds: 4, DeadAfter: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.builds = w.service(t, q)
+		start(t, q)
+		w.idle(t, 2*time.Minute)
+		for _, b := range all {
+			w.isMadeOnce(t, b.ID)
+		}
+		if err := w.builds.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(w.builds.Dir); err != nil || len(left) > 0 {
+			t.Errorf("the builds' folder holds %v, error %v", left, err)
+		}
+	})
 }
 
 // killEverywhere kills a worker at each boundary, so many times, two at once.

@@ -7,7 +7,6 @@ import (
 	"log"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -219,36 +218,29 @@ func (s *stage) kill(boundary, database string) {
 
 func TestARolloutEndsTrueWhereverItsWorkerIsKilled(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{
-		"SQLite":     func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "slipway.db") },
-		"PostgreSQL": func(t *testing.T) string { return modelstest.PostgresURL(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url := url(t)
-			s := newStage(t, modelstest.Open(t, url))
-			if err := s.db.Model(s.App).Update("release_command", "say VERSION").Error; err != nil {
-				t.Fatal(err)
+	modelstest.EachURL(t, func(t *testing.T, url string) {
+		s := newStage(t, modelstest.Open(t, url))
+		if err := s.db.Model(s.App).Update("release_command", "say VERSION").Error; err != nil {
+			t.Fatal(err)
+		}
+		stop := s.worker()
+		s.built(2, "VERSION=2")
+		s.succeeded(s.deploy(deploy.Input{}).ID)
+		stop()
+		for n, boundary := range boundaries {
+			version := fmt.Sprint(n + 3)
+			s.built(int64(n+3), "VERSION="+version)
+			d := s.deploy(deploy.Input{})
+			s.kill(boundary, url)
+			if got := s.answer("/version"); got != version && got != fmt.Sprint(n+2) {
+				t.Errorf("killed at %s, the route answers %q", boundary, got)
 			}
+			before := s.get(d.ID).Instances
 			stop := s.worker()
-			s.built(2, "VERSION=2")
-			s.succeeded(s.deploy(deploy.Input{}).ID)
+			s.hasEnded(d.ID, boundary, version, before)
 			stop()
-			for n, boundary := range boundaries {
-				version := fmt.Sprint(n + 3)
-				s.built(int64(n+3), "VERSION="+version)
-				d := s.deploy(deploy.Input{})
-				s.kill(boundary, url)
-				if got := s.answer("/version"); got != version && got != fmt.Sprint(n+2) {
-					t.Errorf("killed at %s, the route answers %q", boundary, got)
-				}
-				before := s.get(d.ID).Instances
-				stop := s.worker()
-				s.hasEnded(d.ID, boundary, version, before)
-				stop()
-			}
-		})
-	}
+		}
+	})
 }
 
 // hasEnded checks all that is there of a deployment whose first worker was killed.

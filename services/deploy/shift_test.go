@@ -2,7 +2,6 @@ package deploy_test
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -201,48 +200,41 @@ func TestAVersionThatFailsWhileVisitorsMoveSendsThemBack(t *testing.T) {
 
 func TestTheNextWorkerGoesOnAtTheSameStepWithTheSameEnd(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{
-		"SQLite":     func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "slipway.db") },
-		"PostgreSQL": func(t *testing.T) string { return modelstest.PostgresURL(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url := url(t)
-			s := newStage(t, modelstest.Open(t, url))
-			s.service.Minute = killedMinute
-			stop := s.worker()
-			s.built(2, "VERSION=2")
-			s.succeeded(s.deploy(deploy.Input{}).ID)
-			stop()
-			s.gradual("40% for 1 min, 80% for 1 min")
-			s.built(3, "VERSION=3")
-			d := s.deploy(deploy.Input{})
-			s.kill("step", url)
-			if d := s.get(d.ID); d.Shift.Step != 0 || s.route().Next.DeploymentID != "" {
-				t.Errorf("killed before the commit it has %+v", d.Shift)
+	modelstest.EachURL(t, func(t *testing.T, url string) {
+		s := newStage(t, modelstest.Open(t, url))
+		s.service.Minute = killedMinute
+		stop := s.worker()
+		s.built(2, "VERSION=2")
+		s.succeeded(s.deploy(deploy.Input{}).ID)
+		stop()
+		s.gradual("40% for 1 min, 80% for 1 min")
+		s.built(3, "VERSION=3")
+		d := s.deploy(deploy.Input{})
+		s.kill("step", url)
+		if d := s.get(d.ID); d.Shift.Step != 0 || s.route().Next.DeploymentID != "" {
+			t.Errorf("killed before the commit it has %+v", d.Shift)
+		}
+		s.kill("look@2", url)
+		killed := s.get(d.ID)
+		if killed.Shift.Step != 1 || killed.Shift.Percent != 40 || killed.Shift.Until == nil || s.route().Next.Percent != 40 {
+			t.Fatalf("killed in the middle it has %+v", killed.Shift)
+		}
+		s.worker()
+		later := s.until(d.ID, "at the second step", func(d *models.Deployment) bool { return d.Shift.Step == 2 && d.Shift.Until != nil })
+		if began := later.Shift.Until.Add(-killedMinute); began.Before(*killed.Shift.Until) {
+			t.Errorf("the first step was to end at %s, and the second one began at %s", killed.Shift.Until, began)
+		}
+		done := s.succeeded(d.ID)
+		shifts := 0
+		for _, p := range done.Phases {
+			if p.Name == "shift" {
+				shifts++
 			}
-			s.kill("look@2", url)
-			killed := s.get(d.ID)
-			if killed.Shift.Step != 1 || killed.Shift.Percent != 40 || killed.Shift.Until == nil || s.route().Next.Percent != 40 {
-				t.Fatalf("killed in the middle it has %+v", killed.Shift)
-			}
-			s.worker()
-			later := s.until(d.ID, "at the second step", func(d *models.Deployment) bool { return d.Shift.Step == 2 && d.Shift.Until != nil })
-			if began := later.Shift.Until.Add(-killedMinute); began.Before(*killed.Shift.Until) {
-				t.Errorf("the first step was to end at %s, and the second one began at %s", killed.Shift.Until, began)
-			}
-			done := s.succeeded(d.ID)
-			shifts := 0
-			for _, p := range done.Phases {
-				if p.Name == "shift" {
-					shifts++
-				}
-			}
-			if shifts != 2 || len(done.Instances) != 1 || s.answer("/version") != "3" { // the first was never committed to a step
-				t.Errorf("the phases are %+v", done.Phases)
-			}
-		})
-	}
+		}
+		if shifts != 2 || len(done.Instances) != 1 || s.answer("/version") != "3" { // the first was never committed to a step
+			t.Errorf("the phases are %+v", done.Phases)
+		}
+	})
 }
 
 // splitter is a balancer that can send a part of the visitors elsewhere.
