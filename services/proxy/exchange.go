@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +31,7 @@ const (
 type asked struct {
 	conn    *directConn
 	backend *backend // at which it is counted in
-	visit   *visit
+	visit   visit
 }
 
 // exchange sends a plain request to its app and passes on the answer where that is plain too: short, whole and here
@@ -42,15 +41,15 @@ func (s *Service) exchange(c *visitorConn, r *http.Request, head int) outcome {
 	if b == nil {
 		return toServer
 	}
-	out := s.outgoing(r, v, b)
-	u, err := b.pool.take(out.URL.Host)
+	s.prepare(&httputil.ProxyRequest{In: r, Out: r}, &v, b)
+	u, err := b.pool.take(r.URL.Host)
 	if err != nil {
 		b.release()
 		return toServer
 	}
 	c.out.Reset()
-	writeRequest(&c.out, out)
-	answer, err := u.ask(c, out)
+	writeRequest(&c.out, r)
+	answer, err := u.ask(c, r)
 	if errors.Is(err, errUnusual) {
 		c.asked.Store(&asked{u, b, v})
 		return toServer
@@ -60,7 +59,7 @@ func (s *Service) exchange(c *visitorConn, r *http.Request, head int) outcome {
 		b.release()
 		return toServer // asking twice for what is only read does no harm (RFC 9110 §9.2.1)
 	}
-	s.clean(answer.Response, v)
+	s.clean(answer.Response, &v)
 	c.out.Reset()
 	last := c.front.closing.Load()
 	writeAnswer(&c.out, answer, last)
@@ -77,18 +76,6 @@ func (s *Service) exchange(c *visitorConn, r *http.Request, head int) outcome {
 		return ended
 	}
 	return toNext
-}
-
-// outgoing is the request as the instance gets it.
-func (s *Service) outgoing(r *http.Request, v *visit, b *backend) *http.Request {
-	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
-	out, at := *r, *r.URL
-	out.URL = &at
-	if len(s.Trusted) > 0 {
-		out.Header = r.Header.Clone() // for what a trusted proxy said is read from the request that came in
-	}
-	b.proxy.Rewrite(&httputil.ProxyRequest{In: r, Out: &out})
-	return &out
 }
 
 func writeRequest(w *bytes.Buffer, r *http.Request) {
@@ -226,7 +213,7 @@ func askedFor(r *http.Request) *asked {
 
 // resume passes on the answer to a request that the front has asked for.
 func (s *Service) resume(w http.ResponseWriter, r *http.Request, a *asked) {
-	v := a.visit
+	v := &a.visit
 	v.asked = a.conn
 	a.backend.serve(w, r, v)
 	if v.asked != nil { // the request was ended before

@@ -37,26 +37,30 @@ func visitOf(ctx context.Context) *visit {
 // spoofable are headers that apps believe a proxy about, beside X-Forwarded-…: none comes from outside.
 var spoofable = []string{"Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Original-Host"}
 
-// rewrite prepares a request for an app: forwarding headers that came in are
-// gone, unless a trusted proxy sent them, and those that go out are this proxy's own.
+// rewrite prepares a request for an app.
 func (s *Service) rewrite(b *backend) func(*httputil.ProxyRequest) {
 	return func(p *httputil.ProxyRequest) {
-		v := visitOf(p.In.Context())
-		out := p.Out
-		out.URL.Scheme, out.URL.Host = "http", b.addresses[int(b.next.Add(1)%uint64(len(b.addresses)))]
-		out.URL.RawQuery = p.In.URL.RawQuery // as it came: what it means is the app's affair
-		out.Host = p.In.Host
-		hygiene(out.Header)
-		if len(s.Trusted) > 0 && within(Peer(p.In), s.Trusted) {
-			out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
-		}
-		p.SetXForwarded()
-		out.Header.Set("X-Forwarded-Proto", v.scheme)
-		if v.route.strip {
-			strip(out, v)
-		}
-		s.withoutCookies(out)
+		p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: what it means is the app's affair
+		s.prepare(p, visitOf(p.In.Context()), b)
 	}
+}
+
+// prepare makes of the request that goes out what the app is to get: forwarding headers that came in are gone, unless
+// a trusted proxy sent them, and those that go out are this proxy's own. In and Out may be one request.
+func (s *Service) prepare(p *httputil.ProxyRequest, v *visit, b *backend) {
+	out, before := p.Out, p.In.Header["X-Forwarded-For"]
+	out.URL.Scheme, out.URL.Host = "http", b.addresses[int(b.next.Add(1)%uint64(len(b.addresses)))]
+	out.Host = p.In.Host
+	hygiene(out.Header)
+	if len(s.Trusted) > 0 && within(Peer(p.In), s.Trusted) {
+		out.Header["X-Forwarded-For"] = before
+	}
+	p.SetXForwarded()
+	out.Header.Set("X-Forwarded-Proto", v.scheme)
+	if v.route.strip {
+		strip(out, v)
+	}
+	s.withoutCookies(out)
 }
 
 // hygiene takes out what only a proxy may say, also in the spelling with underscores, which CGI and its heirs do not

@@ -106,23 +106,23 @@ func (c *visitorConn) parse(b []byte) *bufio.Reader {
 
 // direct returns the visit and the backend of a request that is for an app and for which there is nothing to do but
 // to pass it on, counted in at the backend. Where there is more to do, it returns no backend.
-func (s *Service) direct(r *http.Request) (*visit, *backend) {
+func (s *Service) direct(r *http.Request) (visit, *backend) {
 	s.news.settle(r.Context())
 	name, scheme := HostOf(r.Host), s.scheme(r)
 	h, _ := s.host(name)
 	if h == nil || name == s.Portal || strings.HasPrefix(r.URL.Path, certificates.ChallengePath) {
-		return nil, nil
+		return visit{}, nil
 	}
 	if h.hsts != "" || scheme == "http" && h.redirect && h.secure && s.TLSPort != "" {
-		return nil, nil
+		return visit{}, nil
 	}
 	to, rest, _ := h.match(r)
 	if to == nil || to.place.preview || to.place.maintenance != nil {
-		return nil, nil
+		return visit{}, nil
 	}
 	b, _ := s.answers(r, to.place, nil)
 	if b == nil || b.pool == nil || b.pool.blind.Load() || !b.acquire() {
-		return nil, nil
+		return visit{}, nil
 	}
-	return &visit{name: name, scheme: scheme, route: to, rest: rest}, b
+	return visit{name: name, scheme: scheme, route: to, rest: rest}, b
 }
