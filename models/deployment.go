@@ -207,6 +207,21 @@ type ProxyHold struct {
 	DeploymentID string `gorm:"primaryKey"`
 	Serving      bool   // new requests go to it
 	InFlight     int    // while it drains
+	Tally               // while visitors are divided between it and another deployment
+}
+
+// Tally is how a deployment has answered requests.
+type Tally struct {
+	Answers int64
+	Errors  int64 // of them: 5xx, or that none came
+}
+
+// Share is the share of errors, from 0 to 1; 0 where nothing was answered.
+func (t Tally) Share() float64 {
+	if t.Answers == 0 {
+		return 0
+	}
+	return float64(t.Errors) / float64(t.Answers)
 }
 
 // ProxySilence is how long a proxy may be silent before it counts as gone: long

@@ -30,6 +30,7 @@ type backend struct {
 	pool       *pool // nil where the app does not speak HTTP/1.1
 	next       atomic.Uint64
 	inFlight   atomic.Int64
+	tally      tally
 	draining   atomic.Bool
 	idle       chan struct{}
 	life       context.Context
@@ -57,8 +58,8 @@ func (s *Service) newBackend(r *row, limits models.PlaceLimits) *backend {
 		BufferPool:     buffers,
 		ErrorLog:       log.New(io.Discard, "", 0),
 		Rewrite:        s.rewrite(b),
-		ModifyResponse: s.received,
-		ErrorHandler:   s.failed,
+		ModifyResponse: s.received(b),
+		ErrorHandler:   s.failed(b),
 	}
 	return b
 }

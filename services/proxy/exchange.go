@@ -59,6 +59,7 @@ func (s *Service) exchange(c *visitorConn, r *http.Request, head int) outcome {
 		b.release()
 		return toServer // asking twice for what is only read does no harm (RFC 9110 §9.2.1)
 	}
+	b.tally.add(answer.StatusCode)
 	s.clean(answer.Response, &v)
 	c.out.Reset()
 	last := c.front.closing.Load()

@@ -123,11 +123,14 @@ func (s *Service) mentions(lines []string) bool {
 
 // received looks at an answer before the visitor gets it: its cookies stay
 // the app's own, and from here on it may not stand still.
-func (s *Service) received(r *http.Response) error {
-	v := visitOf(r.Request.Context())
-	v.watch.begin(r)
-	s.clean(r, v)
-	return nil
+func (s *Service) received(b *backend) func(*http.Response) error {
+	return func(r *http.Response) error {
+		b.tally.add(r.StatusCode)
+		v := visitOf(r.Request.Context())
+		v.watch.begin(r)
+		s.clean(r, v)
+		return nil
+	}
 }
 
 // clean has an answer's head say nothing that is not the app's to say.
@@ -170,14 +173,18 @@ func (s *Service) ownCookie(line string) string {
 }
 
 // failed answers a request that an instance did not answer, unless it can still go elsewhere.
-func (s *Service) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() == nil {
-		v := visitOf(r.Context())
-		if v.end = v.judge(r, err); v.end != answered {
-			return
+func (s *Service) failed(b *backend) func(http.ResponseWriter, *http.Request, error) {
+	return func(w http.ResponseWriter, r *http.Request, err error) {
+		problem := explain(r, err)
+		if r.Context().Err() == nil {
+			b.tally.add(problem.Status)
+			v := visitOf(r.Context())
+			if v.end = v.judge(r, err); v.end != answered {
+				return
+			}
 		}
+		s.problem(w, r, problem)
 	}
-	s.problem(w, r, explain(r, err))
 }
 
 // explain says what a failure means for the visitor.

@@ -140,6 +140,7 @@ func (f *front) instance(name string) string {
 		w.Header().Add("Set-Cookie", "slipway_session=stolen; Path=/")
 		fmt.Fprintf(w, "%s\nproto %s\nfor %s\ncookie %s\n", name, r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-For"), r.Header.Get("Cookie"))
 	})
+	mux.HandleFunc("/broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, name, http.StatusInternalServerError) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		f.slow <- struct{}{}
 		<-f.end

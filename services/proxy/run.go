@@ -49,6 +49,7 @@ func (s *Service) Run(ctx context.Context) error {
 			s.must(ctx, "saying that the proxy lives", s.beat(ctx))
 			s.must(ctx, "reading the routes", s.refresh(ctx))
 			s.must(ctx, "letting go of a deployment", s.tidy(ctx))
+			s.must(ctx, "counting answers", s.report(ctx))
 		case <-count.C:
 			s.must(ctx, "counting open requests", s.count(ctx))
 		case b := <-s.ended:
@@ -99,6 +100,9 @@ func (s *Service) join(tx *gorm.DB) error {
 		if err := tx.Create(&models.ProxyHold{ProxyID: s.self.ID, DeploymentID: id, Serving: s.told[id]}).Error; err != nil {
 			return err
 		}
+	}
+	for b := range s.open {
+		b.tally.written = models.Tally{Answers: -1}
 	}
 	return nil
 }
@@ -195,10 +199,12 @@ func (s *Service) use(ctx context.Context, found *findings) error {
 		p := &place{stopped: r.Stopped, paused: r.Paused, known: r.DeploymentID != "", preview: r.Kind == models.EnvironmentPreview, body: limits.Body, maintenance: found.maintenance[key]}
 		if len(r.Addresses) > 0 {
 			p.backend = s.backendFor(key, r, limits)
+			p.backend.tally.since(r.Next.DeploymentID)
 			serving[version{key, r.DeploymentID}], kept[p.backend], leads[r.DeploymentID] = p.backend, true, true
 		}
 		if r.splits() {
 			p.next, p.share = s.backendFor(key, r.next(), limits), shareOf(r.Next)
+			p.next.tally.since(r.Next.DeploymentID)
 			serving[version{key, r.Next.DeploymentID}], kept[p.next] = p.next, true
 		}
 		places[key] = p

@@ -190,3 +190,54 @@ func TestNoRequestFailsWhileVisitorsMoveInSteps(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d requests were answered", ok.Load())
 }
+
+// tallied waits until what the proxies have written of the deployment's answers is as it should be.
+func (f *front) tallied(id string, fine func(models.Tally) bool) {
+	f.t.Helper()
+	for end := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
+		var sum models.Tally
+		err := f.db.Model(&models.ProxyHold{}).Select("COALESCE(SUM(answers), 0) AS answers, COALESCE(SUM(errors), 0) AS errors").Where("deployment_id = ?", id).Scan(&sum).Error
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if fine(sum) {
+			return
+		}
+		if time.Now().After(end) {
+			f.t.Fatalf("%s gave %+v", id, sum)
+		}
+	}
+}
+
+func TestAnswersOfBothVersionsAreCountedWhileVisitorsAreDivided(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	one, two := f.another(trusting), f.another(trusting)
+	old := f.serve(5*time.Second, f.instance("old"))
+	f.until(one, "old")
+	f.until(two, "old")
+	f.get(one, "/broken", from("203.0.113.1")) // before, which does not count
+	id := models.NewID()
+	f.move(id, 50, f.instance("new"))
+	f.untilHolds(id, 3)
+	broken := map[string]int64{}
+	for _, url := range []string{one, two} {
+		f.untilShare(url, "new", 20, 80)
+		for n := range 40 {
+			code, body, _ := f.get(url, "/broken", from(fmt.Sprintf("203.0.113.%d", n)))
+			if code != http.StatusInternalServerError {
+				t.Fatalf("what is broken answers %d", code)
+			}
+			broken[strings.TrimSpace(body)]++
+		}
+	}
+	for version, id := range map[string]string{"old": old, "new": id} {
+		f.tallied(id, func(sum models.Tally) bool { return sum.Errors == broken[version] && sum.Answers >= 2*sum.Errors })
+	}
+	f.move(id, 0)
+	f.untilHolds(id, 0)
+	next := models.NewID()
+	f.move(next, 50, f.instance("new"))
+	f.untilShare(one, "new", 20, 80)
+	f.tallied(old, func(sum models.Tally) bool { return sum.Errors == 0 && sum.Answers > 0 })
+}
