@@ -23,15 +23,21 @@ func (f *fixture) moves() *models.Deployment {
 func TestVisitorsOnTheirWayAreShownAndCanBeSentOn(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.runs()
-	d := f.moves()
+	former, d := f.runs(), f.moves()
 	at := "/deployments/" + d.ID
+	self := models.Proxy{ID: models.NewID(), SeenAt: f.db.NowFunc()}
+	f.must(f.db.Create(&self).Error)
+	f.must(f.db.Create(&[]models.ProxyHold{
+		{ProxyID: self.ID, DeploymentID: d.ID, Tally: models.Tally{Answers: 40, Errors: 1}},
+		{ProxyID: self.ID, DeploymentID: former.ID, Tally: models.Tally{Answers: 400}},
+	}).Error)
 	for path, words := range map[string][]string{
-		at:                                   {"10 % of visitors go to this version", "it is 50 %", "Send everyone now", "/cancel", "10 % for 60 min, 50 % for 5 min, then all"},
+		at:                                   {"10 % of visitors go to this version", "it is 50 %", "Send everyone now", "/cancel", "10 % for 60 min, 50 % for 5 min, then all",
+			"Of 40 answers of the new version 2.5 % were errors (5xx, or none came), of 400 of what serves beside it 0.0 %."},
 		"/environments/" + f.Environment.ID:  {"10 % of visitors"},
 		"/apps/" + f.App.ID + "/deployments": {"10 % of visitors"},
 		"/environments":                      {"10 % of visitors"},
-		"/api/v1" + at:                       {`"shift":{"step":1,"steps":2,"percent":10,`, `"gradual":[{"percent":10,"minutes":60}`},
+		"/api/v1" + at:                       {`"shift":{"step":1,"steps":2,"percent":10,`, `"gradual":[{"percent":10,"minutes":60}`, `"answers":{"new":{"answers":40,"errors":1},"former":{"answers":400,"errors":0}}`},
 		"/api/v1/board?team=" + f.Team.Slug:  {`"percent":10`},
 	} {
 		page := f.send(ask{path: path, cookie: f.cookie(f.Developer)}).Body.String()

@@ -51,6 +51,19 @@ type Shift struct {
 	Percent int        `json:"percent" doc:"Of the visitors that get it now."`
 	Until   *time.Time `json:"until" doc:"When the next step begins, or all go to it."`
 	Hurried bool       `json:"hurried" doc:"A person sent everyone: all go to it in a moment."`
+	Answers *Answers   `json:"answers,omitempty" doc:"How both versions have answered since visitors began to move. Not in lists, and not where the target sends visitors itself."`
+}
+
+// Answers compares a new version with what serves beside it.
+type Answers struct {
+	New    Tally `json:"new"`
+	Former Tally `json:"former"`
+}
+
+// Tally is how a version has answered.
+type Tally struct {
+	Answers int64 `json:"answers"`
+	Errors  int64 `json:"errors" doc:"Of them: 5xx, or that none came."`
 }
 
 // DeploymentConfig is what runs beside the image.
@@ -185,9 +198,15 @@ func (a *API) getDeployment(ctx context.Context, in *IDIn) (*answer[Deployment],
 		return nil, err
 	}
 	out := deploymentOf(d)
-	out.WaitingFor, err = a.Deploy.WhyWaiting(ctx, d)
+	if out.WaitingFor, err = a.Deploy.WhyWaiting(ctx, d); err != nil {
+		return nil, err
+	}
+	answers, err := a.Deploy.Answers(ctx, d)
 	if err != nil {
 		return nil, err
+	}
+	if answers.New.Answers > 0 {
+		out.Shift.Answers = &Answers{Tally(answers.New), Tally(answers.Former)}
 	}
 	return reply(out), nil
 }
@@ -225,7 +244,7 @@ func shiftOf(d *models.Deployment) *Shift {
 	if !d.Shifting() {
 		return nil
 	}
-	return &Shift{d.Shift.Step, len(d.Config.Gradual), d.Shift.Percent, utc(d.Shift.Until), d.Shift.HurriedAt != nil}
+	return &Shift{d.Shift.Step, len(d.Config.Gradual), d.Shift.Percent, utc(d.Shift.Until), d.Shift.HurriedAt != nil, nil}
 }
 
 func configOf(d *models.Deployment) DeploymentConfig {

@@ -38,6 +38,11 @@ func (h *Deployments) Page(c echo.Context) error {
 		LogCurl: p.Curl("GET", "/api/v1/deployments/"+d.ID+"/logs", "").For("Read the log"),
 	}
 	v.ShiftCurl = p.Curl("POST", "/api/v1/deployments/"+d.ID+"/everyone", "").For("Send everyone now")
+	answers, err := h.Deploy.Answers(ctx, d)
+	if err != nil {
+		return err
+	}
+	v.Answers = answers.String()
 	v.CanDrift = h.Deploy.CanDrift(ctx, d)
 	resources, events := h.Deploy.Tells(ctx, d)
 	v.Tells = resources || events

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -398,7 +399,7 @@ func TestNoRequestFailsWhileVersionsAreDeployed(t *testing.T) {
 // proxy serves the routes on a port of its own and returns its address.
 func (s *stage) proxy() string {
 	e := &events.Service{DB: s.db.DB}
-	p := &proxy.Service{DB: s.db, Events: e, Scheme: "http", Dial: s.service.Dial}
+	p := &proxy.Service{DB: s.db, Events: e, Scheme: "http", Dial: s.service.Dial, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { e.Run(ctx) })

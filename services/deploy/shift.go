@@ -74,18 +74,25 @@ func (r *rollout) shift(ctx context.Context, say func(string)) error {
 			return err
 		}
 	}
-	switch {
-	case at.Step > 0 && at.Until == nil:
-		err = r.step(ctx, at.Step, say) // a worker died in the middle of telling the target
-	case at.Until != nil && r.now().Before(*at.Until):
+	if at.Until != nil && r.now().Before(*at.Until) {
 		return errAgain
-	case at.Step == len(r.d.Config.Gradual):
+	}
+	answers, err := r.Answers(ctx, r.d)
+	if err != nil {
+		return err
+	}
+	if told := answers.String(); told != "" {
+		say(told)
+	}
+	next := at.Step + 1
+	if at.Step > 0 && at.Until == nil {
+		next = at.Step // a worker died in the middle of telling the target
+	}
+	if next > len(r.d.Config.Gradual) {
 		say("All steps are done: all visitors go to the new version.")
 		return nil
-	default:
-		err = r.step(ctx, at.Step+1, say)
 	}
-	if err != nil {
+	if err := r.step(ctx, next, say); err != nil {
 		return err
 	}
 	return errAgain

@@ -27,11 +27,18 @@ func (r *rollout) well(ctx context.Context) error {
 	}
 	own := slices.DeleteFunc(all, func(i Instance) bool { return i.Release != r.d.ID })
 	bad, sure := unwell(r.d.Instances, own, kind.Heals)
-	if bad == "" {
-		return r.noteWell(ctx, own)
-	}
-	if !sure && r.now().Sub(r.lastWell()) < unwellTime {
+	if bad != "" && !sure && r.now().Sub(r.lastWell()) < unwellTime {
 		return errAgain
+	}
+	if bad == "" {
+		answers, err := r.Answers(ctx, r.d)
+		if err != nil {
+			return err
+		}
+		if !answers.worse() {
+			return r.noteWell(ctx, own)
+		}
+		bad = answers.String()
 	}
 	f := Failf(StageShift, nil, "%s That was while %d %% of the visitors went to this version; all are sent back to what served before.", bad, r.d.Shift.Percent)
 	lines := r.tail(ctx, r.target, r.d, LogOptions{})

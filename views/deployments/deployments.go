@@ -96,6 +96,7 @@ type PageView struct {
 	Curl       components.CurlExample
 	LogCurl    components.CurlExample
 	ShiftCurl  components.CurlExample // of Send everyone now
+	Answers    string                 // how both versions have answered since visitors began to move; empty: nobody knows
 }
 
 // URL is the deployment's page.

@@ -127,6 +127,11 @@ func routes(version string) *http.ServeMux {
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, version) })
 	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /order", func(w http.ResponseWriter, _ *http.Request) {
+		if os.Getenv("BROKEN") == "1" {
+			http.Error(w, "no orders, as BROKEN=1 asks", http.StatusInternalServerError)
+		}
+	})
 	mux.HandleFunc("GET /env", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, os.Getenv(r.URL.Query().Get("name")))
 	})
