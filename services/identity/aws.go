@@ -5,31 +5,27 @@ import (
 	"strings"
 
 	"slipway.dev/models"
+	"slipway.dev/services/deploy/awslogin"
 )
-
-// amazonAudience is the audience that AWS's own documents use for federation.
-const amazonAudience = "sts.amazonaws.com"
 
 var amazon = cloud{
 	name: "aws", title: "AWS", releases: true, inputs: amazonInputs, write: amazonParts, check: checkAmazon, lend: lendAmazon,
-	audience: func(values) string { return amazonAudience },
+	audience: func(values) string { return awslogin.Audience },
 }
 
 var (
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
-	regionForm  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$`)
 	roleForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+=,.@_-]{0,63}$`)
-	roleARN     = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}):role/([A-Za-z0-9+=,.@_/-]*/)?([A-Za-z0-9+=,.@_-]{1,64})$`)
 )
 
 func amazonInputs(t *models.Target, machines bool) []Input {
 	account, role := "", short("slipway-"+t.Name, 64)
-	if m := roleARN.FindStringSubmatch(t.Settings["role"]); m != nil {
+	if m := awslogin.Role.FindStringSubmatch(t.Settings["role"]); m != nil {
 		account, role = m[1], m[3]
 	}
 	all := []Input{
 		{Name: "account", Label: "Account", Help: "The number of the AWS account.", Example: "123456789012", Required: true, Value: account, form: accountForm, wrong: "An account's number has twelve digits."},
-		{Name: "region", Label: "Region", Example: "eu-central-1", Required: true, Value: t.Settings["region"], form: regionForm, wrong: "Say a region's code, such as eu-central-1."},
+		{Name: "region", Label: "Region", Example: "eu-central-1", Required: true, Value: t.Settings["region"], form: awslogin.Region, wrong: "Say a region's code, such as eu-central-1."},
 		{Name: "role", Label: "Role", Help: "The role that Slipway takes on. The commands make it.", Required: true, Value: role, form: roleForm, wrong: "A role's name has at most 64 letters, digits and +=,.@_-, and begins with a letter or digit."},
 	}
 	if machines {
@@ -43,24 +39,13 @@ func amazonInputs(t *models.Target, machines bool) []Input {
 
 // roleName is the name of the role of the ARN; what is no ARN is a name.
 func roleName(setting, otherwise string) string {
-	if m := roleARN.FindStringSubmatch(setting); m != nil {
+	if m := awslogin.Role.FindStringSubmatch(setting); m != nil {
 		return m[3]
 	}
 	if setting == "" {
 		return otherwise
 	}
 	return setting
-}
-
-// partition is the part of AWS that the region belongs to, as ARNs name it, and the suffix of its addresses.
-func partition(region string) (name, suffix string) {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn", "amazonaws.com.cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov", "amazonaws.com"
-	}
-	return "aws", "amazonaws.com"
 }
 
 // providerName is how IAM names the issuer: its URL without the scheme.
@@ -70,7 +55,7 @@ func (b brief) providerName() string {
 }
 
 func (b brief) arn(service, resource string) string {
-	name, _ := partition(b.values["region"])
+	name, _ := awslogin.Partition(b.values["region"])
 	region := b.values["region"]
 	if service == "iam" {
 		region = ""

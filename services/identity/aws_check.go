@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // stsVersion is the version of the API (AWS STS API Reference, "AssumeRoleWithWebIdentity").
@@ -52,14 +53,14 @@ func (c *check) assume(ctx context.Context, of deploy.Subject, session time.Dura
 	if role == "" {
 		return Credential{}, lacking("The target has no role. Run the commands, and enter the role's ARN in the target's settings.")
 	}
-	if !roleARN.MatchString(role) || !regionForm.MatchString(region) {
+	if !awslogin.Role.MatchString(role) || !awslogin.Region.MatchString(region) {
 		return Credential{}, lacking("The target's role or region is none. Enter the role's ARN and the region's code in its settings.")
 	}
-	token, err := c.token(ctx, amazonAudience, of)
+	token, err := c.token(ctx, awslogin.Audience, of)
 	if err != nil {
 		return Credential{}, err
 	}
-	_, suffix := partition(region)
+	_, suffix := awslogin.Partition(region)
 	at := c.at(c.Endpoints.AWS, "sts", "https://sts."+region+"."+suffix)
 	form := url.Values{"Action": {"AssumeRoleWithWebIdentity"}, "Version": {stsVersion}, "RoleArn": {role}, "RoleSessionName": {"slipway"},
 		"WebIdentityToken": {token}, "DurationSeconds": {strconv.Itoa(int(session.Seconds()))}}
@@ -80,13 +81,13 @@ func (c *check) assume(ctx context.Context, of deploy.Subject, session time.Dura
 // amazonRefusal says what is missing, by STS's code and, where one code stands for several things, what its message holds.
 func (c *check) amazonRefusal(role, region string, of deploy.Subject, answer stsAnswer) error {
 	subject, _ := subjectOf(c.target.Name, of)
-	account := roleARN.FindStringSubmatch(role)[1]
+	account := awslogin.Role.FindStringSubmatch(role)[1]
 	said := func(words string) bool { return strings.Contains(strings.ToLower(answer.Message), words) }
 	switch {
 	case answer.Code == "InvalidIdentityToken" && said("no openidconnect provider"):
 		return lacking("The account %s does not know this portal. Run aws iam create-open-id-connect-provider with the URL %s, exactly as it is here.", account, c.Issuer())
 	case answer.Code == "InvalidIdentityToken" && said("audience"):
-		return lacking("The audience does not match: the identity provider of the account %s lacks %s. Run aws iam add-client-id-to-open-id-connect-provider with that client id.", account, amazonAudience)
+		return lacking("The audience does not match: the identity provider of the account %s lacks %s. Run aws iam add-client-id-to-open-id-connect-provider with that client id.", account, awslogin.Audience)
 	case answer.Code == "InvalidIdentityToken" && said("thumbprint"):
 		return lacking("The certificate of %s is not the one that the account's identity provider names by its thumbprint. Remove the thumbprints, or enter those of the certificate's authority.", c.ExternalURL)
 	case answer.Code == "IDPCommunicationError", answer.Code == "InvalidIdentityToken" && (said("verification key") || said("communicat") || said("configuration")):
@@ -96,7 +97,7 @@ func (c *check) amazonRefusal(role, region string, of deploy.Subject, answer sts
 	case answer.Code == "AccessDenied" && of != (deploy.Subject{}):
 		return lacking("The subject does not match: the role's trust policy takes target:%s and not %s. Allow target:%s:* too, with StringLike; rollouts have such subjects.", c.target.Name, subject, c.target.Name)
 	case answer.Code == "AccessDenied":
-		return lacking("AWS does not give %s. Either there is no such role, or the conditions of its trust policy don't match: the subject has to be %s, the audience %s, the provider oidc-provider/%s.", role, subject, amazonAudience, strings.TrimPrefix(strings.TrimPrefix(c.Issuer(), "https://"), "http://"))
+		return lacking("AWS does not give %s. Either there is no such role, or the conditions of its trust policy don't match: the subject has to be %s, the audience %s, the provider oidc-provider/%s.", role, subject, awslogin.Audience, strings.TrimPrefix(strings.TrimPrefix(c.Issuer(), "https://"), "http://"))
 	case answer.Code == "ExpiredTokenException", answer.Code == "ExpiredToken":
 		return lacking("The token has expired for AWS already. Set the clock of this machine right.")
 	case answer.Code == "IDPRejectedClaim":

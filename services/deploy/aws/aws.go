@@ -15,6 +15,7 @@ import (
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // KindName is how targets of the kind are stored.
@@ -46,11 +47,9 @@ func Kind() deploy.Kind {
 }
 
 type target struct {
-	id, name string
+	id       string
 	settings settings
-	secret   string // the access key's
-	identity deploy.Identity
-	http     *awshttp.BuildableClient // shared by the clients of all subjects
+	login    awslogin.Login
 
 	mu      sync.Mutex
 	clients map[deploy.Subject]*clients
@@ -61,14 +60,12 @@ type target struct {
 }
 
 func open(c deploy.Config) (deploy.Target, error) {
-	s, err := readSettings(c.Settings, c.Secrets)
+	s, login, err := readSettings(c)
 	if err != nil {
 		return nil, err
 	}
-	return &target{
-		id: c.ID, name: c.Name, settings: s, secret: c.Secrets["secret_access_key"], identity: c.Identity, http: awshttp.NewBuildableClient().WithTimeout(callTime),
-		clients: map[deploy.Subject]*clients{}, public: map[string]string{},
-	}, nil
+	login.Client, login.Backoff = awshttp.NewBuildableClient().WithTimeout(callTime), maxBackoff // shared by all subjects
+	return &target{id: c.ID, settings: s, login: login, clients: map[deploy.Subject]*clients{}, public: map[string]string{}}, nil
 }
 
 // Dial connects to a task's address: to a public one from anywhere, to a private

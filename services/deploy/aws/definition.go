@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // stopSeconds is how long a container may take to end after SIGTERM.
@@ -36,7 +37,7 @@ func (t *target) ensureDefinition(ctx context.Context, c *clients, stage string,
 func (t *target) definition(ctx context.Context, c *clients, r deploy.Release) (string, error) {
 	out, err := c.ecs.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{TaskDefinition: ptr(nameOf(r)), Include: []types.TaskDefinitionField{types.TaskDefinitionFieldTags}})
 	switch {
-	case code(err) == "ClientException" && strings.Contains(message(err), "Unable to describe"):
+	case awslogin.Code(err) == "ClientException" && strings.Contains(awslogin.Text(err), "Unable to describe"):
 		return "", nil
 	case err != nil:
 		return "", err

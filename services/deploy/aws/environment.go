@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 const logPrefix = "/slipway/"
@@ -82,7 +83,7 @@ func (t *target) Destroy(ctx context.Context) error {
 	if err == nil && own {
 		_, err = c.ecs.DeleteCluster(ctx, &ecs.DeleteClusterInput{Cluster: ptr(t.clusterName())})
 	}
-	if missing(err) || slices.Contains([]string{"ClusterContainsServicesException", "ClusterContainsTasksException", "ClusterContainsContainerInstancesException"}, code(err)) {
+	if missing(err) || slices.Contains([]string{"ClusterContainsServicesException", "ClusterContainsTasksException", "ClusterContainsContainerInstancesException"}, awslogin.Code(err)) {
 		return nil // gone, or others use it: then it is theirs to remove
 	}
 	return t.explain(ctx, deploy.StageTarget, err, "remove the cluster "+t.clusterName())

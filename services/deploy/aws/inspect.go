@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // looking collects what Inspect finds.
@@ -54,7 +55,7 @@ func (t *target) Inspect(ctx context.Context, r deploy.Release) ([]deploy.Check,
 
 // unknown says that a thing could not be looked at, which harms nothing. Any other error goes on.
 func (l *looking) unknown(ctx context.Context, name string, err error, permission string) error {
-	if denied(err) {
+	if awslogin.Denied(err) {
 		l.pass(name, "Not looked at: the credential lacks the permission %s, which only this check needs.", permission)
 		return nil
 	}
@@ -103,9 +104,9 @@ type subnetSet struct {
 // subnets looks whether they are there, have addresses left, and are the load balancer's neighbours.
 func (l *looking) subnets(ctx context.Context, _ caller) error {
 	var got subnetSet
-	err := l.ask(ctx, l.c, ec2, "DescribeSubnets", numbered(url.Values{}, "SubnetId", l.settings.subnets), &got)
-	if code(err) == "InvalidSubnetID.NotFound" {
-		l.fail("Network", "A subnet of the target's settings is not there: %s Correct it in the settings.", deploy.Sentence(message(err)))
+	err := l.c.EC2(ctx, "DescribeSubnets", numbered(url.Values{}, "SubnetId", l.settings.subnets), &got)
+	if awslogin.Code(err) == "InvalidSubnetID.NotFound" {
+		l.fail("Network", "A subnet of the target's settings is not there: %s Correct it in the settings.", deploy.Sentence(awslogin.Text(err)))
 		return nil
 	}
 	if err != nil {
@@ -153,8 +154,8 @@ type roleAnswer struct {
 func (l *looking) executionRole(ctx context.Context, _ caller) error {
 	name := last(l.settings.executionRole)
 	var got roleAnswer
-	err := l.ask(ctx, l.c, iam, "GetRole", url.Values{"RoleName": {name}}, &got)
-	if code(err) == "NoSuchEntity" {
+	err := l.c.IAM(ctx, "GetRole", url.Values{"RoleName": {name}}, &got)
+	if awslogin.Code(err) == "NoSuchEntity" {
 		l.fail("Execution role", "There is no role %s. Make it as docs/aws.md shows, or correct the target's settings.", l.settings.executionRole)
 		return nil
 	}
@@ -255,7 +256,7 @@ func (l *looking) permissions(ctx context.Context, me caller) error {
 	var lacks []string
 	for _, need := range l.needs(me) {
 		found, err := l.simulate(ctx, me, need)
-		if code(err) == "NoSuchEntity" || code(err) == "InvalidInput" {
+		if awslogin.Code(err) == "NoSuchEntity" || awslogin.Code(err) == "InvalidInput" {
 			l.pass("Permissions", "Not looked at: IAM can't simulate for %s.", me.principal())
 			return nil
 		}
@@ -293,7 +294,7 @@ func (l *looking) simulate(ctx context.Context, me caller, n need) (lacks []stri
 	form := numbered(url.Values{"PolicySourceArn": {me.principal()}, "MaxItems": {"1000"}}, "ActionNames.member", n.actions)
 	numbered(form, "ResourceArns.member", []string{n.resource})
 	var got simulation
-	if err := l.ask(ctx, l.c, iam, "SimulatePrincipalPolicy", form, &got); err != nil {
+	if err := l.c.IAM(ctx, "SimulatePrincipalPolicy", form, &got); err != nil {
 		return nil, err
 	}
 	for _, one := range got.All {
@@ -302,4 +303,12 @@ func (l *looking) simulate(ctx context.Context, me caller, n need) (lacks []stri
 		}
 	}
 	return lacks, nil
+}
+
+// numbered adds a list to a form: Name.1, Name.2, …
+func numbered(form url.Values, name string, values []string) url.Values {
+	for i, v := range values {
+		form.Set(fmt.Sprintf("%s.%d", name, i+1), v)
+	}
+	return form
 }

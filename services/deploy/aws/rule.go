@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 const (
@@ -33,7 +34,7 @@ func (t *target) ruleFor(ctx context.Context, c *clients, r deploy.Release, grou
 			return t.join(ctx, c, has, group)
 		}
 		made, err := t.makeRule(ctx, c, all, r, group)
-		if code(err) != "PriorityInUse" || try == ruleTries {
+		if awslogin.Code(err) != "PriorityInUse" || try == ruleTries {
 			return made, t.explain(ctx, deploy.StageStart, err, "make the listener's rule of the app")
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // nameAgain is how long Secrets Manager may take to let go of the name of a
@@ -52,7 +53,7 @@ func (t *target) ensureSecret(ctx context.Context, c *clients, stage string, r d
 			return t.ownSecret(ctx, c, stage, name)
 		}
 		going := new(types.InvalidRequestException)
-		if !errors.As(err, &going) || !strings.Contains(message(err), "scheduled for deletion") || p.wait(patience) != nil {
+		if !errors.As(err, &going) || !strings.Contains(awslogin.Text(err), "scheduled for deletion") || p.wait(patience) != nil {
 			return "", t.explain(ctx, stage, err, "keep the app's secrets")
 		}
 	}

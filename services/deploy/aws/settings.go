@@ -1,8 +1,6 @@
 package aws
 
 import (
-	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // fields are the settings of the kind.
@@ -50,7 +49,7 @@ func fields() []deploy.Field {
 
 // settings are what an admin says of the account.
 type settings struct {
-	region, role, key, cluster, listener, domain, executionRole, taskRole, endpoint string
+	region, cluster, listener, domain, executionRole, taskRole string
 
 	launch       types.LaunchType
 	architecture types.CPUArchitecture
@@ -62,13 +61,9 @@ type settings struct {
 }
 
 var (
-	regions   = regexp.MustCompile(`^[a-z]{2,3}(-[a-z]+)+-[0-9]{1,2}$`)
-	roles     = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
 	listeners = regexp.MustCompile(`^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener/app/[A-Za-z0-9-]+/[0-9a-f]+/[0-9a-f]+$`)
 	clusters  = regexp.MustCompile(`^(arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/)?[A-Za-z0-9_-]{1,255}$`)
-	subnets   = regexp.MustCompile(`^subnet-[0-9a-f]{8,17}$`)
 	groups    = regexp.MustCompile(`^sg-[0-9a-f]{8,17}$`)
-	keys      = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
 	domains   = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$`)
 
 	// retentions are those that CloudWatch knows
@@ -81,24 +76,22 @@ const (
 	maxDomain      = 64 // with the label in front of it a host name that a rule takes
 )
 
-func readSettings(in, secrets map[string]string) (settings, error) {
+func readSettings(c deploy.Config) (settings, awslogin.Login, error) {
+	in, wrong := c.Settings, map[string]string{}
+	login := awslogin.Read(c, wrong)
 	s := settings{
-		region: in["region"], role: in["role"], key: in["access_key_id"], cluster: in["cluster"], listener: in["listener"], domain: in["domain"],
-		executionRole: in["execution_role"], taskRole: in["task_role"], endpoint: in["endpoint"], public: in["public_address"] == "true", insights: in["container_insights"] == "true",
+		region: login.Region, cluster: in["cluster"], listener: in["listener"], domain: in["domain"],
+		executionRole: in["execution_role"], taskRole: in["task_role"], public: in["public_address"] == "true", insights: in["container_insights"] == "true",
 		launch: types.LaunchType(orElse(in["launch"], string(types.LaunchTypeFargate))), architecture: types.CPUArchitecture(orElse(in["architecture"], string(types.CPUArchitectureX8664))),
 		subnets: words(in["subnets"]), groups: words(in["security_groups"]),
 	}
-	wrong := map[string]string{}
 	matches := func(field, value string, pattern *regexp.Regexp, otherwise string) {
 		if value != "" && !pattern.MatchString(value) {
 			wrong[field] = otherwise
 		}
 	}
-	matches("region", s.region, regions, "This is not a region, such as eu-central-1.")
-	matches("role", s.role, roles, "This is not the ARN of a role.")
-	matches("execution_role", s.executionRole, roles, "This is not the ARN of a role.")
-	matches("task_role", s.taskRole, roles, "This is not the ARN of a role.")
-	matches("access_key_id", s.key, keys, "This is not an access key ID, such as AKIA….")
+	matches("execution_role", s.executionRole, awslogin.Role, "This is not the ARN of a role.")
+	matches("task_role", s.taskRole, awslogin.Role, "This is not the ARN of a role.")
 	matches("cluster", s.cluster, clusters, "This is not the name or ARN of a cluster.")
 	matches("listener", s.listener, listeners, "This is not the ARN of a listener of an Application Load Balancer.")
 	matches("domain", s.domain, domains, "This is not a domain, such as apps.example.com.")
@@ -110,23 +103,26 @@ func readSettings(in, secrets map[string]string) (settings, error) {
 			wrong[field] = otherwise
 		}
 	}
-	each("subnets", s.subnets, subnets, "At most 16 ids of subnets, such as subnet-0a1b2c3d, with commas between.")
+	each("subnets", s.subnets, awslogin.Subnet, "At most 16 ids of subnets, such as subnet-0a1b2c3d, with commas between.")
 	each("security_groups", s.groups, groups, "At most 16 ids of security groups, such as sg-0a1b2c3d, with commas between.")
-	s.choices(in, secrets, wrong)
+	if (login.KeyID == "") != (login.Secret == "") {
+		wrong["secret_access_key"] = "An access key has an ID and a secret: enter both, or neither."
+	}
+	if login.Endpoint != "" && !login.Endpoint.Valid() {
+		wrong["endpoint"] = "This is an address such as https://{service}.eu-central-1.example.com: https, or http on this machine."
+	}
+	s.choices(in, wrong)
 	_, s.cluster, _ = cutLast(s.cluster, "/")
-	return s, models.InvalidFields(wrong)
+	return s, login, models.InvalidFields(wrong)
 }
 
 // choices checks what depends on each other.
-func (s *settings) choices(in, secrets map[string]string, wrong map[string]string) {
+func (s *settings) choices(in, wrong map[string]string) {
 	if s.launch != types.LaunchTypeFargate && s.launch != types.LaunchTypeEc2 {
 		wrong["launch"] = "Say FARGATE or EC2."
 	}
 	if s.architecture != types.CPUArchitectureX8664 && s.architecture != types.CPUArchitectureArm64 {
 		wrong["architecture"] = "Say X86_64 or ARM64."
-	}
-	if (s.key == "") != (secrets["secret_access_key"] == "") {
-		wrong["secret_access_key"] = "An access key has an ID and a secret: enter both, or neither."
 	}
 	if (s.listener == "") != (s.domain == "") {
 		wrong["domain"] = "A listener needs the domain of the apps, and the domain a listener."
@@ -148,19 +144,6 @@ func (s *settings) choices(in, secrets map[string]string, wrong map[string]strin
 	if s.logDays = int32(days); err != nil || !slices.Contains(retentions, s.logDays) {
 		wrong["log_days"] = "CloudWatch keeps logs for 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653 days."
 	}
-	if s.endpoint != "" && !validEndpoint(s.endpoint) {
-		wrong["endpoint"] = "This is an address such as https://{service}.eu-central-1.example.com: https, or http on this machine."
-	}
-}
-
-// validEndpoint tells whether the address keeps what is sent to itself.
-func validEndpoint(text string) bool {
-	u, err := url.Parse(strings.ReplaceAll(text, "{service}", "ecs"))
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // words splits a list.

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // graceSeconds is how long ECS ends no task that the load balancer does not find
@@ -83,7 +84,7 @@ func (t *target) ensureService(ctx context.Context, c *clients, in *ecs.CreateSe
 	switch {
 	case errors.Is(err, errGone):
 		_, err = c.ecs.CreateService(ctx, in)
-		if code(err) == "InvalidParameterException" && strings.Contains(message(err), "Draining") {
+		if awslogin.Code(err) == "InvalidParameterException" && strings.Contains(awslogin.Text(err), "Draining") {
 			return deploy.Failf(deploy.StageStart, err, "ECS is still removing what the release had before. Try again in a minute.")
 		}
 	case err == nil && (have.DesiredCount != *in.DesiredCount || deref(have.TaskDefinition) != deref(in.TaskDefinition)):

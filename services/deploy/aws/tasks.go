@@ -16,6 +16,7 @@ import (
 	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // States of a task (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html).
@@ -187,8 +188,8 @@ func (t *target) publicAddresses(ctx context.Context, c *clients, all []types.Ta
 		return known, nil
 	}
 	var got interfaces
-	if err := t.ask(ctx, c, ec2, "DescribeNetworkInterfaces", numbered(url.Values{}, "NetworkInterfaceId", ask), &got); err != nil {
-		if code(err) == "InvalidNetworkInterfaceID.NotFound" { // a task ended just now
+	if err := c.EC2(ctx, "DescribeNetworkInterfaces", numbered(url.Values{}, "NetworkInterfaceId", ask), &got); err != nil {
+		if awslogin.Code(err) == "InvalidNetworkInterfaceID.NotFound" { // a task ended just now
 			return known, nil
 		}
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 const (
@@ -68,7 +69,7 @@ func (t *target) lately(ctx context.Context) (map[string]deploy.Usage, error) {
 	}
 	all, err := t.performance(ctx, t.as(deploy.Subject{}))
 	lasts := usageFresh
-	if missing(err) || denied(err) {
+	if missing(err) || awslogin.Denied(err) {
 		all, lasts, err = map[string]deploy.Usage{}, usageNone, nil
 	}
 	if err != nil {
@@ -165,12 +166,12 @@ func (l *looking) metrics(ctx context.Context, _ caller) error {
 	ask.Limit = ptr(int32(1))
 	_, err := l.c.logs.FilterLogEvents(ctx, ask)
 	switch {
-	case denied(err):
+	case awslogin.Denied(err):
 		l.pass(name, "Not measured: the credential lacks the permission logs:FilterLogEvents on the log group %s. Add it to its policy, as docs/aws.md has it.", l.performanceLog())
-	case err != nil && !missing(err) && code(err) == "":
+	case err != nil && !missing(err) && awslogin.Code(err) == "":
 		return l.explain(ctx, deploy.StageTarget, err, "read what tasks take")
 	case err != nil && !missing(err):
-		l.pass(name, "Not looked at: AWS says %s.", code(err))
+		l.pass(name, "Not looked at: AWS says %s.", awslogin.Code(err))
 	case l.found != nil && !observed(l.found):
 		l.pass(name, "The release turns Container Insights on, where the credential has the permission ecs:UpdateClusterSettings.")
 	default:

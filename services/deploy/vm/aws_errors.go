@@ -1,15 +1,28 @@
 package vm
 
 import (
+	"context"
 	"errors"
-	"regexp"
+	"net/url"
 	"strings"
 
-	"github.com/aws/smithy-go"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
-// awsError is a call that failed.
+// awsAPI calls the handful of operations of EC2 and Systems Manager that a machine needs.
+type awsAPI struct{ *awslogin.Session }
+
+func (a awsAPI) ec2(ctx context.Context, action string, in url.Values, out any) error {
+	return failedCall("ec2:"+action, a.EC2(ctx, action, in, out))
+}
+
+func (a awsAPI) parameter(ctx context.Context, name string) (string, error) {
+	value, err := a.Parameter(ctx, name)
+	return value, failedCall("ssm:GetParameter", err)
+}
+
+// awsError is a call that AWS refused, or did not answer.
 type awsError struct {
 	permission string // that the call takes
 	err        error
@@ -18,16 +31,18 @@ type awsError struct {
 func (e *awsError) Error() string { return e.permission + ": " + e.err.Error() }
 func (e *awsError) Unwrap() error { return e.err }
 
-// awsCode is the code of AWS's error; empty where it is none.
-func awsCode(err error) string {
-	if told, ok := errors.AsType[smithy.APIError](err); ok {
-		return told.ErrorCode()
+func failedCall(permission string, err error) error {
+	none := new(awslogin.NoAnswer)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &none), awslogin.Faulty(err):
+		err = &silence{err}
+	case awslogin.Code(err) == "":
+		return err
 	}
-	return ""
+	return &awsError{permission, err}
 }
-
-// missing is the permission in the text of a refusal, which may be another one than the call's own, such as ec2:CreateTags.
-var missing = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]{1,40}:[A-Za-z]{1,60})`)
 
 // explain turns an error of a call into a *deploy.Failure that says what to do.
 func (e *ec2) explain(err error) error {
@@ -39,23 +54,26 @@ func (e *ec2) explain(err error) error {
 	if unanswered(err) {
 		return fail("Amazon EC2's API in %s does not answer. What was made is kept; deploy again once it does.", e.region)
 	}
-	code, text := awsCode(err), awsText(err)
+	code, text := awslogin.Code(err), awslogin.Text(err)
+	if text != "" {
+		text = deploy.Sentence(text)
+	}
 	switch {
-	case code == "UnauthorizedOperation" || strings.HasPrefix(code, "AccessDenied"):
-		permission := told.permission
-		if named := missing.FindStringSubmatch(text); named != nil {
-			permission = named[1]
+	case awslogin.Denied(err):
+		permission, _, named := awslogin.Lacks(awslogin.Text(err))
+		if !named {
+			permission = told.permission
 		}
 		return fail("The target's AWS credential lacks the permission %s. Add it to its policy, and deploy again.", permission)
 	case code == "VcpuLimitExceeded" || strings.HasSuffix(code, "LimitExceeded") && code != "RequestLimitExceeded":
 		return fail("The account's quota in %s does not allow another %s (%s). Have it raised under Service Quotas → Amazon EC2, choose a smaller size, or end machines that nobody needs.", e.region, e.size, code)
 	case code == "InsufficientInstanceCapacity" || code == "InsufficientHostCapacity":
 		return fail("Amazon EC2 has no %s free in the machine's zone now. Try again later, choose another size, or a subnet of another zone.", e.size)
-	case e.throttled(err):
-		return fail("Amazon EC2 takes no more requests of this account now (%s), though Slipway waited and asked %d times. Deploy again in a few minutes.", code, awsAttempts)
-	case code == "AuthFailure" || code == "InvalidClientTokenId" || code == "UnrecognizedClientException" || code == "SignatureDoesNotMatch" || code == "InvalidSignatureException" || code == "IncompleteSignature":
+	case awslogin.Throttled(err):
+		return fail("Amazon EC2 takes no more requests of this account now (%s), though Slipway waited and asked %d times. Deploy again in a few minutes.", code, awslogin.Attempts)
+	case awslogin.Unknown(err):
 		return fail("AWS does not accept the target's credential (%s). Check the access key, its secret, and the clock of this machine.", code)
-	case expired[code]:
+	case awslogin.Expired(err):
 		return fail("The target's AWS credential has expired, and a fresh one was refused too (%s). Check the role and the clock of this machine.", code)
 	case code == "OptInRequired":
 		return fail("The account is not signed up for Amazon EC2 in %s, or for the image. Accept its terms in AWS Marketplace, or enable the region.", e.region)
@@ -67,26 +85,4 @@ func (e *ec2) explain(err error) error {
 		return fail("Amazon EC2 has no machine of the size %s for this image in the machine's zone. %s", e.size, text)
 	}
 	return fail("Amazon EC2 refused %s: %s. %s", told.permission, code, text)
-}
-
-// throttled tells whether AWS wanted fewer requests.
-func (e *ec2) throttled(err error) bool {
-	switch awsCode(err) {
-	case "RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException":
-		return true
-	}
-	return false
-}
-
-// awsText is what AWS says of its error, bounded.
-func awsText(err error) string {
-	told, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return ""
-	}
-	text := told.ErrorMessage()
-	if len(text) > 300 {
-		text = text[:300] + "…"
-	}
-	return strings.ToValidUTF8(text, "")
 }

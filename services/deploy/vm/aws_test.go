@@ -258,7 +258,7 @@ func TestWhatAWSRefusesIsSaidInWords(t *testing.T) {
 		"throttling without end":           {script: vmtest.On("DescribeInstances", vmtest.Fault{Status: 503, Code: "RequestLimitExceeded"}), want: "takes no more requests of this account now"},
 		"an API that is not there":         {script: vmtest.On("DescribeInstances", vmtest.Fault{}), want: "API in eu-test-1 does not answer"},
 		"a wrong secret":                   {change: func(c *deploy.Config) { c.Secrets["secret_access_key"] = "another" }, want: "does not accept the target's credential (SignatureDoesNotMatch)"},
-		"an unknown key":                   {change: func(c *deploy.Config) { c.Settings["access_key_id"] = "AKIAOTHER" }, want: "does not accept the target's credential (AuthFailure)"},
+		"an unknown key":                   {change: func(c *deploy.Config) { c.Settings["access_key_id"] = "AKIAOTHEROTHEROTHER" }, want: "does not accept the target's credential (AuthFailure)"},
 		"a subnet that is not":             {change: func(c *deploy.Config) { c.Settings["subnet"] = "subnet-ffffffffffffffff0" }, want: "There is no subnet subnet-ffffffffffffffff0"},
 		"an image that is not":             {change: func(c *deploy.Config) { c.Settings["image"] = "ami-ffffffffffffffff0" }, want: "There is no image ami-ffffffffffffffff0"},
 		"another architecture":             {change: func(c *deploy.Config) { c.Settings["architecture"] = "arm64" }, want: "is for x86_64, and the target's architecture is arm64"},

@@ -91,7 +91,7 @@ func openAzure(c deploy.Config, o Options) (deploy.Target, error) {
 	if s.disk < 30 {
 		wrong["disk"] = "Images of Azure need 30 GB at least."
 	}
-	signIn := readAzureSignIn(c, s.endpoint, wrong)
+	signIn := readAzureSignIn(c, string(s.endpoint), wrong)
 	if err := models.InvalidFields(wrong); err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (s *azureSignIn) readCloud(endpoint, authority string, wrong map[string]str
 	}
 	host := s.at.ActiveDirectoryAuthorityHost
 	if authority != "" {
-		if !goodEndpoint(authority) {
+		if !deploy.Endpoint(authority).Valid() {
 			wrong["authority"] = "This is not an address such as https://login.microsoftonline.com."
 		}
 		host, s.private = strings.TrimRight(authority, "/")+"/", true

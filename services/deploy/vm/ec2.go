@@ -7,6 +7,7 @@ import (
 
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // AWSKindName is how targets of the kind are stored.
@@ -39,16 +40,14 @@ func AWS(o Options) deploy.Kind {
 }
 
 var (
-	regions = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
-	subnets = regexp.MustCompile(`^subnet-[0-9a-f]{8,40}$`)
-	amis    = regexp.MustCompile(`^ami-[0-9a-f]{8,40}$`)
-	paths   = regexp.MustCompile(`^/[A-Za-z0-9./_-]{1,500}$`)
+	amis  = regexp.MustCompile(`^ami-[0-9a-f]{8,40}$`)
+	paths = regexp.MustCompile(`^/[A-Za-z0-9./_-]{1,500}$`)
 )
 
 // ec2 is the machine of a target at Amazon EC2.
 type ec2 struct {
 	settings
-	api    *awsAPI
+	api    awsAPI
 	region string
 	id     string // the target's
 	name   string
@@ -61,11 +60,8 @@ func (e *ec2) String() string { return "Amazon EC2" }
 func openAWS(c deploy.Config, o Options) (deploy.Target, error) {
 	wrong := map[string]string{}
 	s := readSettings(c.Settings, wrong)
-	region := c.Settings["region"]
-	if !regions.MatchString(region) {
-		wrong["region"] = "This is not a region, such as eu-central-1."
-	}
-	if s.subnet != "" && !subnets.MatchString(s.subnet) {
+	login := awsLogin(c, o, wrong)
+	if s.subnet != "" && !awslogin.Subnet.MatchString(s.subnet) {
 		wrong["subnet"] = "This is not the id of a subnet."
 	}
 	if s.image == "" {
@@ -80,12 +76,8 @@ func openAWS(c deploy.Config, o Options) (deploy.Target, error) {
 	if err := models.InvalidFields(wrong); err != nil {
 		return nil, err
 	}
-	login, err := awsLogin(c, o.Client, s, region)
-	if err != nil {
-		return nil, err
-	}
-	api := newAWSAPI(o.Client, region, s.endpoint, login, o.Every)
-	return newTarget(c, o, s, &ec2{settings: s, api: api, region: region, id: c.ID, name: "slipway-" + c.Name, o: o}, nil)
+	api := awsAPI{login.Session(deploy.Subject{})}
+	return newTarget(c, o, s, &ec2{settings: s, api: api, region: login.Region, id: c.ID, name: "slipway-" + c.Name, o: o}, nil)
 }
 
 // Inspect asks EC2 by its dry runs (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html).
@@ -106,7 +98,7 @@ func (e *ec2) Inspect(ctx context.Context) ([]deploy.Check, error) {
 		{"make a security group", e.api.ec2(ctx, "CreateSecurityGroup", group, &nothingXML{})},
 		{"make a machine", e.api.ec2(ctx, "RunInstances", machine, &nothingXML{})},
 	} {
-		if awsCode(c.err) == "DryRunOperation" {
+		if awslogin.Code(c.err) == "DryRunOperation" {
 			checks = append(checks, deploy.Check{Name: "Permission", OK: true, Message: "The credential may " + c.what + "."})
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // errSlow says that a provider took its time with removing something.
@@ -49,7 +50,7 @@ func (e *ec2) group(ctx context.Context, vpc string) (string, error) {
 		}
 		err := e.api.ec2(ctx, "CreateSecurityGroup", e.groupForm(vpc), &made)
 		switch {
-		case awsCode(err) == "InvalidGroup.Duplicate": // another process was first
+		case awslogin.Code(err) == "InvalidGroup.Duplicate": // another process was first
 			if found, err = e.inVPC(ctx, vpc); err != nil {
 				return "", err
 			}
@@ -102,7 +103,7 @@ func (e *ec2) letIn(ctx context.Context, g ec2Group) error {
 				have[from] = true
 				continue
 			}
-			if err := e.api.ec2(ctx, "RevokeSecurityGroupIngress", ruleForm(g.ID, rule, from), &nothingXML{}); err != nil && awsCode(err) != "InvalidPermission.NotFound" {
+			if err := e.api.ec2(ctx, "RevokeSecurityGroupIngress", ruleForm(g.ID, rule, from), &nothingXML{}); err != nil && awslogin.Code(err) != "InvalidPermission.NotFound" {
 				return e.explain(err)
 			}
 		}
@@ -112,7 +113,7 @@ func (e *ec2) letIn(ctx context.Context, g ec2Group) error {
 			continue
 		}
 		in := ruleForm(g.ID, ec2Rule{Protocol: "tcp", From: sshPort, To: sshPort}, from)
-		if err := e.api.ec2(ctx, "AuthorizeSecurityGroupIngress", in, &nothingXML{}); err != nil && awsCode(err) != "InvalidPermission.Duplicate" {
+		if err := e.api.ec2(ctx, "AuthorizeSecurityGroupIngress", in, &nothingXML{}); err != nil && awslogin.Code(err) != "InvalidPermission.Duplicate" {
 			return e.explain(err)
 		}
 	}
@@ -137,7 +138,7 @@ func (e *ec2) removeGroups(ctx context.Context) error {
 		}
 		for _, g := range all {
 			err := e.api.ec2(ctx, "DeleteSecurityGroup", url.Values{"GroupId": {g.ID}}, &nothingXML{})
-			if code := awsCode(err); err != nil && code != "InvalidGroup.NotFound" && code != "DependencyViolation" {
+			if code := awslogin.Code(err); err != nil && code != "InvalidGroup.NotFound" && code != "DependencyViolation" {
 				return e.explain(err)
 			}
 		}

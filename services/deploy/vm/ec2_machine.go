@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/awslogin"
 )
 
 // tagTarget is the key of the tag that all that is made carries.
@@ -157,7 +158,7 @@ func (e *ec2) Make(ctx context.Context, userData string, say func(string)) error
 			ID string `xml:"instancesSet>item>instanceId"`
 		}
 		err := e.api.ec2(ctx, "RunInstances", e.machineForm(o, group, userData, e.token(n)), &made)
-		switch awsCode(err) {
+		switch awslogin.Code(err) {
 		case "IdempotentInstanceTerminated":
 			continue // it was this target's n-th machine
 		case "IdempotentParameterMismatch":
@@ -282,7 +283,7 @@ func (e *ec2) Destroy(ctx context.Context) error {
 		for n, i := range all {
 			in.Set("InstanceId."+strconv.Itoa(n+1), i.ID)
 		}
-		if err := e.api.ec2(ctx, "TerminateInstances", in, &nothingXML{}); err != nil && awsCode(err) != "InvalidInstanceID.NotFound" {
+		if err := e.api.ec2(ctx, "TerminateInstances", in, &nothingXML{}); err != nil && awslogin.Code(err) != "InvalidInstanceID.NotFound" {
 			return e.explain(err)
 		}
 		if err := deploy.WaitFor(ctx, e.o.Every); err != nil {

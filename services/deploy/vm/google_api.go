@@ -23,7 +23,7 @@ const googleAttempts = 5
 // needs a dozen calls.
 type googleAPI struct {
 	client   *http.Client
-	endpoint string
+	endpoint deploy.Endpoint
 	project  string
 	slow     time.Duration // between two attempts at most
 	login    func() (oauth2.TokenSource, error)

@@ -38,11 +38,11 @@ var (
 )
 
 // googleHost is the address of a service of Google's.
-func googleHost(endpoint, service string) string {
+func googleHost(endpoint deploy.Endpoint, service string) string {
 	if endpoint == "" {
-		endpoint = "https://" + servicePlace + ".googleapis.com"
+		endpoint = "https://{service}.googleapis.com"
 	}
-	return strings.ReplaceAll(endpoint, servicePlace, service)
+	return endpoint.Of(service)
 }
 
 // googleLogin returns how a source of access tokens is made, by the settings.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -29,7 +28,7 @@ type settings struct {
 	from                      []string // IPv4 prefixes that may reach SSH
 	private                   bool     // the machine gets no public address
 	user                      string
-	endpoint                  string // instead of the provider's API
+	endpoint                  deploy.Endpoint
 }
 
 // machineFields are the settings of the machine itself; the examples are the provider's.
@@ -62,7 +61,7 @@ var (
 
 // readSettings checks what all providers share. Wrong gets a word for each field that is not as it should be.
 func readSettings(in map[string]string, wrong map[string]string) settings {
-	s := settings{size: in["size"], image: in["image"], arch: in["architecture"], subnet: in["subnet"], disk: defaultDisk, private: in["private"] == "true", user: in["user"], endpoint: strings.TrimSuffix(in["endpoint"], "/")}
+	s := settings{size: in["size"], image: in["image"], arch: in["architecture"], subnet: in["subnet"], disk: defaultDisk, private: in["private"] == "true", user: in["user"], endpoint: deploy.Endpoint(strings.TrimSuffix(in["endpoint"], "/"))}
 	if s.arch == "" {
 		s.arch = "amd64"
 	}
@@ -94,25 +93,10 @@ func readSettings(in map[string]string, wrong map[string]string) settings {
 	if !users.MatchString(s.user) {
 		wrong["user"] = "The name of a user: lower-case letters, digits, _ and -."
 	}
-	if s.endpoint != "" && !goodEndpoint(s.endpoint) {
+	if s.endpoint != "" && !s.endpoint.Valid() {
 		wrong["endpoint"] = "An address with https; http only for this very machine."
 	}
 	return s
-}
-
-// servicePlace stands in an endpoint for the name of a service, such as ec2.
-const servicePlace = "{service}"
-
-func goodEndpoint(text string) bool {
-	u, err := url.Parse(strings.ReplaceAll(text, servicePlace, "service"))
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return false
-	}
-	if u.Scheme == "https" {
-		return true
-	}
-	host, err := netip.ParseAddr(u.Hostname())
-	return u.Scheme == "http" && (err == nil && host.IsLoopback() || u.Hostname() == "localhost")
 }
 
 // prepare makes both key pairs where the admin brought none: the one that Slipway signs in with, and the machine's own.

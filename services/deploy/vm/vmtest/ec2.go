@@ -24,7 +24,7 @@ import (
 // What an EC2 knows from the start.
 const (
 	Region    = "eu-test-1"
-	AccessKey = "AKIATEST"
+	AccessKey = "AKIATESTTESTTEST"
 	SecretKey = "the secret of the access key"
 	Role      = "arn:aws:iam::123456789012:role/slipway"
 	AMI       = "ami-0123456789abcdef0"
@@ -171,9 +171,13 @@ func (e *EC2) refuse(w http.ResponseWriter, r *http.Request, f *Fault) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "com.amazonaws.ssm#" + f.Code, "message": f.Message})
 		return
 	}
-	_, _ = w.Write([]byte("<Response><Errors><Error><Code>" + f.Code + "</Code><Message>"))
+	before, after := "<Response><Errors>", "</Errors><RequestID>1</RequestID></Response>"
+	if r.Header.Get("Authorization") == "" { // STS, of which the one call that is not signed is made
+		before, after = "<ErrorResponse>", "<RequestId>1</RequestId></ErrorResponse>"
+	}
+	_, _ = w.Write([]byte(before + "<Error><Code>" + f.Code + "</Code><Message>"))
 	_ = xml.EscapeText(w, []byte(f.Message))
-	_, _ = w.Write([]byte("</Message></Error></Errors><RequestID>1</RequestID></Response>"))
+	_, _ = w.Write([]byte("</Message></Error>" + after))
 }
 
 // check signs the request again and compares

@@ -88,7 +88,7 @@ func (e *EC2) parameter(body []byte) ([]byte, *Fault) {
 }
 
 func (e *EC2) assume(t *taken) (string, *Fault) {
-	if t.get("RoleArn") != Role || t.get("WebIdentityToken") != Token || t.get("RoleSessionName") == "" {
+	if t.get("RoleArn") != Role || t.get("WebIdentityToken") != Token || t.get("RoleSessionName") == "" || t.get("DurationSeconds") == "" {
 		return "", &Fault{Status: 400, Code: "InvalidIdentityToken"}
 	}
 	e.mu.Lock()
