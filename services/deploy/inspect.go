@@ -28,13 +28,12 @@ func (s *Service) locate(ctx context.Context, target Target, row *models.Target,
 	if to.Host != "" {
 		return Found{}, s.lookForCopy(ctx, row, to, of, list)
 	}
-	_, finds := target.(Finder)
-	if !finds && len(of.image.Platforms) == 0 {
-		image := *of.image
-		of.image = &image
-		return Found{}, s.look(ctx, of, of.from, list, "The target asks the registry when it pulls.")
+	if finder, ok := target.(Finder); ok {
+		return find(ctx, finder, *of, list)
 	}
-	return find(ctx, target, *of, list)
+	image := *of.image
+	of.image = &image
+	return Found{}, s.look(ctx, of, of.from, list, "The registry has it, and the target asks there when it pulls.")
 }
 
 // lookForCopy looks whether the image is in the target's own registry, or can be copied there.

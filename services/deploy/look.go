@@ -27,8 +27,8 @@ func Look(ctx context.Context, image Image, from Source) (found bool, err error)
 	if err == nil {
 		return true, nil
 	}
-	if lost := Lost(image, err); lost != nil {
-		return false, lost
+	if told := lost(image, err); told != nil {
+		return false, told
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return false, cause
@@ -36,8 +36,8 @@ func Look(ctx context.Context, image Image, from Source) (found bool, err error)
 	return false, nil
 }
 
-// Lost says that the registry has no such image, or gives it to nobody; nil where err, of a question to it, tells neither.
-func Lost(image Image, err error) error {
+// lost says that the registry has no such image, or gives it to nobody; nil where err, of a question to it, tells neither.
+func lost(image Image, err error) error {
 	if answer := new(transport.Error); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
 		return Failf(StageImage, err, "The image %s is not in the registry any more. Build it again, or choose another one.", image.Ref())
 	}

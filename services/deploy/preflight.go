@@ -27,7 +27,8 @@ type Found struct {
 	Platforms []string // that the image is made for, such as linux/amd64; empty: not known
 }
 
-// Finder is a Target that can look for an image before anything is touched.
+// Finder is a Target that can look for an image before anything is touched. Slipway itself asks the registry for one that
+// can't.
 type Finder interface {
 	// Find tells how the target would get the image, with the source's credential
 	// where it lacks it, and changes nothing. That it can't get it is a *Failure.
@@ -132,12 +133,7 @@ func (s *Service) checkWishes(t *models.Target, r models.Runtime, list *checklis
 }
 
 // find asks the target how it would get the image.
-func find(ctx context.Context, target Target, of subject, list *checklist) (Found, error) {
-	finder, ok := target.(Finder)
-	if !ok {
-		list.pass("Image", "The target asks the registry when it pulls.")
-		return Found{}, nil
-	}
+func find(ctx context.Context, finder Finder, of subject, list *checklist) (Found, error) {
 	limited, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
 	found, err := finder.Find(limited, of.image.Image, of.from)

@@ -1,7 +1,6 @@
 package aws_test
 
 import (
-	"strings"
 	"testing"
 
 	"slipway.dev/services/deploy"
@@ -51,21 +50,5 @@ func TestWhatOthersChangedIsToldAndPutBack(t *testing.T) {
 	}
 	if found, err := drifter.Drift(t.Context(), r); err != nil || len(found) != 3 || found[0].Have != "gone" {
 		t.Errorf("of what is gone: %+v, %v", found, err)
-	}
-}
-
-func TestAnImageIsLookedForInItsRegistry(t *testing.T) {
-	t.Parallel()
-	at, from := store(t)
-	cloud := awstest.New(t)
-	finder := open(t, cloud, nil).(deploy.Finder)
-	found, err := finder.Find(t.Context(), at, from)
-	if err != nil || len(found.Platforms) != 1 || !strings.HasPrefix(found.Platforms[0], "linux/") {
-		t.Errorf("%+v, %v", found, err)
-	}
-	gone := at
-	gone.Digest = "sha256:" + strings.Repeat("0", 64)
-	if f := failure(t, second(finder.Find(t.Context(), gone, from))); f.Stage != deploy.StageImage || !strings.Contains(f.Message, "not in the registry any more") {
-		t.Errorf("%+v", f)
 	}
 }

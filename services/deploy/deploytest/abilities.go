@@ -35,7 +35,7 @@ func (s Suite) abilities(t *testing.T) {
 		{"Visitors moved to a new release in steps", s.Routed == nil || is[deploy.Splitter](target)},
 		{"The teams' own domains where visitors come through the target itself", is[deploy.DomainKeeper](target)},
 		{"Errors told apart from other lines of a log", !s.Mixed},
-		{"The image looked for at its registry beforehand", is[deploy.Finder](target)},
+		{"The target itself looks for the image beforehand", is[deploy.Finder](target)},
 		{"Permissions, quotas and the network looked at beforehand", is[deploy.Inspector](target)},
 		{"What others changed is shown, and put back", is[deploy.Drifter](target)},
 		{"What was made is listed", is[deploy.Ledger](target)},
