@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"slipway.dev/models"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 var google = cloud{
@@ -13,12 +14,9 @@ var google = cloud{
 }
 
 var (
-	projectForm  = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
-	numberForm   = regexp.MustCompile(`^[0-9]{6,20}$`)
-	poolForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{3,31}$`)
-	accountID    = regexp.MustCompile(`^[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
-	emailForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*@[a-z0-9.-]+\.gserviceaccount\.com$`)
-	providerForm = regexp.MustCompile(`^(?:(?:https:)?//iam\.googleapis\.com/)?(projects/([0-9]+)/locations/global/workloadIdentityPools/([a-z0-9-]+)/providers/([a-z0-9-]+))$`)
+	numberForm = regexp.MustCompile(`^[0-9]{6,20}$`)
+	poolForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{3,31}$`)
+	accountID  = regexp.MustCompile(`^[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 )
 
 // googleServices are the APIs that have to be on.
@@ -47,22 +45,22 @@ const (
 
 func googleInputs(t *models.Target, machines bool) []Input {
 	number, pool, provider := "", "slipway", "target-"+short(t.Name, 25)
-	if m := providerForm.FindStringSubmatch(t.Settings["workload_provider"]); m != nil {
-		number, pool, provider = m[2], m[3], m[4]
+	if m := googlelogin.Provider.FindStringSubmatch(t.Settings["workload_provider"]); m != nil {
+		number, pool, provider = m[1], m[2], m[3]
 	}
 	account, _, _ := strings.Cut(t.Settings["service_account"], "@")
 	if account == "" {
 		account = short("slipway-"+t.Name, 30)
 	}
 	all := []Input{
-		{Name: "project", Label: "Project", Help: "Its id.", Example: "acme-apps", Required: true, Value: t.Settings["project"], form: projectForm, wrong: "Say the project's id: 6 to 30 lower-case letters, digits and hyphens."},
+		{Name: "project", Label: "Project", Help: "Its id.", Example: "acme-apps", Required: true, Value: t.Settings["project"], form: googlelogin.Project, wrong: "Say the project's id: 6 to 30 lower-case letters, digits and hyphens."},
 		{Name: "project_number", Label: "Project number", Help: "As gcloud projects describe tells it.", Example: "123456789012", Required: true, Value: number, form: numberForm, wrong: "A project's number has digits alone."},
 		{Name: "pool", Label: "Pool", Help: "Of workload identities, for the targets of this portal and nothing else.", Required: true, Value: pool, form: poolForm, wrong: "Use 4 to 32 lower-case letters, digits and hyphens."},
 		{Name: "provider", Label: "Provider", Help: "In the pool, for this target.", Required: true, Value: provider, form: poolForm, wrong: "Use 4 to 32 lower-case letters, digits and hyphens."},
 		{Name: "service_account", Label: "Service account", Help: "The part before the @ of the account that Slipway acts as. The commands make it.", Required: true, Value: account, form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},
 	}
 	if !machines {
-		all = append(all, Input{Name: "run_as", Label: "Account of the apps", Help: "The service account that apps run as, which Slipway has to be allowed to give them.", Example: "apps@acme-apps.iam.gserviceaccount.com", Required: true, Value: t.Settings["run_as"], form: emailForm, wrong: "Say the e-mail address of a service account."})
+		all = append(all, Input{Name: "run_as", Label: "Account of the apps", Help: "The service account that apps run as, which Slipway has to be allowed to give them.", Example: "apps@acme-apps.iam.gserviceaccount.com", Required: true, Value: t.Settings["run_as"], form: googlelogin.Account, wrong: "Say the e-mail address of a service account."})
 	}
 	return append(all,
 		Input{Name: "image_account", Label: "Account for images", Help: "The part before the @ of a service account that pushes to Artifact Registry in this target's name. The commands make it.", Example: "slipway-images", form: accountID, wrong: "Use 6 to 30 lower-case letters, digits and hyphens; begin with a letter."},

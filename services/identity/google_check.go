@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 const (
-	googleScope   = "https://www.googleapis.com/auth/cloud-platform"
 	exchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 §2.1
 	typeAccess    = "urn:ietf:params:oauth:token-type:access_token"   // RFC 8693 §3
 	typeJWT       = "urn:ietf:params:oauth:token-type:jwt"            // RFC 8693 §3
@@ -68,17 +68,16 @@ func lendGoogle(ctx context.Context, c *check) (Credential, error) {
 // exchange exchanges a token of the subject at the target's provider
 // (https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token). What keeps it from that is a *lack.
 func (c *check) exchange(ctx context.Context, of deploy.Subject) (Credential, error) {
-	m := providerForm.FindStringSubmatch(c.target.Settings["workload_provider"])
-	if m == nil {
+	provider := c.target.Settings["workload_provider"]
+	if !googlelogin.Provider.MatchString(provider) {
 		return Credential{}, lacking("The target has no workload identity provider. Run the commands, and enter its name in the target's settings: projects/…/locations/global/workloadIdentityPools/…/providers/….")
 	}
-	provider := m[1]
 	token, err := c.token(ctx, "https://iam.googleapis.com/"+provider, of)
 	if err != nil {
 		return Credential{}, err
 	}
 	at := c.at(c.Endpoints.Google, "sts", "https://sts.googleapis.com")
-	form := url.Values{"grant_type": {exchangeGrant}, "audience": {"//iam.googleapis.com/" + provider}, "scope": {googleScope},
+	form := url.Values{"grant_type": {exchangeGrant}, "audience": {"//iam.googleapis.com/" + provider}, "scope": {googlelogin.Scope},
 		"requested_token_type": {typeAccess}, "subject_token": {token}, "subject_token_type": {typeJWT}}
 	status, body, err := c.post(ctx, at+"/v1/token", form)
 	if err != nil {
@@ -125,11 +124,11 @@ func (c *check) googleRefusal(provider string, of deploy.Subject, answer tokenAn
 // impersonate asks for a token of the service account
 // (https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken).
 func (c *check) impersonate(ctx context.Context, account, access string, life time.Duration) (Credential, error) {
-	if !emailForm.MatchString(account) {
+	if !googlelogin.Account.MatchString(account) {
 		return Credential{}, lacking("The target's service account is none. Enter its e-mail address in the target's settings.")
 	}
 	at := c.at(c.Endpoints.GoogleIAM, "iamcredentials", "https://iamcredentials.googleapis.com")
-	body, err := json.Marshal(map[string]any{"scope": []string{googleScope}, "lifetime": fmt.Sprintf("%ds", int(life.Seconds()))})
+	body, err := json.Marshal(map[string]any{"scope": []string{googlelogin.Scope}, "lifetime": fmt.Sprintf("%ds", int(life.Seconds()))})
 	if err != nil {
 		return Credential{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/api/run/v2"
 	"google.golang.org/api/secretmanager/v1"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 const (
@@ -46,11 +47,11 @@ func (t *target) as(of deploy.Subject) (*api, error) {
 }
 
 func (t *target) connect(of deploy.Subject) (*api, error) {
-	signed := &signing{target: t, of: of}
-	a := &api{http: &http.Client{Transport: signed, Timeout: callTime, CheckRedirect: stay}}
+	signed := &signing{target: t, tokens: t.settings.Tokens(of, t.base)}
+	a := &api{http: &http.Client{Transport: signed, Timeout: callTime, CheckRedirect: googlelogin.Stay}}
 	ctx := context.Background() // the clients keep nothing of it
 	options := func(service string) []option.ClientOption {
-		return []option.ClientOption{option.WithHTTPClient(a.http), option.WithEndpoint(t.settings.at(service)), option.WithUserAgent("slipway")}
+		return []option.ClientOption{option.WithHTTPClient(a.http), option.WithEndpoint(t.settings.At(service)), option.WithUserAgent("slipway")}
 	}
 	var err error
 	if a.Service, err = run.NewService(ctx, options("run")...); err != nil {

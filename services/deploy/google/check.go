@@ -84,7 +84,7 @@ func (t *target) mayDeploy(ctx context.Context, a *api) (deploy.Check, error) {
 	for _, r := range rights {
 		all = append(all, r.permissions...)
 	}
-	has, err := t.granted(ctx, a, t.settings.at("cloudresourcemanager")+"v3/projects/"+t.settings.project+":testIamPermissions", all)
+	has, err := t.granted(ctx, a, t.settings.At("cloudresourcemanager")+"v3/projects/"+t.settings.Project+":testIamPermissions", all)
 	if isOff(err) {
 		return deploy.Check{Name: "Permissions", OK: true, Message: "Not looked at: the API cloudresourcemanager.googleapis.com is off in the project."}, nil
 	}
@@ -99,13 +99,13 @@ func (t *target) mayDeploy(ctx context.Context, a *api) (deploy.Check, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return deploy.Check{Name: "Permissions", Message: fmt.Sprintf("Slipway's account lacks in the project %s: %s. Grant it the roles.", t.settings.project, strings.Join(missing, "; "))}, nil
+		return deploy.Check{Name: "Permissions", Message: fmt.Sprintf("Slipway's account lacks in the project %s: %s. Grant it the roles.", t.settings.Project, strings.Join(missing, "; "))}, nil
 	}
-	return deploy.Check{Name: "Permissions", OK: true, Message: "Slipway's account has all permissions that a rollout needs in the project " + t.settings.project + "."}, nil
+	return deploy.Check{Name: "Permissions", OK: true, Message: "Slipway's account has all permissions that a rollout needs in the project " + t.settings.Project + "."}, nil
 }
 
 func (t *target) mayActAs(ctx context.Context, a *api) (deploy.Check, error) {
-	has, err := t.granted(ctx, a, t.settings.at("iam")+"v1/projects/-/serviceAccounts/"+t.settings.runAs+":testIamPermissions", []string{actAs})
+	has, err := t.granted(ctx, a, t.settings.At("iam")+"v1/projects/-/serviceAccounts/"+t.settings.runAs+":testIamPermissions", []string{actAs})
 	switch {
 	case isOff(err):
 		return deploy.Check{Name: "Account of the apps", OK: true, Message: "Not looked at: the API iam.googleapis.com is off in the project."}, nil

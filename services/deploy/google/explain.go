@@ -12,13 +12,11 @@ import (
 	"github.com/googleapis/gax-go/v2/apierror"
 	"google.golang.org/api/googleapi"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
-// The words of Google's refusals, where an answer has no details.
-var (
-	deniedWords = regexp.MustCompile(`[Pp]ermission '?([a-z]+\.[A-Za-z]+\.[A-Za-z]+)'?`)
-	quotaWords  = regexp.MustCompile(`[Qq]uota (?:exceeded|limit)[^.]*`)
-)
+// quotaWords are those of Google's refusals, where an answer has no details.
+var quotaWords = regexp.MustCompile(`[Qq]uota (?:exceeded|limit)[^.]*`)
 
 // explain says in words why Google did not do something with the thing.
 func (t *target) explain(ctx context.Context, stage string, err error, what string) error {
@@ -36,7 +34,7 @@ func (t *target) explain(ctx context.Context, stage string, err error, what stri
 	reason, about := details(answer)
 	switch {
 	case reason == "SERVICE_DISABLED":
-		return deploy.Failf(deploy.StageTarget, err, "The API %s is off in the project %s. Switch it on (gcloud services enable %s), and try again in some minutes.", about["service"], t.settings.project, about["service"])
+		return deploy.Failf(deploy.StageTarget, err, "The API %s is off in the project %s. Switch it on (gcloud services enable %s), and try again in some minutes.", about["service"], t.settings.Project, about["service"])
 	case answer.Code == http.StatusUnauthorized:
 		return deploy.Failf(deploy.StageTarget, err, "Google does not know the credential of the target, or it has expired. Check its key or its workload identity provider.")
 	case answer.Code == http.StatusForbidden:
@@ -71,9 +69,7 @@ func details(answer *googleapi.Error) (string, map[string]string) {
 
 // denied names the permission that is missing.
 func (t *target) denied(text, permission, what string) string {
-	if m := deniedWords.FindStringSubmatch(text); m != nil && permission == "" {
-		permission = m[1]
-	}
+	permission = or(permission, googlelogin.Lacks(text))
 	if permission == "iam.serviceaccounts.actAs" || permission == "iam.serviceAccounts.actAs" {
 		return fmt.Sprintf("Slipway's account may not let apps run as %s: the permission iam.serviceAccounts.actAs is missing. Grant it roles/iam.serviceAccountUser on that account.", t.settings.runAs)
 	}
@@ -84,7 +80,7 @@ func (t *target) denied(text, permission, what string) string {
 	if i := slices.IndexFunc(rights, func(r right) bool { return slices.Contains(r.permissions, permission) }); i >= 0 {
 		role = rights[i].role
 	}
-	return fmt.Sprintf("Slipway's account lacks the permission %s in the project %s. Grant it %s.", permission, t.settings.project, role)
+	return fmt.Sprintf("Slipway's account lacks the permission %s in the project %s. Grant it %s.", permission, t.settings.Project, role)
 }
 
 // exhausted names the quota that has no room.
@@ -101,7 +97,7 @@ func (t *target) exhausted(text, reason string, about map[string]string, what st
 	} else {
 		of = "it is " + of + "."
 	}
-	return fmt.Sprintf("A quota of the project %s has no room for the %s: %s Ask Google for more under IAM & Admin → Quotas, or lower the app's scale.", t.settings.project, what, of)
+	return fmt.Sprintf("A quota of the project %s has no room for the %s: %s Ask Google for more under IAM & Admin → Quotas, or lower the app's scale.", t.settings.Project, what, of)
 }
 
 func or(text, otherwise string) string {

@@ -17,10 +17,10 @@ const (
 
 // page is a link into the console. Another universe has another one, which is not known here.
 func (t *target) page(format string, args ...any) string {
-	if t.settings.endpoint != defaultEndpoint {
+	if t.settings.Endpoint != "" {
 		return ""
 	}
-	return console + fmt.Sprintf(format, args...) + "?project=" + t.settings.project
+	return console + fmt.Sprintf(format, args...) + "?project=" + t.settings.Project
 }
 
 // Resources lists the release's revision, job and secrets, and the app's service.

@@ -55,7 +55,7 @@ func (t *target) ofJob(release string) string {
 func (t *target) logName(names ...string) string {
 	var parts []string
 	for _, n := range names {
-		parts = append(parts, fmt.Sprintf(`logName="projects/%s/logs/%s"`, t.settings.project, n))
+		parts = append(parts, fmt.Sprintf(`logName="projects/%s/logs/%s"`, t.settings.Project, n))
 	}
 	return "(" + strings.Join(parts, " OR ") + ")"
 }
@@ -67,7 +67,7 @@ var errEnough = errors.New("enough entries")
 
 // entries asks Cloud Logging; at most the first so many where most is not 0.
 func (t *target) entries(ctx context.Context, a *api, filter, order string, most int) (out []*logging.LogEntry, err error) {
-	ask := &logging.ListLogEntriesRequest{ResourceNames: []string{"projects/" + t.settings.project}, Filter: filter, OrderBy: order, PageSize: pageEntries}
+	ask := &logging.ListLogEntriesRequest{ResourceNames: []string{"projects/" + t.settings.Project}, Filter: filter, OrderBy: order, PageSize: pageEntries}
 	if most == 0 {
 		most = maxEntries
 	}

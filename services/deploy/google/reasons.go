@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/api/run/v2"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 // failure says why the revision will never be ready
@@ -48,12 +49,12 @@ func (t *target) condition(r deploy.Release, c *run.GoogleCloudRunV2Condition) *
 	case c.Reason == "CONTAINER_IMAGE_UNAUTHORIZED", c.Reason == "CONTAINER_IMAGE_AUTHORIZATION_CHECK_FAILED":
 		return deploy.Failf(deploy.StageImage, cause, "The project's Binary Authorization policy does not let the image run: %s", deploy.Sentence(text))
 	case c.Reason == "SECRETS_ACCESS_CHECK_FAILED":
-		return deploy.Failf(deploy.StageStart, cause, "The apps' account %s may not read the app's secrets: the permission secretmanager.versions.access is missing. Grant it roles/secretmanager.secretAccessor in the project %s.", t.settings.runAs, t.settings.project)
+		return deploy.Failf(deploy.StageStart, cause, "The apps' account %s may not read the app's secrets: the permission secretmanager.versions.access is missing. Grant it roles/secretmanager.secretAccessor in the project %s.", t.settings.runAs, t.settings.Project)
 	case c.Reason == "VPC_NETWORK_NOT_FOUND":
 		return deploy.Failf(deploy.StageStart, cause, "The VPC network %s is not there. Check the network and the subnet in the target's settings.", t.settings.network)
 	case c.RevisionReason == "ACTIVE_REVISION_LIMIT_REACHED", quotaWords.MatchString(text):
-		return deploy.Failf(deploy.StageStart, cause, "A quota of the project %s has no room in %s: %s Ask Google for more under IAM & Admin → Quotas, or lower the app's scale.", t.settings.project, t.settings.region, deploy.Sentence(text))
-	case deniedWords.MatchString(text):
+		return deploy.Failf(deploy.StageStart, cause, "A quota of the project %s has no room in %s: %s Ask Google for more under IAM & Admin → Quotas, or lower the app's scale.", t.settings.Project, t.settings.region, deploy.Sentence(text))
+	case googlelogin.Lacks(text) != "":
 		return deploy.Failf(deploy.StageStart, cause, "%s", t.denied(text, "", "revision"))
 	case c.Reason == "INTERNAL":
 		return deploy.Failf(deploy.StageTarget, cause, "Cloud Run failed by a fault of its own: %s Deploy again.", deploy.Sentence(text))

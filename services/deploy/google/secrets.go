@@ -44,8 +44,8 @@ func (t *target) putSecrets(ctx context.Context, a *api, r deploy.Release) error
 func (t *target) putSecret(ctx context.Context, a *api, r deploy.Release, name, value string) error {
 	in := &secretmanager.Secret{Labels: t.labels(r), Replication: &secretmanager.Replication{UserManaged: &secretmanager.UserManaged{Replicas: []*secretmanager.Replica{{Location: t.settings.region}}}}}
 	id := secretOf(r.ID, name)
-	path := "projects/" + t.settings.project + "/secrets/" + id
-	_, err := a.secrets.Projects.Secrets.Create("projects/"+t.settings.project, in).SecretId(id).Context(ctx).Do()
+	path := "projects/" + t.settings.Project + "/secrets/" + id
+	_, err := a.secrets.Projects.Secrets.Create("projects/"+t.settings.Project, in).SecretId(id).Context(ctx).Do()
 	if isConflict(err) { // a worker before this one came so far
 		there, err := a.secrets.Projects.Secrets.Get(path).Context(ctx).Do()
 		if err == nil && !t.mine(there.Labels) {
@@ -74,7 +74,7 @@ func (t *target) putSecret(ctx context.Context, a *api, r deploy.Release, name, 
 // secretsOf lists the release's secrets.
 func (t *target) secretsOf(ctx context.Context, a *api, release string) (out []*secretmanager.Secret, err error) {
 	filter := "labels." + labelTarget + "=" + t.ID + " AND labels." + labelRelease + "=" + release
-	err = a.secrets.Projects.Secrets.List("projects/"+t.settings.project).Filter(filter).PageSize(500).Pages(ctx, func(p *secretmanager.ListSecretsResponse) error {
+	err = a.secrets.Projects.Secrets.List("projects/"+t.settings.Project).Filter(filter).PageSize(500).Pages(ctx, func(p *secretmanager.ListSecretsResponse) error {
 		for _, s := range p.Secrets {
 			if t.mine(s.Labels) && s.Labels[labelRelease] == release {
 				out = append(out, s)

@@ -1,28 +1,22 @@
 package google
 
 import (
-	"net"
-	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
-	"strings"
 
-	"golang.org/x/oauth2/google"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 // fields are what an admin says of a project and region.
-var fields = []deploy.Field{
+var fields = slices.Concat([]deploy.Field{
 	{Name: "project", Label: "Project", Example: "acme-apps", Required: true, Help: "The project's id, not its number."},
 	{Name: "region", Label: "Region", Example: "europe-west1", Required: true},
 	{Name: "run_as", Label: "Account of the apps", Example: "slipway-apps@acme-apps.iam.gserviceaccount.com", Required: true,
 		Help: "The service account that apps run as. Whatever it may do in Google Cloud, each app of this target may do. It reads the apps' secrets."},
-	{Name: "workload_provider", Label: "Workload identity provider", Example: "projects/123456789012/locations/global/workloadIdentityPools/slipway/providers/portal",
-		Help: "Slipway signs in with short-lived tokens of its own, and no key is stored. Empty, and no key below: the account of the machine that Slipway runs on (application default credentials, or the metadata server)."},
-	{Name: "service_account", Label: "Account of Slipway", Example: "slipway@acme-apps.iam.gserviceaccount.com",
-		Help: "The service account that the provider's tokens are exchanged for. Empty: the provider's principals have the rights themselves."},
-	{Name: "key", Label: "Service account key", Secret: true, Lines: 6, Help: "The JSON file of a key. Only where there is no workload identity provider."},
+}, googlelogin.Fields(), []deploy.Field{
 	{Name: "public", Label: "Anybody may visit", Check: true,
 		Help: "Gives allUsers the right to invoke each service. Without it visitors need a Google identity with that right, and Slipway does not ask for health from outside."},
 	{Name: "ingress", Label: "Ingress", Example: "all", Help: "Where visitors come from: all, internal, or internal-and-cloud-load-balancing. Empty: all."},
@@ -33,10 +27,9 @@ var fields = []deploy.Field{
 	{Name: "subnet", Label: "Subnet", Example: "default", Help: "Of that network, in the region. Empty: the one of the network's name."},
 	{Name: "endpoint", Label: "Another address of the API", Example: "https://{service}.googleapis.com",
 		Help: "For Private Service Connect and other universes. {service} stands for run, logging, monitoring, secretmanager, iam, sts and the like."},
-}
+})
 
 const (
-	defaultEndpoint    = "https://{service}.googleapis.com"
 	defaultConcurrency = 80
 	maxConcurrency     = 1000
 )
@@ -51,47 +44,38 @@ var ingresses = map[string]string{
 
 // settings are what an admin says of the target, read.
 type settings struct {
-	project, region, runAs             string
-	provider, account, key             string
-	public, sleeps                     bool
-	ingress, network, subnet, endpoint string
-	concurrency                        int64
+	googlelogin.Login
+	region, runAs            string
+	public, sleeps           bool
+	ingress, network, subnet string
+	concurrency              int64
 }
 
 var (
-	projects  = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
-	regions   = regexp.MustCompile(`^[a-z]+(-[a-z]+)+[0-9]+$`)
-	accounts  = regexp.MustCompile(`^[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com$`)
-	providers = regexp.MustCompile(`^projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+$`)
-	networks  = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
+	regions  = regexp.MustCompile(`^[a-z]+(-[a-z]+)+[0-9]+$`)
+	networks = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
 )
 
 func readSettings(c deploy.Config) (settings, error) {
-	in := c.Settings
+	in, wrong := c.Settings, map[string]string{}
 	s := settings{
-		project: in["project"], region: in["region"], runAs: in["run_as"], provider: in["workload_provider"], account: in["service_account"], key: c.Secrets["key"],
+		Login: googlelogin.Read(c, wrong), region: in["region"], runAs: in["run_as"],
 		public: in["public"] == "true", sleeps: in["sleeps"] == "true", network: in["network"], subnet: in["subnet"],
 	}
-	wrong := map[string]string{}
-	for field, of := range map[string]*regexp.Regexp{"project": projects, "region": regions, "run_as": accounts} {
+	for field, of := range map[string]*regexp.Regexp{"region": regions, "run_as": googlelogin.Account} {
 		if !of.MatchString(in[field]) {
 			wrong[field] = "This is not of the form that the example has."
 		}
 	}
-	for field, of := range map[string]*regexp.Regexp{"workload_provider": providers, "service_account": accounts, "network": networks, "subnet": networks} {
+	for field, of := range map[string]*regexp.Regexp{"network": networks, "subnet": networks} {
 		if in[field] != "" && !of.MatchString(in[field]) {
 			wrong[field] = "This is not of the form that the example has."
 		}
 	}
-	if s.key != "" && s.provider != "" {
+	if s.Key != "" && s.Provider != "" {
 		wrong["key"] = "With a workload identity provider no key is needed. Leave one of the two empty."
 	}
-	if s.key != "" {
-		if _, err := google.JWTConfigFromJSON([]byte(s.key), scope); err != nil {
-			wrong["key"] = "This is not the JSON of a service account's key."
-		}
-	}
-	if s.account != "" && s.provider == "" {
+	if s.Account != "" && s.Provider == "" {
 		wrong["service_account"] = "This goes with a workload identity provider alone."
 	}
 	var ok bool
@@ -104,7 +88,7 @@ func readSettings(c deploy.Config) (settings, error) {
 	if s.subnet != "" && s.network == "" {
 		wrong["subnet"] = "Say the network that it belongs to."
 	}
-	if s.endpoint, ok = endpointOf(in["endpoint"]); !ok {
+	if s.Endpoint != "" && !s.Endpoint.Valid() {
 		wrong["endpoint"] = "This is not a URL with https, such as https://{service}.googleapis.com."
 	}
 	return s, models.InvalidFields(wrong)
@@ -118,27 +102,8 @@ func number(text string, otherwise, most int64) (int64, bool) {
 	return n, err == nil && n >= 1 && n <= most
 }
 
-// endpointOf reads the template of the APIs' addresses, without a slash at its end. Without TLS it is this machine's.
-func endpointOf(text string) (string, bool) {
-	if text == "" {
-		return defaultEndpoint, true
-	}
-	u, err := url.Parse(strings.ReplaceAll(text, "{service}", "run"))
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", false
-	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	return strings.TrimRight(text, "/"), u.Scheme == "https" || u.Scheme == "http" && loopback
-}
-
-// at is the address of one of Google's services, with a slash at its end.
-func (s settings) at(service string) string {
-	return strings.ReplaceAll(s.endpoint, "{service}", service) + "/"
-}
-
 // location is the parent of all that is made in Cloud Run.
-func (s settings) location() string { return "projects/" + s.project + "/locations/" + s.region }
+func (s settings) location() string { return "projects/" + s.Project + "/locations/" + s.region }
 
 // reachable tells whether the portal, which has no Google identity for visitors, gets an answer of an app.
 func (s settings) reachable() bool { return s.public && s.ingress == ingresses["all"] }

@@ -5,11 +5,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
-	"golang.org/x/oauth2"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 const (
@@ -23,19 +22,16 @@ const (
 // time for is repeated some times.
 type signing struct {
 	*target
-	of deploy.Subject
-
-	mu     sync.Mutex
-	source oauth2.TokenSource
+	tokens *googlelogin.Tokens
 }
 
 // RoundTrip sends the request and, where it may be sent again, its repetitions.
 func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	renewed := false
 	for try := 1; ; try++ {
-		token, err := s.token()
+		token, err := s.tokens.Token()
 		if err != nil {
-			return nil, s.refusedToken(err)
+			return nil, err
 		}
 		again := req.Clone(req.Context())
 		if req.GetBody != nil {
@@ -52,7 +48,7 @@ func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 		switch {
 		case repeatable && res.StatusCode == http.StatusUnauthorized && !renewed:
 			renewed = true
-			s.forget()
+			s.tokens.Forget()
 			drop(res)
 		case repeatable && busy(res) && try < maxTries:
 			drop(res)
@@ -78,26 +74,6 @@ func (s *signing) wait(res *http.Response, try int) time.Duration {
 	}
 	d := s.pace.backoff << (try - 1)
 	return d/2 + rand.N(d)
-}
-
-func (s *signing) token() (*oauth2.Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.source == nil {
-		from, err := s.target.source(s.of)
-		if err != nil {
-			return nil, err
-		}
-		s.source = oauth2.ReuseTokenSource(nil, from)
-	}
-	return s.source.Token()
-}
-
-// forget drops the token that there is.
-func (s *signing) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.source = nil
 }
 
 // drop reads what is left of an answer, so that its connection serves again.

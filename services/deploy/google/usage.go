@@ -171,7 +171,7 @@ func (t *target) read(ctx context.Context, a *api, revisions []string, now time.
 // (https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list).
 func (t *target) means(ctx context.Context, a *api, metric string, revisions []string, now time.Time) (map[string]float64, error) {
 	newest, at, count := map[string]float64{}, map[string]string{}, 0
-	ask := a.metrics.Projects.TimeSeries.List("projects/"+t.settings.project).Filter(t.ofRevisions(metric, revisions)).
+	ask := a.metrics.Projects.TimeSeries.List("projects/"+t.settings.Project).Filter(t.ofRevisions(metric, revisions)).
 		IntervalStartTime(now.Add(-readingsBack).UTC().Format(time.RFC3339)).IntervalEndTime(now.UTC().Format(time.RFC3339)).
 		Fields("nextPageToken", "timeSeries(resource/labels,points(interval/endTime,value/distributionValue(count,mean)))")
 	err := ask.Pages(ctx, func(p *monitoring.ListTimeSeriesResponse) error {
@@ -223,14 +223,14 @@ func latest(all []*monitoring.Point) (end string, mean float64, known bool) {
 func (t *target) checkMetrics(ctx context.Context, a *api) (deploy.Check, error) {
 	c := deploy.Check{Name: "CPU and memory in use", OK: true, Message: "Cloud Monitoring tells the mean of a release's instances, a minute or two late."}
 	now := time.Now().UTC()
-	_, err := a.metrics.Projects.TimeSeries.List("projects/" + t.settings.project).Filter(t.ofRevisions(cpuMetric, []string{"none"})).
+	_, err := a.metrics.Projects.TimeSeries.List("projects/" + t.settings.Project).Filter(t.ofRevisions(cpuMetric, []string{"none"})).
 		IntervalStartTime(now.Add(-time.Minute).Format(time.RFC3339)).IntervalEndTime(now.Format(time.RFC3339)).PageSize(1).Fields(googleapi.Field("nextPageToken")).Context(ctx).Do()
 	switch {
 	case err == nil:
 	case isOff(err):
 		c.Message = "Not shown: the API monitoring.googleapis.com is off in the project. To see them, switch it on (gcloud services enable monitoring.googleapis.com)."
 	case status(err) == http.StatusForbidden:
-		c.Message = fmt.Sprintf("Not shown: Slipway's account lacks the permission %s in the project %s. To see them, grant it %s.", metricsRight.permissions[0], t.settings.project, metricsRight.role)
+		c.Message = fmt.Sprintf("Not shown: Slipway's account lacks the permission %s in the project %s. To see them, grant it %s.", metricsRight.permissions[0], t.settings.Project, metricsRight.role)
 	case untold(err):
 		c.Message = "Not looked at: Cloud Monitoring gives no answer now."
 	default:

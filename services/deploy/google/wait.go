@@ -10,6 +10,7 @@ import (
 	"google.golang.org/api/run/v2"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 // askTime bounds one request to the app from outside.
@@ -156,7 +157,7 @@ func (w *waiting) ask(ctx context.Context, url string) (answer string, healthy b
 		return "the path is not valid", false
 	}
 	req.Header.Set("User-Agent", "Slipway-Health")
-	client := &http.Client{Transport: w.base, CheckRedirect: stay}
+	client := &http.Client{Transport: w.base, CheckRedirect: googlelogin.Stay}
 	res, err := client.Do(req)
 	if err != nil {
 		return "no answer", false

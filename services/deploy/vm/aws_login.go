@@ -1,8 +1,6 @@
 package vm
 
 import (
-	"context"
-
 	"slipway.dev/services/deploy"
 	"slipway.dev/services/deploy/awslogin"
 )
@@ -29,12 +27,7 @@ func awsLogin(c deploy.Config, o Options, wrong map[string]string) awslogin.Logi
 		l.KeyID, l.Secret = "", ""
 	}
 	if l.Identity == nil {
-		l.Identity = noIssuer
+		l.Identity = noIssuer("The target has a role, but this portal is no issuer of identity tokens. Give it an address with https, or use an access key.")
 	}
 	return l
-}
-
-// noIssuer stands in for tokens where the portal makes none.
-func noIssuer(context.Context, string, deploy.Subject) (string, error) {
-	return "", deploy.Failf(deploy.StageTarget, nil, "The target has a role, but this portal is no issuer of identity tokens. Give it an address with https, or use an access key.")
 }

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 // GoogleKindName is how targets of the kind are stored.
@@ -36,14 +38,23 @@ func Google(o Options) deploy.Kind {
 		// A host's containers are Docker's: volumes and policies of restarts with them.
 		Volumes: true, Restarts: true, Splits: true,
 		Federation: "google", Machines: true,
-		Fields: append(googleFields(), fields...),
+		Fields: slices.Concat(googleFields(), googlelogin.Fields(), fields),
 		Prices: googlePrices, PricesOf: "us-central1", Estimate: estimate,
 		Prepare: prepare,
 		Open:    func(c deploy.Config) (deploy.Target, error) { return openGoogle(c, o.orDefaults()) },
 	}
 }
 
+// googleFields say where the machine is.
+func googleFields() []deploy.Field {
+	return []deploy.Field{
+		{Name: "project", Label: "Project", Example: "acme-apps", Required: true, Help: "The project's id, not its number."},
+		{Name: "zone", Label: "Zone", Example: "europe-west1-b", Required: true},
+	}
+}
+
 var (
+	zones        = regexp.MustCompile(`^([a-z]+(-[a-z]+)+\d+)-[a-z]$`)
 	googleNames  = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	googleImages = regexp.MustCompile(`^projects/[a-z0-9.:-]+/global/images/(family/)?[a-z0-9-]+$`)
 )
@@ -63,10 +74,7 @@ func (g *gce) String() string { return "Compute Engine" }
 func openGoogle(c deploy.Config, o Options) (deploy.Target, error) {
 	wrong := map[string]string{}
 	s := readSettings(c.Settings, wrong)
-	project, zone := c.Settings["project"], c.Settings["zone"]
-	if !projects.MatchString(project) {
-		wrong["project"] = "This is not a project's id."
-	}
+	login, zone := googlelogin.Read(c, wrong), c.Settings["zone"]
 	if !zones.MatchString(zone) {
 		wrong["zone"] = "This is not a zone, such as europe-west1-b."
 	}
@@ -88,11 +96,10 @@ func openGoogle(c deploy.Config, o Options) (deploy.Target, error) {
 	if err := models.InvalidFields(wrong); err != nil {
 		return nil, err
 	}
-	login, err := googleLogin(c, o.Client, s)
-	if err != nil {
-		return nil, err
+	if login.Identity == nil {
+		login.Identity = noIssuer("The target signs in by a workload identity provider, but this portal is no issuer of identity tokens. Give it an address with https, or give the target a key.")
 	}
-	api := &googleAPI{client: o.Client, endpoint: s.endpoint, project: project, slow: o.Every, login: login}
+	api := &googleAPI{Login: login, client: o.Client, tokens: login.Tokens(deploy.Subject{}, o.Client.Transport), slow: o.Every}
 	return newTarget(c, o, s, &gce{settings: s, api: api, zone: zone, region: zones.FindStringSubmatch(zone)[1], id: c.ID, o: o}, guestAgent)
 }
 
@@ -118,7 +125,7 @@ var gcePermissions = []string{
 func (g *gce) Inspect(ctx context.Context) ([]deploy.Check, error) {
 	var has struct{ Permissions []string }
 	in := map[string]any{"permissions": gcePermissions}
-	err := g.api.call(ctx, http.MethodPost, googleHost(g.endpoint, "cloudresourcemanager")+"/v1/projects/"+g.api.project+":testIamPermissions", nil, in, &has)
+	err := g.api.call(ctx, http.MethodPost, g.api.At("cloudresourcemanager")+"v1/projects/"+g.api.Project+":testIamPermissions", nil, in, &has)
 	if err != nil {
 		return refusal("Permissions", g.explain(err))
 	}
@@ -129,7 +136,7 @@ func (g *gce) Inspect(ctx context.Context) ([]deploy.Check, error) {
 		}
 	}
 	if len(lacks) > 0 {
-		return []deploy.Check{{Name: "Permissions", Message: fmt.Sprintf("The account lacks %s in the project %s. roles/compute.instanceAdmin.v1 and roles/compute.securityAdmin have them.", strings.Join(lacks, ", "), g.api.project)}}, nil
+		return []deploy.Check{{Name: "Permissions", Message: fmt.Sprintf("The account lacks %s in the project %s. roles/compute.instanceAdmin.v1 and roles/compute.securityAdmin have them.", strings.Join(lacks, ", "), g.api.Project)}}, nil
 	}
 	checks := []deploy.Check{{Name: "Permissions", OK: true, Message: "The account has all that a machine takes."}}
 	if _, err := g.network(ctx); err != nil {
@@ -159,8 +166,6 @@ func (g *gce) quota(ctx context.Context) ([]deploy.Check, error) {
 	return []deploy.Check{{Name: "Quota", OK: true, Message: fmt.Sprintf("The quotas of %s leave room for a machine.", g.region)}}, nil
 }
 
-var missingGoogle = regexp.MustCompile(`(?:Required '|permission: |permission ')([a-z]+\.[A-Za-z]+\.[A-Za-z]+)`)
-
 // explain turns an error of a call into a *deploy.Failure that says what to do.
 func (g *gce) explain(err error) error {
 	failed, told := new(deploy.Failure), new(googleError)
@@ -181,13 +186,10 @@ func (g *gce) explain(err error) error {
 	case strings.HasPrefix(told.reason, "ZONE_RESOURCE_POOL_EXHAUSTED") || told.reason == "STOCKOUT":
 		return fail("Google has no %s free in %s now. Try again later, or choose another size or zone.", g.size, g.zone)
 	case told.reason == "accessNotConfigured" || told.reason == "SERVICE_DISABLED":
-		return fail("The project %s has not enabled the Compute Engine API. Enable it: gcloud services enable compute.googleapis.com --project %s", g.api.project, g.api.project)
+		return fail("The project %s has not enabled the Compute Engine API. Enable it: gcloud services enable compute.googleapis.com --project %s", g.api.Project, g.api.Project)
 	case told.status == http.StatusForbidden:
-		permission := "that this takes"
-		if named := missingGoogle.FindStringSubmatch(told.text); named != nil {
-			permission = named[1]
-		}
-		return fail("The target's Google account lacks the permission %s in the project %s. Give it a role that has it, and deploy again.", permission, g.api.project)
+		permission := cmp.Or(googlelogin.Lacks(told.text), "that this takes")
+		return fail("The target's Google account lacks the permission %s in the project %s. Give it a role that has it, and deploy again.", permission, g.api.Project)
 	}
 	return fail("Compute Engine refused: %s (%s)", told.text, told.reason)
 }

@@ -104,7 +104,7 @@ func (g *gce) Find(ctx context.Context) (machine, error) {
 		return machine{}, err
 	}
 	m := machine{Name: i.Name, State: stateStarting, Link: g.link("compute/instancesDetail/zones/" + g.zone + "/instances/" + i.Name),
-		Output: fmt.Sprintf("gcloud compute instances get-serial-port-output %s --zone %s --project %s", i.Name, g.zone, g.api.project)}
+		Output: fmt.Sprintf("gcloud compute instances get-serial-port-output %s --zone %s --project %s", i.Name, g.zone, g.api.Project)}
 	switch i.Status {
 	case "RUNNING":
 		m.State = stateRunning
@@ -124,7 +124,7 @@ func (g *gce) Find(ctx context.Context) (machine, error) {
 }
 
 func (g *gce) link(page string) string {
-	return "https://console.cloud.google.com/" + page + "?project=" + g.api.project
+	return "https://console.cloud.google.com/" + page + "?project=" + g.api.Project
 }
 
 // Make makes the firewall rule and orders the machine. Both have names of the target's own, so that neither is made twice.
@@ -151,7 +151,7 @@ func once() url.Values { return url.Values{"requestId": {uuid.NewString()}} }
 // order is the machine. It has no service account, and nobody's key but Slipway's.
 func (g *gce) order(userData string) gceInstance {
 	labels := map[string]string{labelTarget: g.id}
-	network := gceInterface{Subnet: "projects/" + g.api.project + "/regions/" + g.region + "/subnetworks/" + g.subnet}
+	network := gceInterface{Subnet: "projects/" + g.api.Project + "/regions/" + g.region + "/subnetworks/" + g.subnet}
 	if !g.private {
 		network.Access = []gceAccess{{Type: "ONE_TO_ONE_NAT", Name: "External NAT"}}
 	}

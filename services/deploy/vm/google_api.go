@@ -9,11 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sync"
+	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/googlelogin"
 )
 
 // googleAttempts bounds how often a call is made that is throttled or not answered.
@@ -22,37 +22,15 @@ const googleAttempts = 5
 // googleAPI calls Compute Engine's REST API (https://cloud.google.com/compute/docs/reference/rest/v1), of which a machine
 // needs a dozen calls.
 type googleAPI struct {
-	client   *http.Client
-	endpoint deploy.Endpoint
-	project  string
-	slow     time.Duration // between two attempts at most
-	login    func() (oauth2.TokenSource, error)
-
-	mu     sync.Mutex
-	tokens oauth2.TokenSource
-}
-
-// token returns an access token; a fresh one where the last was refused.
-func (a *googleAPI) token(fresh bool) (string, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.tokens == nil || fresh {
-		made, err := a.login()
-		if err != nil {
-			return "", err
-		}
-		a.tokens = oauth2.ReuseTokenSource(nil, made)
-	}
-	got, err := a.tokens.Token()
-	if err != nil {
-		return "", noToken(err)
-	}
-	return got.AccessToken, nil
+	googlelogin.Login
+	client *http.Client
+	tokens *googlelogin.Tokens
+	slow   time.Duration // between two attempts at most
 }
 
 // compute calls a path below the project's own.
 func (a *googleAPI) compute(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	return a.call(ctx, method, googleHost(a.endpoint, "compute")+"/compute/v1/projects/"+a.project+path, query, in, out)
+	return a.call(ctx, method, a.At("compute")+"compute/v1/projects/"+a.Project+path, query, in, out)
 }
 
 // call makes the request, again where it is throttled or not answered, and once with a fresh token where the one it had has ended.
@@ -66,7 +44,7 @@ func (a *googleAPI) call(ctx context.Context, method, address string, query url.
 	}
 	renewed := false
 	for attempt := 1; ; attempt++ {
-		err := a.once(ctx, method, address, body, out, renewed)
+		err := a.once(ctx, method, address, body, out)
 		told := new(googleError)
 		switch {
 		case err == nil:
@@ -75,6 +53,7 @@ func (a *googleAPI) call(ctx context.Context, method, address string, query url.
 			return context.Cause(ctx)
 		case errors.As(err, &told) && told.status == http.StatusUnauthorized && !renewed:
 			renewed = true
+			a.tokens.Forget()
 			continue
 		case attempt >= googleAttempts || !unanswered(err) && !throttledByGoogle(err):
 			return err
@@ -90,11 +69,13 @@ func throttledByGoogle(err error) bool {
 	return errors.As(err, &told) && (told.status == http.StatusTooManyRequests || told.reason == "rateLimitExceeded" || told.reason == "userRateLimitExceeded")
 }
 
-func (a *googleAPI) once(ctx context.Context, method, address string, body []byte, out any, fresh bool) error {
+func (a *googleAPI) once(ctx context.Context, method, address string, body []byte, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	token, err := a.token(fresh)
-	if err != nil {
+	token, err := a.tokens.Token()
+	if told := new(deploy.Failure); err != nil && !errors.As(err, &told) {
+		return &silence{err}
+	} else if err != nil {
 		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, nil)
@@ -105,7 +86,7 @@ func (a *googleAPI) once(ctx context.Context, method, address string, body []byt
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	token.SetAuthHeader(req)
 	req.Header.Set("User-Agent", "slipway")
 	res, err := a.client.Do(req)
 	if err != nil {
@@ -160,4 +141,35 @@ func (a *googleAPI) finish(ctx context.Context, zone string, op operation) error
 		return &googleError{reason: e.Code, text: e.Message}
 	}
 	return nil
+}
+
+// googleError is an error of Google's REST services (https://cloud.google.com/apis/design/errors), or of an operation.
+type googleError struct {
+	status int
+	reason string // such as quotaExceeded, or QUOTA_EXCEEDED
+	text   string
+}
+
+func (e *googleError) Error() string { return e.reason + ": " + e.text }
+
+func readGoogleError(status int, body []byte) error {
+	var in struct {
+		Error struct {
+			Message string
+			Status  string
+			Errors  []struct{ Reason string }
+		}
+	}
+	e := &googleError{status: status}
+	if json.Unmarshal(body, &in) == nil {
+		e.reason, e.text = in.Error.Status, in.Error.Message
+		if len(in.Error.Errors) > 0 {
+			e.reason = in.Error.Errors[0].Reason
+		}
+	}
+	if len(e.text) > 300 {
+		e.text = e.text[:300] + "…"
+	}
+	e.text = strings.ToValidUTF8(e.text, "")
+	return e
 }

@@ -235,7 +235,7 @@ func TestGooglesTokensComeOfThePortalsOwnAndAreRenewedOnce(t *testing.T) {
 		}
 		p.Fail(vmtest.On("token", vmtest.Fault{}))
 		_, err := target.Check(t.Context())
-		if f := new(deploy.Failure); !errors.As(err, &f) || !strings.Contains(f.Message, "does not accept this portal's token") || strings.Contains(err.Error(), vmtest.Token) {
+		if f := new(deploy.Failure); !errors.As(err, &f) || !strings.Contains(f.Message, "does not accept Slipway's token") || strings.Contains(err.Error(), vmtest.Token) {
 			t.Errorf("a provider that trusts nobody gives %v", err)
 		}
 	}
