@@ -5,20 +5,15 @@ import (
 	"strings"
 
 	"slipway.dev/models"
+	"slipway.dev/services/deploy/azurelogin"
 )
-
-// azureAudience is the audience that Entra ID asks of tokens in place of a secret
-// (https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations).
-const azureAudience = "api://AzureADTokenExchange"
 
 var azure = cloud{
 	name: "azure", title: "Azure", inputs: azureInputs, write: azureParts, check: checkAzure, lend: lendAzure,
-	audience: func(values) string { return azureAudience },
+	audience: func(values) string { return azurelogin.Audience },
 }
 
 var (
-	guidForm     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	domainForm   = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}$`)
 	groupForm    = regexp.MustCompile(`^[\w(][-\w.()]{0,88}[-\w()]$|^[\w(]$`)
 	identityForm = regexp.MustCompile(`^/subscriptions/[0-9a-fA-F-]{36}/resourceGroups/[-\w.()]{1,90}/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[A-Za-z0-9][A-Za-z0-9_-]{2,127}$`)
 	registryForm = regexp.MustCompile(`^[A-Za-z0-9]{5,50}$`)
@@ -50,8 +45,8 @@ const identityOperator = "Managed Identity Operator"
 
 func azureInputs(t *models.Target, machines bool) []Input {
 	all := []Input{
-		{Name: "tenant_id", Label: "Tenant", Help: "Its id or domain.", Example: "f3d1c9b7-1111-2222-3333-444455556666", Required: true, Value: t.Settings["tenant_id"], form: either(guidForm, domainForm), wrong: "Say a tenant's id or domain."},
-		{Name: "subscription_id", Label: "Subscription", Help: "Its id.", Example: "6a1f0c52-1111-2222-3333-444455556666", Required: true, Value: t.Settings["subscription_id"], form: guidForm, wrong: "Say a subscription's id, such as 6a1f0c52-1111-2222-3333-444455556666."},
+		{Name: "tenant_id", Label: "Tenant", Help: "Its id or domain.", Example: "f3d1c9b7-1111-2222-3333-444455556666", Required: true, Value: t.Settings["tenant_id"], form: either(azurelogin.GUID, azurelogin.Domain), wrong: "Say a tenant's id or domain."},
+		{Name: "subscription_id", Label: "Subscription", Help: "Its id.", Example: "6a1f0c52-1111-2222-3333-444455556666", Required: true, Value: t.Settings["subscription_id"], form: azurelogin.GUID, wrong: "Say a subscription's id, such as 6a1f0c52-1111-2222-3333-444455556666."},
 		{Name: "resource_group", Label: "Resource group", Help: "In which Slipway makes Container Apps.", Example: "apps", Required: true, Value: t.Settings["resource_group"], form: groupForm, wrong: "Say the name of a resource group."},
 		{Name: "application", Label: "Application", Help: "The name of the application in Entra ID. The commands make it.", Required: true, Value: short("slipway-"+t.Name, 120), form: displayForm, wrong: "Use at most 120 letters, digits, spaces and ._-; begin with a letter or digit."},
 	}

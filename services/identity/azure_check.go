@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 const assertionJWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523 §2.2
@@ -40,10 +41,10 @@ func lendAzure(ctx context.Context, c *check) (Credential, error) {
 	switch {
 	case client == "":
 		return Credential{}, lacking("The target has no application. Run the commands, and enter the application's id in the target's settings.")
-	case !guidForm.MatchString(client) || !guidForm.MatchString(tenant) && !domainForm.MatchString(tenant):
+	case !azurelogin.GUID.MatchString(client) || !azurelogin.GUID.MatchString(tenant) && !azurelogin.Domain.MatchString(tenant):
 		return Credential{}, lacking("The target's tenant or application is none. Enter their ids in its settings.")
 	}
-	token, err := c.token(ctx, azureAudience, deploy.Subject{})
+	token, err := c.token(ctx, azurelogin.Audience, deploy.Subject{})
 	if err != nil {
 		return Credential{}, err
 	}
@@ -94,7 +95,7 @@ func (c *check) azureRefusal(tenant, client string, answer tokenAnswer) error {
 	case "700213", "7002138", "70021":
 		return lacking("The subject does not match: the application has no federated credential with the subject %s and the issuer %s. Run az ad app federated-credential create. Entra ID compares them letter by letter, and takes some minutes to know a new one.", subject, c.Issuer())
 	case "700212":
-		return lacking("The audience does not match: the federated credential has to name %s.", azureAudience)
+		return lacking("The audience does not match: the federated credential has to name %s.", azurelogin.Audience)
 	case "700211":
 		return lacking("The issuer does not match: the federated credential has to name %s, exactly as it is here.", c.Issuer())
 	case "700016":

@@ -15,7 +15,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/services/deploy"
@@ -82,23 +81,13 @@ func open(c deploy.Config, w way) (deploy.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := azcore.ClientOptions{
-		Cloud:     s.cloud,
-		Retry:     policy.RetryOptions{MaxRetries: 4, TryTimeout: 20 * time.Second, RetryDelay: w.retry, MaxRetryDelay: 20 * time.Second},
-		Telemetry: policy.TelemetryOptions{ApplicationID: "slipway"},
-	}
 	w.client = w.withoutRedirects()
-	base.Transport = w.client
-	credential, err := s.credential(c, base)
+	credential, options, err := s.Connect(w.client, policy.RetryOptions{MaxRetries: 4, TryTimeout: 20 * time.Second, RetryDelay: w.retry, MaxRetryDelay: 20 * time.Second})
 	if err != nil {
 		return nil, err
 	}
 	t := &target{id: c.ID, settings: s, way: w, tokens: map[string]streamToken{}, views: map[string]*view{}, readings: map[string]reading{}}
-	scope := s.cloud.Services[cloud.ResourceManager].Audience + "/.default"
-	base.PerRetryPolicies = []policy.Policy{&renewal{credential: credential, scope: scope}}
-	// Whether a subscription may use Container Apps is for its owner to say: nothing is registered on the way.
-	options := &arm.ClientOptions{ClientOptions: base, DisableRPRegistration: true}
-	factory, err := aca.NewClientFactory(s.subscription, credential, options)
+	factory, err := aca.NewClientFactory(s.Subscription, credential, options)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +97,7 @@ func open(c deploy.Config, w way) (deploy.Target, error) {
 	if t.arm, err = arm.NewClient("slipway", "v1.0.0", credential, options); err != nil {
 		return nil, err
 	}
-	if t.history, err = newHistory(s, credential, base); err != nil {
+	if t.history, err = newHistory(s, credential, options.ClientOptions); err != nil {
 		return nil, err
 	}
 	return t, nil

@@ -2,8 +2,6 @@ package azure
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // busyTime is how long another write of the same thing is waited for.
@@ -62,7 +61,7 @@ func ended[T any](ctx context.Context, t *target, poller *runtime.Poller[T]) err
 func (t *target) patch(ctx context.Context, stage, app string, config *aca.Configuration) error {
 	defer t.forget(app)
 	return t.again(ctx, stage, func(ctx context.Context) error {
-		poller, err := t.apps.BeginUpdate(ctx, t.settings.group, app, aca.ContainerApp{Properties: &aca.ContainerAppProperties{Configuration: config}}, nil)
+		poller, err := t.apps.BeginUpdate(ctx, t.settings.Group, app, aca.ContainerApp{Properties: &aca.ContainerAppProperties{Configuration: config}}, nil)
 		if err != nil {
 			return err
 		}
@@ -74,7 +73,7 @@ func (t *target) patch(ctx context.Context, stage, app string, config *aca.Confi
 func (t *target) revisionsOf(ctx context.Context, app string) (all []*aca.Revision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	for pager := t.revisions.NewListRevisionsPager(t.settings.group, app, nil); pager.More(); {
+	for pager := t.revisions.NewListRevisionsPager(t.settings.Group, app, nil); pager.More(); {
 		page, err := pager.NextPage(ctx)
 		if err != nil {
 			return nil, err
@@ -88,7 +87,7 @@ func (t *target) revisionsOf(ctx context.Context, app string) (all []*aca.Revisi
 func (t *target) replicasOf(ctx context.Context, app, revision string) ([]*aca.Replica, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	found, err := t.replicas.ListReplicas(ctx, t.settings.group, app, revision, nil)
+	found, err := t.replicas.ListReplicas(ctx, t.settings.Group, app, revision, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +112,7 @@ func (t *target) lookAround(ctx context.Context) (*aca.ManagedEnvironment, error
 	defer cancel()
 	found, err := t.environments.Get(call, t.settings.environmentGroup, t.settings.environment, nil)
 	if missing(err) {
-		if code := codeOf(err); code == "ResourceGroupNotFound" || code == "SubscriptionNotFound" {
+		if code := azurelogin.Code(err); code == "ResourceGroupNotFound" || code == "SubscriptionNotFound" {
 			return nil, t.explain(ctx, deploy.StageTarget, err)
 		}
 		return nil, deploy.Failf(deploy.StageTarget, err, "There is no Container Apps environment %s in the resource group %s. Make it (az containerapp env create), or correct the target's settings.", t.settings.environment, t.settings.environmentGroup)
@@ -156,64 +155,13 @@ func (t *target) askFor(ctx context.Context, method, path, version string, q url
 	return runtime.UnmarshalAsJSON(res, out)
 }
 
-// codeOf is the code of Azure's answer; empty: it was none.
-func codeOf(err error) string {
-	if answer := new(azcore.ResponseError); errors.As(err, &answer) {
-		return answer.ErrorCode
-	}
-	return ""
-}
-
-func statusOf(err error) int {
-	if answer := new(azcore.ResponseError); errors.As(err, &answer) {
-		return answer.StatusCode
-	}
-	return 0
-}
-
 // missing tells whether Azure knows no such thing.
-func missing(err error) bool { return statusOf(err) == http.StatusNotFound }
+func missing(err error) bool { return azurelogin.Status(err) == http.StatusNotFound }
 
 // busy tells whether Azure still does something else to the same thing.
 func busy(err error) bool {
-	code := codeOf(err)
-	return statusOf(err) == http.StatusConflict && (code == "ContainerAppOperationInProgress" || code == "OperationNotAllowed" || code == "AnotherOperationInProgress" || code == "JobOperationInProgress")
-}
-
-// wordsOf returns the code and the message of an error's body, those of the innermost where there are several.
-func wordsOf(err error) (code, message string) {
-	answer := new(azcore.ResponseError)
-	if !errors.As(err, &answer) {
-		return "", ""
-	}
-	code = answer.ErrorCode
-	if answer.RawResponse == nil {
-		return code, ""
-	}
-	body, failed := runtime.Payload(answer.RawResponse)
-	if failed != nil {
-		return code, ""
-	}
-	var out struct {
-		Error struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-			Details []struct {
-				Code    string `json:"code"`
-				Message string `json:"message"`
-			} `json:"details"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(body, &out) != nil {
-		return code, ""
-	}
-	if out.Error.Code != "" {
-		code = out.Error.Code
-	}
-	if d := out.Error.Details; len(d) > 0 && d[0].Message != "" && (out.Error.Message == "" || code == "DeploymentFailed") {
-		return d[0].Code, d[0].Message
-	}
-	return code, out.Error.Message
+	code := azurelogin.Code(err)
+	return azurelogin.Status(err) == http.StatusConflict && (code == "ContainerAppOperationInProgress" || code == "OperationNotAllowed" || code == "AnotherOperationInProgress" || code == "JobOperationInProgress")
 }
 
 // streamError is what Azure answers in place of a log, in the form of its other errors.

@@ -6,6 +6,7 @@ import (
 
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // platform is the only one that Container Apps has
@@ -22,7 +23,7 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	switch state := value(p.ProvisioningState); state {
 	case aca.EnvironmentProvisioningStateSucceeded, "":
 	case aca.EnvironmentProvisioningStateFailed, aca.EnvironmentProvisioningStateUpgradeFailed, aca.EnvironmentProvisioningStateCanceled, aca.EnvironmentProvisioningStateScheduledForDelete:
-		return deploy.Info{}, deploy.Failf(deploy.StageTarget, nil, "The Container Apps environment %s is of no use (%s): %s Repair it in the Azure portal.", t.settings.environment, state, sentence(deploy.Plain(value(p.DeploymentErrors))))
+		return deploy.Info{}, deploy.Failf(deploy.StageTarget, nil, "The Container Apps environment %s is of no use (%s): %s Repair it in the Azure portal.", t.settings.environment, state, azurelogin.Sentence(deploy.Plain(value(p.DeploymentErrors))))
 	default:
 		return deploy.Info{}, deploy.Failf(deploy.StageTarget, nil, "The Container Apps environment %s is still being set up (%s). Try again in some minutes.", t.settings.environment, state)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // commandTime is how long Azure lets a command run; the rollout's own time is shorter.
@@ -54,7 +55,7 @@ type command struct {
 func (t *target) job(ctx context.Context, name string) (*aca.Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	found, err := t.jobs.Get(ctx, t.settings.group, name, nil)
+	found, err := t.jobs.Get(ctx, t.settings.Group, name, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (t *target) job(ctx context.Context, name string) (*aca.Job, error) {
 func (c *command) begin(ctx context.Context) error {
 	job, err := c.job(ctx, c.name)
 	if err == nil && (!c.owns(job.Tags) || value(job.Tags[tagRelease]) != c.r.ID) {
-		return deploy.Failf(deploy.StageCommand, nil, "There is a job %s in the resource group %s that is not Slipway's, so it is not touched. Rename or remove it.", c.name, c.settings.group)
+		return deploy.Failf(deploy.StageCommand, nil, "There is a job %s in the resource group %s that is not Slipway's, so it is not touched. Rename or remove it.", c.name, c.settings.Group)
 	}
 	if missing(err) {
 		if err := c.make(ctx); err != nil {
@@ -82,7 +83,7 @@ func (c *command) begin(ctx context.Context) error {
 		if have != nil || err != nil {
 			return err
 		}
-		poller, err := c.jobs.BeginStart(ctx, c.settings.group, c.name, nil)
+		poller, err := c.jobs.BeginStart(ctx, c.settings.Group, c.name, nil)
 		if busy(err) { // it is still being made
 			if err := c.pause(ctx); err != nil {
 				return err
@@ -124,11 +125,11 @@ func (c *command) make(ctx context.Context) error {
 		job.Properties.WorkloadProfileName = to.Ptr(c.settings.profile)
 	}
 	return c.again(ctx, deploy.StageCommand, func(ctx context.Context) error {
-		poller, err := c.jobs.BeginCreateOrUpdate(ctx, c.settings.group, c.name, job, nil)
+		poller, err := c.jobs.BeginCreateOrUpdate(ctx, c.settings.Group, c.name, job, nil)
 		if err == nil {
 			err = ended(ctx, c.target, poller)
 		}
-		if _, text := wordsOf(err); err != nil && imageTrouble(text) {
+		if _, text := azurelogin.Words(err); err != nil && imageTrouble(text) {
 			return c.unpulled(c.r, deploy.Plain(text))
 		}
 		return err
@@ -139,7 +140,7 @@ func (c *command) make(ctx context.Context) error {
 func (c *command) execution(ctx context.Context) (*aca.JobExecution, error) {
 	call, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	for pager := c.executions.NewListPager(c.settings.group, c.name, nil); pager.More(); {
+	for pager := c.executions.NewListPager(c.settings.Group, c.name, nil); pager.More(); {
 		page, err := pager.NextPage(call)
 		if missing(err) {
 			return nil, deploy.Failf(deploy.StageCommand, err, "Somebody removed the job of the command before the switch. Deploy again.")
@@ -185,7 +186,7 @@ func (c *command) look(ctx context.Context) (done bool, err error) {
 // listen says what the command has printed since it was listened to last.
 func (c *command) listen(ctx context.Context, execution string) {
 	var all aca.ReplicaCollection
-	path := c.settings.groupID() + "/providers/Microsoft.App/jobs/" + c.name + "/executions/" + execution + "/replicas"
+	path := c.settings.GroupID() + "/providers/Microsoft.App/jobs/" + c.name + "/executions/" + execution + "/replicas"
 	if c.ask(ctx, http.MethodGet, path, jobVersion, &all) != nil {
 		return // what it prints is no part of how it ended
 	}

@@ -24,7 +24,7 @@ func (t *target) Keeps(ctx context.Context) ([]deploy.Resource, error) {
 func (t *target) ownJobs(ctx context.Context) (out []deploy.Resource, err error) {
 	call, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	for pager := t.jobs.NewListByResourceGroupPager(t.settings.group, nil); pager.More(); {
+	for pager := t.jobs.NewListByResourceGroupPager(t.settings.Group, nil); pager.More(); {
 		page, err := pager.NextPage(call)
 		if err != nil {
 			return nil, t.explain(ctx, deploy.StageTarget, err)

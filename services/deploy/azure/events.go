@@ -13,6 +13,7 @@ import (
 
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // maxEvents is how many events of an app or job are asked for at once.
@@ -140,7 +141,7 @@ func (w *waiting) hear(ctx context.Context, e systemEvent) error {
 			w.story.Add(asked, answered)
 		}
 	case e.Type == "Warning":
-		w.worry("Azure says: %s", sentence(text))
+		w.worry("Azure says: %s", azurelogin.Sentence(text))
 	}
 	return nil
 }

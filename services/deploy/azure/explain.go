@@ -12,8 +12,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // explain says in words why Azure did not do something.
@@ -21,22 +21,18 @@ func (t *target) explain(ctx context.Context, stage string, err error) error {
 	if told := new(deploy.Failure); errors.As(err, &told) {
 		return told
 	}
-	answer, signIn := new(azcore.ResponseError), new(azidentity.AuthenticationFailedError)
+	answer := new(azcore.ResponseError)
 	answered := errors.As(err, &answer)
-	failed := errors.As(err, &signIn)
-	own, isOwn := errors.AsType[*models.Error](err)
 	if cause := context.Cause(ctx); cause != nil && !answered {
 		if errors.Is(cause, context.DeadlineExceeded) {
 			return deploy.Failf(deploy.StageTimeout, err, "Azure did not answer in time.")
 		}
 		return cause
 	}
-	switch {
-	case isOwn:
-		return deploy.Failf(deploy.StageTarget, err, "%s", own.Message)
-	case failed:
-		return signedIn(signIn)
-	case answered:
+	if told := azurelogin.Refused(err); told != nil {
+		return told
+	}
+	if answered {
 		return t.refused(stage, err, answer)
 	}
 	return t.unreachable(err)
@@ -68,7 +64,7 @@ func hostOf(address string) string {
 
 // passing tells whether the same call may well succeed in a while.
 func passing(err error) bool {
-	if status := statusOf(err); status != 0 {
+	if status := azurelogin.Status(err); status != 0 {
 		return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500
 	}
 	if signIn := new(azidentity.AuthenticationFailedError); errors.As(err, &signIn) {
@@ -81,17 +77,16 @@ func passing(err error) bool {
 
 // The words of Azure's own refusals.
 var (
-	deniedWords  = regexp.MustCompile(`perform action '([^']+)'(?: over scope '([^']+)')?`)
 	linkedWords  = regexp.MustCompile(`perform action\(s\) '([^']+)' on the linked scope\(s\) '([^']+)'`)
-	entraWords   = regexp.MustCompile(`AADSTS(\d+)(?:: ([^\r\n]*))?`)
 	neededRights = "docs/azure.md lists the rights that it needs."
 )
 
 // refused says why Azure refuses a call.
 func (t *target) refused(stage string, err error, answer *azcore.ResponseError) error {
-	code, message := wordsOf(err)
+	code, message := azurelogin.Words(err)
 	text := deploy.Plain(message)
 	lower := strings.ToLower(text)
+	action, scope, denied := azurelogin.Lacks(text)
 	wait := ""
 	if answer.RawResponse != nil {
 		wait = answer.RawResponse.Header.Get("Retry-After")
@@ -100,33 +95,32 @@ func (t *target) refused(stage string, err error, answer *azcore.ResponseError) 
 	case linkedWords.MatchString(text):
 		m := linkedWords.FindStringSubmatch(text)
 		return deploy.Failf(deploy.StageTarget, err, "Azure does not let Slipway do %s on %s. Give its application a role with that action there; %s", m[1], m[2], neededRights)
-	case deniedWords.MatchString(text):
-		m := deniedWords.FindStringSubmatch(text)
-		return deploy.Failf(deploy.StageTarget, err, "Azure does not let Slipway do %s%s. Give its application a role with that action; %s If it was given one just now, Azure takes some minutes to know.", m[1], on(m[2]), neededRights)
+	case denied:
+		return deploy.Failf(deploy.StageTarget, err, "Azure does not let Slipway do %s%s. Give its application a role with that action; %s If it was given one just now, Azure takes some minutes to know.", action, on(scope), neededRights)
 	case answer.StatusCode == http.StatusForbidden && code == "RequestDisallowedByPolicy":
-		return deploy.Failf(stage, err, "A policy of the subscription forbids it: %s", sentence(text))
+		return deploy.Failf(stage, err, "A policy of the subscription forbids it: %s", azurelogin.Sentence(text))
 	case answer.StatusCode == http.StatusForbidden:
-		return deploy.Failf(deploy.StageTarget, err, "Azure forbids it (%s): %s", code, sentence(text))
+		return deploy.Failf(deploy.StageTarget, err, "Azure forbids it (%s): %s", code, azurelogin.Sentence(text))
 	case answer.StatusCode == http.StatusUnauthorized:
-		return deploy.Failf(deploy.StageTarget, err, "Azure does not accept the token that Slipway signed in with (%s): %s Check the tenant in the target's settings, and the clock of this machine.", code, sentence(text))
+		return deploy.Failf(deploy.StageTarget, err, "Azure does not accept the token that Slipway signed in with (%s): %s Check the tenant in the target's settings, and the clock of this machine.", code, azurelogin.Sentence(text))
 	case answer.StatusCode == http.StatusTooManyRequests:
 		return deploy.Failf(deploy.StageTarget, err, "Azure takes no more calls from this subscription for now (%s)%s. Slipway has tried several times. Deploy again in a while.", code, later(wait))
 	case code == "MissingSubscriptionRegistration":
 		return deploy.Failf(deploy.StageTarget, err, "The subscription does not use Container Apps yet: its resource provider Microsoft.App is not registered. Run az provider register --namespace Microsoft.App, and deploy again.")
 	case code == "SubscriptionNotFound", code == "InvalidSubscriptionId":
-		return deploy.Failf(deploy.StageTarget, err, "Azure knows no subscription %s, or Slipway's application has no role in it. Check the target's settings.", t.settings.subscription)
+		return deploy.Failf(deploy.StageTarget, err, "Azure knows no subscription %s, or Slipway's application has no role in it. Check the target's settings.", t.settings.Subscription)
 	case code == "ReadOnlyDisabledSubscription":
 		return deploy.Failf(deploy.StageTarget, err, "The subscription is disabled, so that nothing can be changed in it. Ask its owner to enable it.")
 	case code == "ResourceGroupNotFound":
-		return deploy.Failf(deploy.StageTarget, err, "There is no resource group %s in the subscription. Make it (az group create), or correct the target's settings.", t.settings.group)
+		return deploy.Failf(deploy.StageTarget, err, "There is no resource group %s in the subscription. Make it (az group create), or correct the target's settings.", t.settings.Group)
 	case code == "ScopeLocked":
-		return deploy.Failf(stage, err, "A lock in Azure keeps it from being changed: %s", sentence(text))
+		return deploy.Failf(stage, err, "A lock in Azure keeps it from being changed: %s", azurelogin.Sentence(text))
 	case strings.Contains(code, "Quota"), strings.HasPrefix(code, "MaxNumber"), strings.Contains(lower, "quota"):
-		return deploy.Failf(stage, err, "Azure has no more room for it in this subscription: %s Ask for a higher quota in the portal (Quotas), or lower the app's scale.", sentence(text))
+		return deploy.Failf(stage, err, "Azure has no more room for it in this subscription: %s Ask for a higher quota in the portal (Quotas), or lower the app's scale.", azurelogin.Sentence(text))
 	case answer.StatusCode == http.StatusConflict, answer.StatusCode >= 500:
-		return deploy.Failf(deploy.StageTarget, err, "Azure could not do it now (%s): %s Deploy again.", orStatus(code, answer.StatusCode), sentence(text))
+		return deploy.Failf(deploy.StageTarget, err, "Azure could not do it now (%s): %s Deploy again.", orStatus(code, answer.StatusCode), azurelogin.Sentence(text))
 	}
-	return deploy.Failf(stage, err, "Azure refuses it (%s): %s", orStatus(code, answer.StatusCode), sentence(text))
+	return deploy.Failf(stage, err, "Azure refuses it (%s): %s", orStatus(code, answer.StatusCode), azurelogin.Sentence(text))
 }
 
 func orStatus(code string, status int) string {
@@ -148,39 +142,4 @@ func later(seconds string) string {
 		return ""
 	}
 	return ", and wants to be left alone for " + seconds + " seconds"
-}
-
-// signedIn says why nobody could sign in (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
-func signedIn(err *azidentity.AuthenticationFailedError) error {
-	text := deploy.Plain(err.Error())
-	m := entraWords.FindStringSubmatch(text)
-	if m == nil {
-		if err.RawResponse == nil {
-			return deploy.Failf(deploy.StageTarget, err, "Slipway could not sign in to Azure: %s", sentence(text))
-		}
-		return deploy.Failf(deploy.StageTarget, err, "Microsoft Entra ID did not let Slipway sign in (HTTP %d).", err.RawResponse.StatusCode)
-	}
-	switch m[1] {
-	case "7000215", "7000216":
-		return deploy.Failf(deploy.StageTarget, err, "Microsoft Entra ID refuses the client secret (AADSTS%s). Enter the secret's value, not its id.", m[1])
-	case "7000222":
-		return deploy.Failf(deploy.StageTarget, err, "The client secret has expired (AADSTS7000222). Make another one for the application, and enter it.")
-	case "700016":
-		return deploy.Failf(deploy.StageTarget, err, "The tenant has no application with this client id (AADSTS700016). Check both in the target's settings.")
-	case "90002", "900023":
-		return deploy.Failf(deploy.StageTarget, err, "Microsoft Entra ID knows no such tenant (AADSTS%s). Check the target's settings.", m[1])
-	case "70021", "700211", "700212", "700213", "700214":
-		return deploy.Failf(deploy.StageTarget, err, "The application trusts no token of this portal (AADSTS%s): no federated credential of it has exactly this issuer, subject and audience. The target's page shows how to make it. Azure says: %s", m[1], sentence(m[2]))
-	case "501661", "700027", "50027", "50166":
-		return deploy.Failf(deploy.StageTarget, err, "Microsoft Entra ID could not check the token of this portal (AADSTS%s). The portal's address has to be reachable from the internet over HTTPS. Azure says: %s", m[1], sentence(m[2]))
-	}
-	return deploy.Failf(deploy.StageTarget, err, "Microsoft Entra ID does not let Slipway sign in (AADSTS%s): %s", m[1], sentence(m[2]))
-}
-
-// sentence makes somebody else's words end like a sentence, and not go on for ever.
-func sentence(text string) string {
-	if text = deploy.Sentence(text); text == "." {
-		return "it gives no reason."
-	}
-	return text
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // logAnalytics names the query API of Log Analytics among a cloud's services.
@@ -40,12 +41,12 @@ var kustoNames = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 
 // newHistory makes the way to Log Analytics; nil where the cloud's address of it is not known.
 func newHistory(s settings, credential azcore.TokenCredential, base azcore.ClientOptions) (*azcore.Client, error) {
-	of, ok := s.cloud.Services[logAnalytics]
+	of, ok := s.Cloud.Services[logAnalytics]
 	if !ok {
 		return nil, nil
 	}
 	scope := of.Audience + "/.default"
-	base.PerRetryPolicies = []policy.Policy{&renewal{credential: credential, scope: scope}}
+	base.PerRetryPolicies = []policy.Policy{azurelogin.Renewal(credential, scope)}
 	return azcore.NewClient("slipway", "v1.0.0", runtime.PipelineOptions{PerRetry: []policy.Policy{runtime.NewBearerTokenPolicy(credential, []string{scope}, nil)}}, &base)
 }
 
@@ -60,7 +61,7 @@ func (t *target) workspace(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	id := value(logs.LogAnalyticsConfiguration.CustomerID)
-	if !guids.MatchString(id) {
+	if !azurelogin.GUID.MatchString(id) {
 		return "", nil
 	}
 	return id, nil
@@ -84,7 +85,7 @@ func (t *target) gone(ctx context.Context, release string, living []deploy.Insta
 		return nil, context.Cause(ctx)
 	case err == nil:
 		return answer.lines(len(living), o.After)
-	case statusOf(err) == http.StatusForbidden, missing(err), passing(err), strings.Contains(err.Error(), "Failed to resolve table"): // that comes with its first line
+	case azurelogin.Status(err) == http.StatusForbidden, missing(err), passing(err), strings.Contains(err.Error(), "Failed to resolve table"): // that comes with its first line
 		return nil, nil
 	}
 	return nil, t.explain(ctx, deploy.StageTarget, err)
@@ -135,7 +136,7 @@ func (t *target) askHistory(ctx context.Context, workspace, text string) (answer
 	ctx, cancel := context.WithTimeout(ctx, historyTime)
 	defer cancel()
 	ctx = policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1, TryTimeout: historyTime})
-	req, err := runtime.NewRequest(ctx, http.MethodPost, runtime.JoinPaths(t.settings.cloud.Services[logAnalytics].Endpoint, "/v1/workspaces/"+workspace+"/query"))
+	req, err := runtime.NewRequest(ctx, http.MethodPost, runtime.JoinPaths(t.settings.Cloud.Services[logAnalytics].Endpoint, "/v1/workspaces/"+workspace+"/query"))
 	if err != nil {
 		return answer, err
 	}
@@ -223,9 +224,9 @@ func (t *target) checkHistory(ctx context.Context, _ deploy.Release) (deploy.Che
 	switch {
 	case err == nil, strings.Contains(err.Error(), "Failed to resolve table"):
 		c.Message = "Log Analytics has the lines of replicas that are gone."
-	case statusOf(err) == http.StatusForbidden:
+	case azurelogin.Status(err) == http.StatusForbidden:
 		c.Message = "Slipway's application may not ask the Log Analytics workspace " + workspace + ", so that of replicas that are gone it shows the lines that it kept. To see all, give it a role with " + strings.Join(historyRights, " and ") + " there."
-	case statusOf(err) != 0 || passing(err):
+	case azurelogin.Status(err) != 0 || passing(err):
 		c.Message = "Not looked at: Log Analytics gives no answer now."
 	default:
 		return c, t.explain(ctx, deploy.StageTarget, err)

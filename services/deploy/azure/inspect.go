@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // actions are what Slipway's application has to be allowed in the resource
@@ -58,9 +59,9 @@ func (t *target) checkProvider(ctx context.Context, _ deploy.Release) (deploy.Ch
 	var provider struct {
 		RegistrationState string `json:"registrationState"`
 	}
-	err := t.ask(ctx, http.MethodGet, "/subscriptions/"+t.settings.subscription+"/providers/Microsoft.App", "2021-04-01", &provider)
+	err := t.ask(ctx, http.MethodGet, "/subscriptions/"+t.settings.Subscription+"/providers/Microsoft.App", "2021-04-01", &provider)
 	switch {
-	case statusOf(err) == http.StatusForbidden:
+	case azurelogin.Status(err) == http.StatusForbidden:
 		c.OK, c.Message = true, "Azure does not let Slipway see whether Microsoft.App is registered."
 	case err != nil:
 		return c, t.explain(ctx, deploy.StageTarget, err)
@@ -96,12 +97,12 @@ func matches(patterns []string, action string) bool {
 // checkRights asks which actions Slipway's application may do in the resource group.
 func (t *target) checkRights(ctx context.Context, r deploy.Release) (deploy.Check, error) {
 	c := deploy.Check{Name: "Permissions"}
-	here, err := t.permissions(ctx, t.settings.groupID())
+	here, err := t.permissions(ctx, t.settings.GroupID())
 	if err != nil {
 		return c, err
 	}
 	there := here
-	if t.settings.environmentGroup != t.settings.group {
+	if t.settings.environmentGroup != t.settings.Group {
 		if there, err = t.permissions(ctx, strings.TrimSuffix(t.settings.environmentID(), "/providers/Microsoft.App/managedEnvironments/"+t.settings.environment)); err != nil {
 			return c, err
 		}
@@ -122,7 +123,7 @@ func (t *target) checkRights(ctx context.Context, r deploy.Release) (deploy.Chec
 		c.Message = fmt.Sprintf("Azure does not let Slipway do %s. Give its application a role with that; %s", strings.Join(missing, ", "), neededRights)
 		return c, nil
 	}
-	c.OK, c.Message = true, "Slipway's application may do all that a rollout needs in the resource group "+t.settings.group+"."
+	c.OK, c.Message = true, "Slipway's application may do all that a rollout needs in the resource group "+t.settings.Group+"."
 	if !allowed(here, metricsRight) {
 		c.Message += " It may not do " + metricsRight + ", so that CPU and memory of instances are not shown; give its application a role with that there to see them."
 	}
@@ -171,7 +172,7 @@ func (t *target) checkQuota(ctx context.Context, r deploy.Release) (deploy.Check
 	defer cancel()
 	for pager := t.usages.NewListPager(t.settings.environmentGroup, t.settings.environment, nil); pager.More(); {
 		page, err := pager.NextPage(call)
-		if status := statusOf(err); status == http.StatusForbidden || status == http.StatusNotFound {
+		if status := azurelogin.Status(err); status == http.StatusForbidden || status == http.StatusNotFound {
 			c.OK, c.Message = true, "Azure does not let Slipway see how much the environment may have yet."
 			return c, nil
 		}
@@ -202,7 +203,7 @@ func (t *target) checkName(ctx context.Context, r deploy.Release) (deploy.Check,
 	if err != nil {
 		return c, err
 	}
-	c.OK, c.Message = true, t.appName(r)+" is made in "+t.settings.group+"."
+	c.OK, c.Message = true, t.appName(r)+" is made in "+t.settings.Group+"."
 	if app != nil {
 		c.Message = t.appName(r) + " gets a revision beside the one that serves."
 		if i := app.Properties.Configuration.Ingress; i != nil && value(i.TargetPort) != int32(r.Port) && value(i.TargetPort) != 0 {

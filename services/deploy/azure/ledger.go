@@ -19,10 +19,10 @@ func (t *target) link(id string) string {
 	if id == "" {
 		return ""
 	}
-	portal := or(portals[t.settings.cloud.ActiveDirectoryAuthorityHost], "https://portal.azure.com")
+	portal := or(portals[t.settings.Cloud.ActiveDirectoryAuthorityHost], "https://portal.azure.com")
 	at := ""
-	if t.settings.tenant != "" {
-		at = "@" + t.settings.tenant + "/"
+	if t.settings.Tenant != "" {
+		at = "@" + t.settings.Tenant + "/"
 	}
 	return portal + "/#" + at + "resource" + id
 }

@@ -12,6 +12,7 @@ import (
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // viewAge is how long what was seen of an app holds while nobody writes it. Azure
@@ -53,7 +54,7 @@ func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
 func (t *target) ownApps(ctx context.Context) (all []*aca.ContainerApp, err error) {
 	call, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	for pager := t.apps.NewListByResourceGroupPager(t.settings.group, nil); pager.More(); {
+	for pager := t.apps.NewListByResourceGroupPager(t.settings.Group, nil); pager.More(); {
 		page, err := pager.NextPage(call)
 		if err != nil {
 			return nil, t.explain(ctx, deploy.StageTarget, err)
@@ -123,7 +124,7 @@ func (t *target) instancesOf(ctx context.Context, app string, rev *aca.Revision)
 	}
 	i := deploy.Instance{ID: app + "/" + *rev.Name, Release: releaseOf(rev), Replica: 1, Name: *rev.Name, State: models.InstanceStarting, Message: "Azure has not made a replica yet."}
 	if value(rev.Properties.ProvisioningState) == aca.RevisionProvisioningStateFailed || value(rev.Properties.RunningState) == aca.RevisionRunningStateFailed || value(rev.Properties.RunningState) == "ActivationFailed" {
-		i.State, i.Message = models.InstanceFailing, "Azure gave the revision up: "+sentence(or(deploy.Plain(value(rev.Properties.ProvisioningError)), string(value(rev.Properties.RunningState))))
+		i.State, i.Message = models.InstanceFailing, "Azure gave the revision up: "+azurelogin.Sentence(or(deploy.Plain(value(rev.Properties.ProvisioningError)), string(value(rev.Properties.RunningState))))
 	}
 	return []deploy.Instance{i}, nil
 }
@@ -187,7 +188,7 @@ func stateOf(c *aca.ReplicaContainer) (models.InstanceState, string) {
 		}
 		return models.InstanceFailing, "It ended and is started again."
 	case running == aca.ContainerAppContainerRunningStateWaiting && details != "" && !strings.Contains(details, "ContainerCreating") && !strings.Contains(details, "PodInitializing"):
-		return models.InstanceFailing, "It does not start: " + sentence(details)
+		return models.InstanceFailing, "It does not start: " + azurelogin.Sentence(details)
 	case value(c.Ready):
 		return models.InstanceHealthy, ""
 	case value(c.Started):

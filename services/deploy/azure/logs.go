@@ -134,7 +134,7 @@ func (t *target) endpoint(ctx context.Context, i deploy.Instance) (place, string
 	}
 	call, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	found, err := t.replicas.GetReplica(call, t.settings.group, parts[0], parts[1], parts[2], nil)
+	found, err := t.replicas.GetReplica(call, t.settings.Group, parts[0], parts[1], parts[2], nil)
 	if err != nil {
 		return place{}, "", err
 	}
@@ -292,12 +292,12 @@ func (t *target) streamToken(ctx context.Context, of place, fresh bool) (string,
 	defer cancel()
 	var answer aca.ContainerAppAuthToken
 	if of.kind == apps {
-		found, err := t.apps.GetAuthToken(call, t.settings.group, of.name, nil)
+		found, err := t.apps.GetAuthToken(call, t.settings.Group, of.name, nil)
 		if err != nil {
 			return "", err
 		}
 		answer = found.ContainerAppAuthToken
-	} else if err := t.ask(call, http.MethodPost, t.settings.groupID()+"/providers/Microsoft.App/jobs/"+of.name+"/getAuthToken", jobVersion, &answer); err != nil {
+	} else if err := t.ask(call, http.MethodPost, t.settings.GroupID()+"/providers/Microsoft.App/jobs/"+of.name+"/getAuthToken", jobVersion, &answer); err != nil {
 		return "", err
 	}
 	if answer.Properties == nil {

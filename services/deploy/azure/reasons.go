@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // The words of Azure's system log (https://learn.microsoft.com/azure/container-apps/troubleshooting).
@@ -64,7 +65,7 @@ func (t *target) unpulled(r deploy.Release, text string) *deploy.Failure {
 	case has("no such host", "i/o timeout", "connection refused", "dial tcp"):
 		return deploy.Failf(deploy.StageImage, cause, "Azure does not reach the registry %s. Give the target a registry that it reaches.", host)
 	}
-	return deploy.Failf(deploy.StageImage, cause, "Azure can't pull %s: %s", r.Image.Ref(), sentence(text))
+	return deploy.Failf(deploy.StageImage, cause, "Azure can't pull %s: %s", r.Image.Ref(), azurelogin.Sentence(text))
 }
 
 // local tells whether the registry's name means another machine to Azure.
@@ -74,7 +75,7 @@ func local(name string) bool {
 
 // refusedTemplate explains a Container App that Azure does not take. It looks for the image already then.
 func (t *target) refusedTemplate(ctx context.Context, r deploy.Release, err error) error {
-	if _, text := wordsOf(err); imageTrouble(deploy.Plain(text)) {
+	if _, text := azurelogin.Words(err); imageTrouble(deploy.Plain(text)) {
 		return t.unpulled(r, deploy.Plain(text))
 	}
 	return t.explain(ctx, deploy.StageStart, err)

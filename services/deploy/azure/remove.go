@@ -72,7 +72,7 @@ func (t *target) retire(ctx context.Context, app *aca.ContainerApp, own string, 
 		}
 	}
 	return t.away(ctx, func(ctx context.Context) error {
-		_, err := t.revisions.DeactivateRevision(ctx, t.settings.group, *app.Name, own, nil)
+		_, err := t.revisions.DeactivateRevision(ctx, t.settings.Group, *app.Name, own, nil)
 		return err
 	})
 }
@@ -138,7 +138,7 @@ func same(a, b []*aca.Secret) bool {
 // removeApp deletes the Container App with all its revisions.
 func (t *target) removeApp(ctx context.Context, name string) error {
 	return t.away(ctx, func(ctx context.Context) error {
-		poller, err := t.apps.BeginDelete(ctx, t.settings.group, name, nil)
+		poller, err := t.apps.BeginDelete(ctx, t.settings.Group, name, nil)
 		if err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ func (t *target) removeJob(ctx context.Context, release string) error {
 
 func (t *target) deleteJob(ctx context.Context, name string) error {
 	return t.away(ctx, func(ctx context.Context) error {
-		poller, err := t.jobs.BeginDelete(ctx, t.settings.group, name, nil)
+		poller, err := t.jobs.BeginDelete(ctx, t.settings.Group, name, nil)
 		if err != nil {
 			return err
 		}

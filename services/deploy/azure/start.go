@@ -75,7 +75,7 @@ func (t *target) own(ctx context.Context, stage string, r deploy.Release) (*aca.
 	}
 	if !t.owns(app.Tags) || value(app.Tags[tagEnvironment]) != r.EnvironmentID {
 		return nil, deploy.Failf(stage, nil, "There is a Container App %s in the resource group %s that is not Slipway's, so it is not touched. Rename or remove it; or, to hand it over, tag it %s=%s and %s=%s.",
-			t.appName(r), t.settings.group, tagTarget, t.id, tagEnvironment, r.EnvironmentID)
+			t.appName(r), t.settings.Group, tagTarget, t.id, tagEnvironment, r.EnvironmentID)
 	}
 	return app, nil
 }
@@ -83,7 +83,7 @@ func (t *target) own(ctx context.Context, stage string, r deploy.Release) (*aca.
 func (t *target) app(ctx context.Context, name string) (*aca.ContainerApp, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	found, err := t.apps.Get(ctx, t.settings.group, name, nil)
+	found, err := t.apps.Get(ctx, t.settings.Group, name, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (t *target) goOn(ctx context.Context, app *aca.ContainerApp, r deploy.Relea
 func (t *target) revision(ctx context.Context, app, release string) (*aca.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	found, err := t.revisions.GetRevision(ctx, t.settings.group, app, revisionOf(app, release), nil)
+	found, err := t.revisions.GetRevision(ctx, t.settings.Group, app, revisionOf(app, release), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (t *target) activate(ctx context.Context, stage, app string, rev *aca.Revis
 		return nil
 	}
 	return t.again(ctx, stage, func(ctx context.Context) error {
-		_, err := t.revisions.ActivateRevision(ctx, t.settings.group, app, *rev.Name, nil)
+		_, err := t.revisions.ActivateRevision(ctx, t.settings.Group, app, *rev.Name, nil)
 		return err
 	})
 }
@@ -242,7 +242,7 @@ func runs(all []*aca.Revision, suffix string) bool {
 func (t *target) secrets(ctx context.Context, app string) (all []*aca.Secret, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	found, err := t.apps.ListSecrets(ctx, t.settings.group, app, nil)
+	found, err := t.apps.ListSecrets(ctx, t.settings.Group, app, nil)
 	for _, s := range found.Value {
 		all = append(all, &aca.Secret{Name: s.Name, Value: s.Value, KeyVaultURL: s.KeyVaultURL, Identity: s.Identity})
 	}
@@ -252,7 +252,7 @@ func (t *target) secrets(ctx context.Context, app string) (all []*aca.Secret, er
 // put writes the Container App and returns once the revision is there: whether
 // it gets well is Wait's to see. Again says that somebody else writes it now.
 func (t *target) put(ctx context.Context, r deploy.Release, want aca.ContainerApp) (again bool, err error) {
-	poller, err := t.apps.BeginCreateOrUpdate(ctx, t.settings.group, t.appName(r), want, nil)
+	poller, err := t.apps.BeginCreateOrUpdate(ctx, t.settings.Group, t.appName(r), want, nil)
 	if busy(err) {
 		return true, t.pause(ctx)
 	}

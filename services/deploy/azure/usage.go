@@ -16,6 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // metricsRight lets Azure Monitor be asked. A rollout does not need it.
@@ -124,7 +125,7 @@ func (t *target) readingsOf(ctx context.Context, app *aca.ContainerApp, age time
 		return nil, t.explain(ctx, deploy.StageTarget, err)
 	case err == nil:
 		next.used = answer.used()
-	case statusOf(err) == http.StatusForbidden, missing(err), passing(err):
+	case azurelogin.Status(err) == http.StatusForbidden, missing(err), passing(err):
 		// Nothing is known, and it is asked again when it is time: to ask a busy service more makes nothing better.
 	default:
 		return nil, fmt.Errorf("azure: reading the metrics of %s: %w", name, err)
@@ -156,7 +157,7 @@ func (t *target) metrics(ctx context.Context, app string, now time.Time) (metric
 	}
 	var answer metricsAnswer
 	once := policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1, TryTimeout: readingTime})
-	err := t.askFor(once, http.MethodGet, t.settings.groupID()+"/providers/Microsoft.App/containerApps/"+app+"/providers/Microsoft.Insights/metrics", metricVersion, q, &answer)
+	err := t.askFor(once, http.MethodGet, t.settings.GroupID()+"/providers/Microsoft.App/containerApps/"+app+"/providers/Microsoft.Insights/metrics", metricVersion, q, &answer)
 	return answer, err
 }
 

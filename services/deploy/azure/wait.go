@@ -11,6 +11,7 @@ import (
 	aca "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 const (
@@ -175,9 +176,9 @@ func (w *waiting) revisionFailure(ctx context.Context, rev *aca.Revision) error 
 		f.Logs = w.lastLines(ctx)
 		return f
 	case strings.Contains(strings.ToLower(text), "quota"):
-		return deploy.Failf(deploy.StageStart, nil, "Azure has no more room for it: %s Ask for a higher quota in the portal (Quotas), or lower the app's scale.", sentence(text))
+		return deploy.Failf(deploy.StageStart, nil, "Azure has no more room for it: %s Ask for a higher quota in the portal (Quotas), or lower the app's scale.", azurelogin.Sentence(text))
 	}
-	return deploy.Failf(deploy.StageStart, nil, "Azure could not make the revision: %s", sentence(text))
+	return deploy.Failf(deploy.StageStart, nil, "Azure could not make the revision: %s", azurelogin.Sentence(text))
 }
 
 // crashed explains a container that ended before it was healthy.

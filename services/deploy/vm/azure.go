@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"slipway.dev/models"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // AzureKindName is how targets of the kind are stored.
@@ -37,14 +38,24 @@ func Azure(o Options) deploy.Kind {
 		// A host's containers are Docker's: volumes and policies of restarts with them.
 		Volumes: true, Restarts: true, Splits: true,
 		Federation: "azure", Machines: true,
-		Fields: append(azureFields(), fields...),
+		Fields: slices.Concat(azureFields(), azurelogin.Fields(), fields),
 		Prices: azurePrices, PricesOf: "East US", Estimate: estimate,
 		Prepare: prepare,
 		Open:    func(c deploy.Config) (deploy.Target, error) { return openAzure(c, o.orDefaults()) },
 	}
 }
 
+// azureFields say where the machine is.
+func azureFields() []deploy.Field {
+	return []deploy.Field{
+		{Name: "subscription_id", Label: "Subscription", Example: "6a1f0c52-1111-2222-3333-444455556666", Required: true, Help: "Its id."},
+		{Name: "resource_group", Label: "Resource group", Example: "apps", Required: true, Help: "In which Slipway makes the machine."},
+		{Name: "location", Label: "Location", Example: "westeurope", Help: "Empty: that of the resource group."},
+	}
+}
+
 var (
+	locations    = regexp.MustCompile(`^[a-z0-9]{3,40}$`)
 	urns         = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}(:[A-Za-z0-9._-]{1,64}){3}$`)
 	azureSubnets = regexp.MustCompile(`^/subscriptions/[0-9a-fA-F-]{36}/resourceGroups/[-\w.()]{1,90}/providers/Microsoft\.Network/virtualNetworks/[-\w.]{1,80}/subnets/[-\w.]{1,80}$`)
 )
@@ -66,13 +77,7 @@ func (a *azureVM) String() string { return "Azure" }
 func openAzure(c deploy.Config, o Options) (deploy.Target, error) {
 	wrong := map[string]string{}
 	s := readSettings(c.Settings, wrong)
-	subscription, group, location := c.Settings["subscription_id"], c.Settings["resource_group"], c.Settings["location"]
-	if !guids.MatchString(subscription) {
-		wrong["subscription_id"] = "This is not a subscription's id."
-	}
-	if !resourceGroup.MatchString(group) {
-		wrong["resource_group"] = "This is not the name of a resource group."
-	}
+	login, location := azurelogin.Read(c, wrong), c.Settings["location"]
 	if location != "" && !locations.MatchString(location) {
 		wrong["location"] = "This is not a location, such as westeurope."
 	}
@@ -91,13 +96,17 @@ func openAzure(c deploy.Config, o Options) (deploy.Target, error) {
 	if s.disk < 30 {
 		wrong["disk"] = "Images of Azure need 30 GB at least."
 	}
-	signIn := readAzureSignIn(c, string(s.endpoint), wrong)
 	if err := models.InvalidFields(wrong); err != nil {
 		return nil, err
 	}
-	var api *azureAPI
-	api = newAzureAPI(o, signIn.at, func() (azcore.TokenCredential, error) { return signIn.credential(api.options.ClientOptions) })
-	return newTarget(c, o, s, &azureVM{settings: s, api: api, group: "/subscriptions/" + subscription + "/resourceGroups/" + group, location: location, id: c.ID, publicKey: c.Settings["public_key"], o: o}, nil)
+	if login.Identity == nil {
+		login.Identity = noIssuer("The target signs in by a token of this portal, but the portal is no issuer of identity tokens. Give it an address with https, or give the target a client secret.")
+	}
+	api, err := newAzureAPI(o, login)
+	if err != nil {
+		return nil, err
+	}
+	return newTarget(c, o, s, &azureVM{settings: s, api: api, group: login.GroupID(), location: location, id: c.ID, publicKey: c.Settings["public_key"], o: o}, nil)
 }
 
 // azureActions are what a rollout and the end of a target need
@@ -181,30 +190,27 @@ func (a *azureVM) where(ctx context.Context) (string, error) {
 	return group.Location, a.explain(err)
 }
 
-var missingAzure = regexp.MustCompile(`perform action '([A-Za-z./]{1,120})'`)
-
 // explain turns an error of a call into a *deploy.Failure that says what to do.
 func (a *azureVM) explain(err error) error {
-	failed, told, login := new(deploy.Failure), new(azcore.ResponseError), new(noLogin)
+	failed, told := new(deploy.Failure), new(azcore.ResponseError)
 	fail := func(format string, args ...any) error { return deploy.Failf(deploy.StageTarget, err, format, args...) }
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &failed):
 		return failed
-	case errors.As(err, &login):
-		return deploy.Failf(deploy.StageTarget, nil, "Microsoft Entra ID does not let the target sign in. Check the tenant, the application's id and its secret, or that the application has a federated credential for this target with the audience %s.", azureAudience)
 	case unanswered(err):
 		return fail("Azure Resource Manager does not answer. What was made is kept; deploy again once it does.")
 	case !errors.As(err, &told):
 		return err
 	}
-	text := azureText(told)
+	_, text := azurelogin.Words(err)
+	text = deploy.Plain(text)
 	switch code := told.ErrorCode; {
 	case code == "AuthorizationFailed" || code == "LinkedAuthorizationFailed":
-		permission := "that this takes"
-		if named := missingAzure.FindStringSubmatch(told.Error()); named != nil {
-			permission = named[1]
+		permission, _, named := azurelogin.Lacks(text)
+		if !named {
+			permission = "that this takes"
 		}
 		return fail("The target's account at Azure lacks the permission %s. Give it a role that has it in the resource group, and deploy again.", permission)
 	case told.StatusCode == http.StatusUnauthorized:
@@ -220,29 +226,10 @@ func (a *azureVM) explain(err error) error {
 	case code == "MissingSubscriptionRegistration":
 		return fail("The subscription has not registered the providers. Register them: az provider register --namespace Microsoft.Compute; az provider register --namespace Microsoft.Network")
 	}
-	return fail("Azure refused: %s (%s)", text, told.ErrorCode)
+	return fail("Azure refused: %s (%s)", azurelogin.Sentence(text), told.ErrorCode)
 }
 
 // groupMissing tells whether it is the resource group or the subscription that is not there.
 func groupMissing(e *azcore.ResponseError) bool {
 	return e.ErrorCode == "ResourceGroupNotFound" || e.ErrorCode == "SubscriptionNotFound"
-}
-
-// azureText is what Azure says of its error, bounded.
-func azureText(e *azcore.ResponseError) string {
-	_, text, found := strings.Cut(e.Error(), `"message": "`)
-	if !found {
-		return ""
-	}
-	text, _, _ = strings.Cut(text, `"`)
-	if len(text) > 300 {
-		text = text[:300] + "…"
-	}
-	return strings.ToValidUTF8(text, "")
-}
-
-// isStatus tells whether Azure answered with the status.
-func isStatus(err error, status int) bool {
-	told := new(azcore.ResponseError)
-	return errors.As(err, &told) && told.StatusCode == status
 }

@@ -3,19 +3,16 @@ package vm
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // The versions of Azure's APIs that are called.
@@ -33,39 +30,17 @@ const azureAttempts = 4
 // (https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations). The SDK's packages for compute
 // and network are left out: a machine takes five resources of their hundreds.
 type azureAPI struct {
-	options arm.ClientOptions
-	every   time.Duration // between two looks at an operation
-	login   func() (azcore.TokenCredential, error)
-
-	mu     sync.Mutex
 	client *arm.Client
+	every  time.Duration // between two looks at an operation
 }
 
-func newAzureAPI(o Options, at cloud.Configuration, login func() (azcore.TokenCredential, error)) *azureAPI {
-	a := &azureAPI{every: o.Every, login: login}
-	a.options.ClientOptions = azcore.ClientOptions{Cloud: at, Transport: o.Client, Telemetry: policy.TelemetryOptions{ApplicationID: "slipway"},
-		Retry: policy.RetryOptions{MaxRetries: azureAttempts - 1, RetryDelay: min(o.Every, time.Second), MaxRetryDelay: o.Every, TryTimeout: callTime}}
-	a.options.DisableRPRegistration = true
-	return a
-}
-
-// arm returns the client; one that has signed in anew where the last token was refused.
-func (a *azureAPI) arm(fresh bool) (*arm.Client, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.client != nil && !fresh {
-		return a.client, nil
-	}
-	credential, err := a.login()
+func newAzureAPI(o Options, login azurelogin.Login) (*azureAPI, error) {
+	credential, options, err := login.Connect(o.Client, policy.RetryOptions{MaxRetries: azureAttempts - 1, RetryDelay: min(o.Every, time.Second), MaxRetryDelay: o.Every, TryTimeout: callTime})
 	if err != nil {
 		return nil, err
 	}
-	made, err := arm.NewClient("slipway", "v1.0.0", credential, &a.options)
-	if err != nil {
-		return nil, fmt.Errorf("azure: %w", err)
-	}
-	a.client = made
-	return made, nil
+	client, err := arm.NewClient("slipway", "v1.0.0", credential, options)
+	return &azureAPI{client: client, every: o.Every}, err
 }
 
 // armCall is a request to Resource Manager.
@@ -75,30 +50,22 @@ type armCall struct {
 	fresh                 bool // refuse to change what is there already
 }
 
-// call makes the request, once more where the token it had has ended, waits until its work is done, and decodes what comes of it.
+// call makes the request, waits until its work is done, and decodes what comes of it.
 func (a *azureAPI) call(ctx context.Context, c armCall, out any) error {
-	err := a.once(ctx, c, out, false)
-	if told := new(azcore.ResponseError); errors.As(err, &told) && told.StatusCode == http.StatusUnauthorized {
-		err = a.once(ctx, c, out, true)
-	}
-	told := new(azcore.ResponseError)
+	err := a.once(ctx, c, out)
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &told) && told.StatusCode >= 500 && told.ErrorCode == "":
+	case azurelogin.Status(err) >= 500 && azurelogin.Code(err) == "":
 		return &silence{err}
 	}
 	return err
 }
 
-func (a *azureAPI) once(ctx context.Context, c armCall, out any, fresh bool) error {
-	client, err := a.arm(fresh)
-	if err != nil {
-		return err
-	}
-	req, err := runtime.NewRequest(ctx, c.method, runtime.JoinPaths(client.Endpoint(), c.path))
+func (a *azureAPI) once(ctx context.Context, c armCall, out any) error {
+	req, err := runtime.NewRequest(ctx, c.method, runtime.JoinPaths(a.client.Endpoint(), c.path))
 	if err != nil {
 		return err
 	}
@@ -114,7 +81,7 @@ func (a *azureAPI) once(ctx context.Context, c armCall, out any, fresh bool) err
 			return err
 		}
 	}
-	res, err := client.Pipeline().Do(req)
+	res, err := a.client.Pipeline().Do(req)
 	if err != nil {
 		return unsent(err)
 	}
@@ -122,7 +89,7 @@ func (a *azureAPI) once(ctx context.Context, c armCall, out any, fresh bool) err
 		return runtime.NewResponseError(res)
 	}
 	if c.method != http.MethodGet {
-		return a.finish(ctx, client, res)
+		return a.finish(ctx, res)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, answerMax))
@@ -137,29 +104,21 @@ func (a *azureAPI) once(ctx context.Context, c armCall, out any, fresh bool) err
 
 // unsent tells a request without an answer from one that nobody could sign.
 func unsent(err error) error {
-	var asked interface{ NonRetriable() } // as errors of credentials are
-	if errors.As(err, &asked) {
-		return &noLogin{err}
+	if told := azurelogin.Refused(err); told != nil {
+		return told
 	}
 	return &silence{err}
 }
 
-// noLogin says that there is no token.
-type noLogin struct{ err error }
-
-func (n *noLogin) Error() string { return "signing in: " + n.err.Error() }
-func (n *noLogin) Unwrap() error { return n.err }
-
 // finish waits for the work that a request began.
-func (a *azureAPI) finish(ctx context.Context, client *arm.Client, res *http.Response) error {
-	work, err := runtime.NewPoller[json.RawMessage](res, client.Pipeline(), nil)
+func (a *azureAPI) finish(ctx context.Context, res *http.Response) error {
+	work, err := runtime.NewPoller[json.RawMessage](res, a.client.Pipeline(), nil)
 	if err != nil {
 		return err
 	}
 	for !work.Done() {
 		if _, err := work.Poll(ctx); err != nil {
-			told := new(azcore.ResponseError)
-			if !errors.As(err, &told) {
+			if azurelogin.Status(err) == 0 {
 				return unsent(err)
 			}
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/deploy/azurelogin"
 )
 
 // azureResource is a resource of any type, as far as Slipway asks for it.
@@ -141,7 +142,7 @@ func (a *azureVM) Make(ctx context.Context, userData string, say func(string)) e
 	}
 	say(fmt.Sprintf("%s makes the machine %s: %s with %d GB in %s.", a, a.name(), a.size, a.disk, location))
 	err = a.put(ctx, partMachine, location, a.order(userData))
-	if isStatus(err, http.StatusPreconditionFailed) || isStatus(err, http.StatusConflict) {
+	if status := azurelogin.Status(err); status == http.StatusPreconditionFailed || status == http.StatusConflict {
 		if _, err := a.get(ctx, partMachine); err == nil {
 			return nil // another process has ordered it
 		}
@@ -269,7 +270,7 @@ func (a *azureVM) Destroy(ctx context.Context) error {
 
 func (a *azureVM) remove(ctx context.Context, p part) error {
 	err := a.api.call(ctx, armCall{method: http.MethodDelete, path: a.path(p), version: p.version}, nil)
-	if isStatus(err, http.StatusNotFound) {
+	if azurelogin.Status(err) == http.StatusNotFound {
 		return nil
 	}
 	return a.explain(err)

@@ -170,7 +170,7 @@ func TestWhatAzureRefusesIsSaidInWords(t *testing.T) {
 		"a provider not registered":    {script: vmtest.On("networkSecurityGroups.put", vmtest.Fault{Status: 409, Code: "MissingSubscriptionRegistration"}), want: "az provider register --namespace Microsoft.Compute"},
 		"a size that is not":           {change: func(c *deploy.Config) { c.Settings["size"] = "Standard_Huge" }, want: "The value Standard_Huge provided for the VM size is not valid."},
 		"a group that is not":          {change: func(c *deploy.Config) { c.Settings["resource_group"] = "other" }, want: "no such subscription or resource group"},
-		"a wrong secret":               {change: func(c *deploy.Config) { c.Secrets["client_secret"] = "another" }, want: "does not let the target sign in"},
+		"a wrong secret":               {change: func(c *deploy.Config) { c.Secrets["client_secret"] = "another" }, want: "refuses the client secret"},
 		"no secret and no issuer":      {change: func(c *deploy.Config) { delete(c.Secrets, "client_secret") }, want: "the portal is no issuer"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestAzuresTokensComeOfThePortalsOwnAndAreRenewedOnce(t *testing.T) {
 	}
 	s.Fail(vmtest.On("token", vmtest.Fault{}))
 	_, err := target.Check(t.Context())
-	if f := new(deploy.Failure); !errors.As(err, &f) || !strings.Contains(f.Message, "federated credential for this target") || strings.Contains(err.Error(), vmtest.Token) {
+	if f := new(deploy.Failure); !errors.As(err, &f) || !strings.Contains(f.Message, "no federated credential of it has exactly") || strings.Contains(err.Error(), vmtest.Token) {
 		t.Errorf("an application that trusts nobody gives %v", err)
 	}
 }

@@ -28,7 +28,6 @@ type settings struct {
 	from                      []string // IPv4 prefixes that may reach SSH
 	private                   bool     // the machine gets no public address
 	user                      string
-	endpoint                  deploy.Endpoint
 }
 
 // machineFields are the settings of the machine itself; the examples are the provider's.
@@ -61,7 +60,7 @@ var (
 
 // readSettings checks what all providers share. Wrong gets a word for each field that is not as it should be.
 func readSettings(in map[string]string, wrong map[string]string) settings {
-	s := settings{size: in["size"], image: in["image"], arch: in["architecture"], subnet: in["subnet"], disk: defaultDisk, private: in["private"] == "true", user: in["user"], endpoint: deploy.Endpoint(strings.TrimSuffix(in["endpoint"], "/"))}
+	s := settings{size: in["size"], image: in["image"], arch: in["architecture"], subnet: in["subnet"], disk: defaultDisk, private: in["private"] == "true", user: in["user"]}
 	if s.arch == "" {
 		s.arch = "amd64"
 	}
@@ -93,7 +92,7 @@ func readSettings(in map[string]string, wrong map[string]string) settings {
 	if !users.MatchString(s.user) {
 		wrong["user"] = "The name of a user: lower-case letters, digits, _ and -."
 	}
-	if s.endpoint != "" && !s.endpoint.Valid() {
+	if in["endpoint"] != "" && !deploy.Endpoint(in["endpoint"]).Valid() {
 		wrong["endpoint"] = "An address with https; http only for this very machine."
 	}
 	return s

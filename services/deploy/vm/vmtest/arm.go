@@ -183,7 +183,11 @@ func (a *ARM) entra(w http.ResponseWriter, r *http.Request) {
 	}
 	proven := r.PostFormValue("client_secret") == ClientSecret || r.PostFormValue("client_assertion") == Token
 	if r.PostFormValue("client_id") != ClientID || !proven || a.fault("token") != nil {
-		answerARM(w, 401, map[string]string{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."})
+		why := "AADSTS7000215: Invalid client secret provided."
+		if r.PostFormValue("client_assertion") != "" {
+			why = "AADSTS700213: No matching federated identity record found for presented assertion subject."
+		}
+		answerARM(w, 401, map[string]string{"error": "invalid_client", "error_description": why})
 		return
 	}
 	a.mu.Lock()
