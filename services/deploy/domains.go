@@ -29,6 +29,9 @@ type DomainKeeper interface {
 	// of no others beside Route's. It may come at any time while the release serves; Remove of the release ends what it
 	// made. A site that is refused keeps none of the others from being served, and is a *Failure.
 	KeepDomains(ctx context.Context, r Release, sites []Site) error
+	// DomainDrift compares what there is of the sites with what KeepDomains makes of them, which puts it back. It changes
+	// nothing.
+	DomainDrift(ctx context.Context, r Release, sites []Site) ([]Drift, error)
 }
 
 // KeepDomains is the job that has a target learn which hosts and paths lead to an app in an environment.

@@ -19,7 +19,7 @@ type Drift struct {
 // Drifter is a Target whose objects others can change behind Slipway's back.
 type Drifter interface {
 	// Drift compares what runs of the release, which serves, with what was asked
-	// for. It changes nothing.
+	// for. It changes nothing. What a DomainKeeper made for hosts is not part of it.
 	Drift(ctx context.Context, r Release) ([]Drift, error)
 	// Restore makes the release as it was asked for again. Where a newer one has
 	// the visitors by now they are left to it.
@@ -59,12 +59,28 @@ func (s *Service) Drift(ctx context.Context, id string) ([]Drift, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := drifter.Drift(ctx, release)
+	found, err := s.driftOf(ctx, drifter, release, d.TeamID)
 	mask := s.maskerOf(d)
 	for i := range found {
 		found[i].Want, found[i].Have = mask.Mask(found[i].Want), mask.Mask(found[i].Have)
 	}
 	return found, forPeople(err)
+}
+
+// driftOf is how the release's objects differ from what was deployed, and those of the teams' own hosts, which are part
+// of no release, from what holds for them now.
+func (s *Service) driftOf(ctx context.Context, drifter Drifter, r Release, teamID string) ([]Drift, error) {
+	found, err := drifter.Drift(ctx, r)
+	keeper, ok := drifter.(DomainKeeper)
+	if err != nil || !ok {
+		return found, err
+	}
+	sites, err := s.sites(ctx, r, teamID)
+	if err != nil {
+		return nil, err
+	}
+	ofSites, err := keeper.DomainDrift(ctx, r, sites)
+	return append(found, ofSites...), err
 }
 
 // drifting is a deployment that serves, with its target.
@@ -111,7 +127,7 @@ func (s *Service) ApplyAgain(ctx context.Context, id string) (*models.Deployment
 	return d, nil
 }
 
-// Restore does what ApplyAgain asked for, if the deployment still serves.
+// Restore does what ApplyAgain asked for, if the deployment still serves, and has the target see to the teams' own hosts.
 func (s *Service) Restore(ctx context.Context, job Reapply) error {
 	d, drifter, err := s.drifting(ctx, job.DeploymentID, models.RoleDeveloper)
 	if models.IsCode(err, models.NotFound) || models.IsCode(err, models.Conflict) {

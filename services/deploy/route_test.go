@@ -75,6 +75,14 @@ func (t balanced) KeepDomains(_ context.Context, r deploy.Release, sites []deplo
 	return nil
 }
 
+func (t balanced) DomainDrift(_ context.Context, r deploy.Release, sites []deploy.Site) ([]deploy.Drift, error) {
+	var out []deploy.Drift
+	for _, s := range sites {
+		out = append(out, deploy.Drift{Object: "Door " + s.Host + s.Path, Want: r.ID, Have: "gone"})
+	}
+	return out, nil
+}
+
 func (t balanced) List(ctx context.Context) ([]deploy.Instance, error) {
 	all, err := t.Target.List(ctx)
 	t.at.mu.Lock()
@@ -409,6 +417,17 @@ func TestATargetThatSendsVisitorsItselfLearnsOfDomainsAtOnce(t *testing.T) {
 	api := add("shop.example.org", "/api")
 	b.told(t, first.ID+" shop.example.org/api by shop shop.example.org/cart by shop")
 	second := s.succeeded(s.deploy(deploy.Input{}).ID)
+	b.told(t, second.ID+" shop.example.org/api by shop shop.example.org/cart by shop")
+	found, err := s.service.Drift(s.ctx, second.ID)
+	if err != nil || !slices.Contains(found, deploy.Drift{Object: "Door shop.example.org/cart", Want: second.ID, Have: "gone"}) {
+		t.Errorf("what others did to it is %+v, %v", found, err)
+	}
+	b.mu.Lock()
+	b.sites = "removed by somebody else"
+	b.mu.Unlock()
+	if _, err := s.service.ApplyAgain(s.ctx, second.ID); err != nil {
+		t.Fatal(err)
+	}
 	b.told(t, second.ID+" shop.example.org/api by shop shop.example.org/cart by shop")
 	if err := named.RemoveAddress(maintainer, api.ID); err != nil {
 		t.Fatal(err)

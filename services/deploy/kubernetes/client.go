@@ -112,8 +112,7 @@ func (t *target) own(ctx context.Context, stage string, r resource, u *unstructu
 	if err != nil {
 		return t.explain(ctx, stage, err, u.GetKind()+" "+u.GetName())
 	}
-	labels := have.GetLabels()
-	if labels[labelTarget] == t.id && labels[labelEnvironment] == u.GetLabels()[labelEnvironment] {
+	if t.owns(have, u) {
 		return nil
 	}
 	where := ""
@@ -122,6 +121,12 @@ func (t *target) own(ctx context.Context, stage string, r resource, u *unstructu
 	}
 	return deploy.Failf(stage, nil, "There is a %s %s%s that is not Slipway's, so it is not touched. Rename or remove it; or, to hand it over, label it %s=%s and %s=%s.",
 		u.GetKind(), u.GetName(), where, labelTarget, t.id, labelEnvironment, u.GetLabels()[labelEnvironment])
+}
+
+// owns tells whether the object that is there carries the labels of this target, and of the environment of the one to be applied.
+func (t *target) owns(have, u *unstructured.Unstructured) bool {
+	labels := have.GetLabels()
+	return labels[labelTarget] == t.id && labels[labelEnvironment] == u.GetLabels()[labelEnvironment]
 }
 
 // list returns the objects with the labels, of all namespaces where namespace is "".

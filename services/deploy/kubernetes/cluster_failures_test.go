@@ -5,6 +5,7 @@ package kubernetes_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,91 @@ func TestAnAccountWithoutRightsIsToldWhichAreMissing(t *testing.T) {
 	if err != nil || info.Version != "Kubernetes 1.37.2" || info.CPU != 8000 || !info.Autoscales {
 		t.Errorf("with the rights of the documentation: %+v, %v", info, err)
 	}
+}
+
+// others changes an object of the target's namespace, as somebody with kubectl.
+func others(t *testing.T, id string, r schema.GroupVersionResource, name, change string) {
+	t.Helper()
+	if _, err := admin.Resource(r).Namespace(space(t, id)).Patch(t.Context(), name, types.MergePatchType, []byte(change), metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatSomebodyDidToDomainsVolumesAndCredentialsInTheClusterIsDrift(t *testing.T) {
+	image, from := store(t)
+	opened, id := open(t, nil)
+	target, keeper := opened.(deploy.Drifter), opened.(deploy.DomainKeeper)
+	r := ofTests(image, from)
+	r.AppID, r.Volumes = models.NewID(), []models.VolumeMount{{Name: "uploads", Path: "/data"}}
+	chain, key := certificate(t, "shop.example.org")
+	sites := []deploy.Site{{Host: "docs.example.org", Path: "/"}, {Host: "shop.example.org", Path: "/cart", Chain: chain, Key: key}}
+	if err := opened.Start(t.Context(), r); err != nil { // nothing makes volumes here, so that its pod waits for one
+		t.Fatal(err)
+	}
+	drift := func() (all []deploy.Drift) {
+		t.Helper()
+		for _, look := range []func() ([]deploy.Drift, error){
+			func() ([]deploy.Drift, error) { return target.Drift(t.Context(), r) },
+			func() ([]deploy.Drift, error) { return keeper.DomainDrift(t.Context(), r, sites) },
+		} {
+			found, err := look()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, found...)
+		}
+		return all
+	}
+	putBack := func() {
+		t.Helper()
+		if err := target.Restore(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := keeper.KeepDomains(t.Context(), r, sites); err != nil {
+			t.Fatal(err)
+		}
+		wantDrift(t, drift(), nil)
+	}
+	putBack() // as if it served: the Service and all Ingresses were gone
+	secrets := schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	own := "checkout-" + r.ID[24:]
+	claims := schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
+	kept, err := admin.Resource(claims).Namespace(space(t, id)).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(kept.Items) != 1 {
+		t.Fatalf("%v, %v", kept, err)
+	}
+	claim := kept.Items[0].GetName()
+	others(t, id, claims, claim, `{"metadata": {"labels": {"slipway.volume": null}}}`)
+	others(t, id, secrets, own+"-pull", `{"data": {".dockerconfigjson": "`+encode([]byte(`{"auths": {}}`))+`"}}`)
+	others(t, id, secrets, "checkout.shop.example.org", `{"data": {"tls.key": "`+encode([]byte("theirs"))+`"}}`)
+	others(t, id, ingresses, "checkout", `{"spec": {"rules": [{"host": "evil.example.org"}]}}`)
+	others(t, id, ingresses, "checkout.shop.example.org", `{"spec": {"tls": null}}`)
+	if err := admin.Resource(ingresses).Namespace(space(t, id)).Delete(t.Context(), "checkout.docs.example.org", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	found := drift()
+	for _, want := range []deploy.Drift{
+		{Object: "PersistentVolumeClaim " + claim, Field: "metadata.labels.slipway.volume", Want: "uploads", Have: "nothing"},
+		{Object: "Secret " + own + "-pull", Field: "data..dockerconfigjson", Want: "as deployed", Have: "another value"},
+		{Object: "Secret checkout.shop.example.org", Field: "data.tls.key", Want: "as deployed", Have: "another value"},
+		{Object: "Ingress checkout", Field: "spec.rules[0].host", Want: r.Hosts("apps.test")[0], Have: "evil.example.org"},
+		{Object: "Ingress checkout.docs.example.org", Want: "there", Have: "gone"},
+	} {
+		if !slices.Contains(found, want) {
+			t.Errorf("%+v is not among %+v", want, found)
+		}
+	}
+	if !slices.ContainsFunc(found, func(d deploy.Drift) bool {
+		return d.Object == "Ingress checkout.shop.example.org" && d.Field == "spec.tls"
+	}) {
+		t.Errorf("the certificate that an Ingress lost is not among %+v", found)
+	}
+	putBack()
+	if err := admin.Resource(secrets).Namespace(space(t, id)).Delete(t.Context(), own+"-pull", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantDrift(t, drift(), nil, deploy.Drift{Object: "Secret " + own + "-pull", Want: "there", Have: "gone"})
+	putBack()
 }
 
 func TestWhatSomebodyChangedInTheClusterIsDrift(t *testing.T) {

@@ -21,32 +21,51 @@ const partDomain = "domain"
 func (t *target) KeepDomains(ctx context.Context, r deploy.Release, sites []deploy.Site) error {
 	ctx, cancel := context.WithTimeout(ctx, routeTime)
 	defer cancel()
-	hosts := map[string][]deploy.Site{}
-	for _, s := range sites {
-		hosts[s.Host] = append(hosts[s.Host], s)
-	}
-	gates, certificates := map[string]bool{}, map[string]bool{}
+	all := t.domainObjects(r, sites)
+	wanted := map[resource]map[string]bool{ingresses: {}, secrets: {}}
 	var refused []error
-	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		name := domainName(r, host)
-		gates[name] = true
-		if len(hosts[host][0].Chain) > 0 {
-			certificates[name] = true
-			if err := t.apply(ctx, deploy.StageTarget, t.certificate(r, hosts[host][0])); err != nil {
-				refused = append(refused, err)
-				continue
-			}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, o := range all[name] {
+			wanted[o.resource][name] = true
 		}
-		if err := t.apply(ctx, deploy.StageTarget, t.domainGate(r, host, hosts[host])); err != nil {
+		if err := t.apply(ctx, deploy.StageTarget, all[name]...); err != nil {
 			refused = append(refused, err)
 		}
 	}
-	for resource, wanted := range map[resource]map[string]bool{ingresses: gates, secrets: certificates} {
-		if err := t.dropDomains(ctx, r, resource, wanted); err != nil {
+	for resource, names := range wanted {
+		if err := t.dropDomains(ctx, r, resource, names); err != nil {
 			return err
 		}
 	}
 	return first(refused)
+}
+
+// DomainDrift compares what there is of the sites' hosts with what KeepDomains applies for them.
+func (t *target) DomainDrift(ctx context.Context, r deploy.Release, sites []deploy.Site) ([]deploy.Drift, error) {
+	all := t.domainObjects(r, sites)
+	var objects []object
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		objects = append(objects, all[name]...)
+	}
+	return t.driftOfAll(ctx, objects)
+}
+
+// domainObjects is what brings visitors of each of the sites' hosts, by the name of the host's objects: the secret with
+// the certificate where one was given, and then the Ingress, which names it.
+func (t *target) domainObjects(r deploy.Release, sites []deploy.Site) map[string][]object {
+	hosts := map[string][]deploy.Site{}
+	for _, s := range sites {
+		hosts[s.Host] = append(hosts[s.Host], s)
+	}
+	out := map[string][]object{}
+	for host, of := range hosts {
+		name := domainName(r, host)
+		if len(of[0].Chain) > 0 {
+			out[name] = append(out[name], t.certificate(r, of[0]))
+		}
+		out[name] = append(out[name], t.domainGate(r, host, of))
+	}
+	return out
 }
 
 // first is the first of what was refused; where something is a fault of the connection, all of it.

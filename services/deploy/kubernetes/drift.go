@@ -5,21 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
 	"slices"
-	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"slipway.dev/services/deploy"
 )
 
-const (
-	maxShown = 120 // characters of a value
-	maxDrift = 100 // differences
-)
+// maxDrift is how many differences are told.
+const maxDrift = 100
 
 // Drift asks the cluster what another apply of the release's objects would
 // change. Fields that others added are theirs, and no drift.
@@ -28,8 +24,19 @@ func (t *target) Drift(ctx context.Context, r deploy.Release) ([]deploy.Drift, e
 	if err != nil {
 		return nil, err
 	}
+	out, err := t.driftOfAll(ctx, append(own, shared...))
+	if err != nil {
+		return nil, err
+	}
+	ofPull, err := t.pullDrift(ctx, r)
+	out = append(out, ofPull...)
+	return out[:min(len(out), maxDrift)], err
+}
+
+// driftOfAll looks at the objects in their order, and no further than there is something to tell.
+func (t *target) driftOfAll(ctx context.Context, all []object) ([]deploy.Drift, error) {
 	out := []deploy.Drift{}
-	for _, o := range append(own, shared...) {
+	for _, o := range all {
 		found, err := t.driftOf(ctx, o)
 		if err != nil {
 			return nil, err
@@ -47,12 +54,9 @@ func (t *target) wanted(ctx context.Context, r deploy.Release) (own, shared []ob
 	if err != nil {
 		return nil, nil, err
 	}
-	_, host, err := t.hosts(ctx, r)
+	host, err := t.ownHost(ctx, r)
 	if err != nil {
 		return nil, nil, err
-	}
-	if host == "" {
-		host = r.Hosts(t.settings.domain)[0]
 	}
 	own = []object{t.space(r), t.variables(r), t.hidden(r), t.workload(r, replicas)}
 	if t.settings.isolated {
@@ -61,9 +65,68 @@ func (t *target) wanted(ctx context.Context, r deploy.Release) (own, shared []ob
 	if r.Scale.Autoscales() {
 		own = append(own, t.scaler(r))
 	}
+	for _, v := range r.Volumes {
+		claim, err := t.asMade(ctx, t.claim(r, v.Name), madeOnce...)
+		if err != nil {
+			return nil, nil, err
+		}
+		own = append(own, claim)
+	}
 	return own, []object{t.door(r), t.gate(r, host)}, nil
 }
 
+// ownHost is the host name that the app's Ingress has from Slipway. Where somebody else wrote it, or there is none, it is
+// the first one of the release that is free.
+func (t *target) ownHost(ctx context.Context, r deploy.Release) (string, error) {
+	taken, host, err := t.hosts(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	if host != "" {
+		live, err := t.at(ingresses, t.namespace(r)).Get(ctx, serviceOf(r), metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return "", t.explain(ctx, deploy.StageTarget, err, "Ingress "+serviceOf(r))
+		}
+		if err == nil && wrote(live, "spec", "rules") {
+			return host, nil
+		}
+	}
+	all := r.Hosts(t.settings.domain)
+	if n := slices.IndexFunc(all, func(host string) bool { return !taken[host] }); n >= 0 {
+		return all[n], nil
+	}
+	return all[len(all)-1], nil
+}
+
+// asMade is the object with the fields at the paths as the one that is there has them, because they can't be applied
+// anew or are not known any more.
+func (t *target) asMade(ctx context.Context, o object, paths ...[]string) (object, error) {
+	u, err := o.unstructured()
+	if err != nil {
+		return o, err
+	}
+	live, err := t.at(o.resource, u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return o, nil
+	}
+	if err != nil {
+		return o, t.explain(ctx, deploy.StageTarget, err, u.GetKind()+" "+u.GetName())
+	}
+	for _, fields := range paths {
+		have, found, err := unstructured.NestedFieldCopy(live.Object, fields...)
+		if err == nil && found {
+			err = unstructured.SetNestedField(u.Object, have, fields...)
+		} else {
+			unstructured.RemoveNestedField(u.Object, fields...)
+		}
+		if err != nil {
+			return o, fmt.Errorf("kubernetes: %s %s: %w", u.GetKind(), u.GetName(), err)
+		}
+	}
+	return object{o.resource, u}, nil
+}
+
+// driftOf tells how one object differs, or that it is not there or not Slipway's any more.
 func (t *target) driftOf(ctx context.Context, o object) ([]deploy.Drift, error) {
 	u, err := o.unstructured()
 	if err != nil {
@@ -71,17 +134,21 @@ func (t *target) driftOf(ctx context.Context, o object) ([]deploy.Drift, error) 
 	}
 	title := u.GetKind() + " " + u.GetName()
 	live, err := t.at(o.resource, u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return []deploy.Drift{{Object: title, Want: "there", Have: "gone"}}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, t.explain(ctx, deploy.StageTarget, err, title)
+	case live.GetDeletionTimestamp() != nil:
+		return []deploy.Drift{{Object: title, Want: "there", Have: "being deleted"}}, nil
+	case !t.owns(live, u):
+		return []deploy.Drift{{Object: title, Want: "as deployed", Have: "another one, without Slipway's labels"}}, nil
 	}
 	then, err := t.applyOne(ctx, deploy.StageTarget, o, true)
+	if why := withheld(err); why != "" {
+		return []deploy.Drift{{Object: title, Want: "as deployed", Have: why}}, nil
+	}
 	if err != nil {
-		if f, ok := errors.AsType[*deploy.Failure](err); ok && apierrors.IsInvalid(f.Err) { // such as a ConfigMap that can't be changed any more
-			return []deploy.Drift{{Object: title, Want: "as deployed", Have: "another one, which has to be deleted first"}}, nil
-		}
 		return nil, err
 	}
 	d := &differ{object: title, hide: o.resource == secrets}
@@ -89,62 +156,67 @@ func (t *target) driftOf(ctx context.Context, o object) ([]deploy.Drift, error) 
 	return d.found, nil
 }
 
-// differ collects how two readings of an object differ.
-type differ struct {
-	object string
-	hide   bool
-	found  []deploy.Drift
+// withheld says why the cluster does not take an object as it is; empty where err says something else.
+func withheld(err error) string {
+	f, ok := errors.AsType[*deploy.Failure](err)
+	switch {
+	case !ok:
+		return ""
+	case apierrors.IsInvalid(f.Err): // such as a ConfigMap that can't be changed any more
+		return "another one, which has to be deleted first"
+	case apierrors.IsBadRequest(f.Err): // such as an Ingress that the cluster's ingress controller objects to
+		return cut(f.Message, maxRefusal)
+	}
+	return ""
 }
 
-// ignored is what the API server itself keeps of an object.
-var ignored = []string{"status", "metadata.managedFields", "metadata.resourceVersion", "metadata.generation", "metadata.uid", "metadata.creationTimestamp"}
-
-func (d *differ) compare(path string, want, have any) {
-	if slices.Contains(ignored, path) || reflect.DeepEqual(want, have) {
-		return
+// pullDrift looks at what the nodes pull with. Its value is made anew all the time, so that only who wrote it tells
+// whether it is Slipway's.
+func (t *target) pullDrift(ctx context.Context, r deploy.Release) ([]deploy.Drift, error) {
+	o, err := t.pullSecret(r, "", "")
+	if err == nil {
+		o, err = t.asMade(ctx, o, []string{"data"})
 	}
-	a, isMap := want.(map[string]any)
-	b, alsoMap := have.(map[string]any)
-	if isMap && alsoMap {
-		all := maps.Clone(a)
-		maps.Copy(all, b)
-		for _, key := range slices.Sorted(maps.Keys(all)) {
-			d.compare(strings.TrimPrefix(path+"."+key, "."), a[key], b[key])
+	if err != nil {
+		return nil, err
+	}
+	live, err := t.at(secrets, t.namespace(r)).Get(ctx, nameOf(r)+"-pull", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		if user, password, err := r.From.Credential(ctx); err == nil && user == "" && password == "" {
+			return []deploy.Drift{}, nil // anybody may pull
 		}
-		return
+		return []deploy.Drift{{Object: "Secret " + nameOf(r) + "-pull", Want: "there", Have: "gone"}}, nil
 	}
-	x, isList := want.([]any)
-	y, alsoList := have.([]any)
-	if isList && alsoList && len(x) == len(y) {
-		for i := range x {
-			d.compare(fmt.Sprintf("%s[%d]", path, i), x[i], y[i])
-		}
-		return
+	if err != nil {
+		return nil, t.explain(ctx, deploy.StageTarget, err, "Secret "+nameOf(r)+"-pull")
 	}
-	one := deploy.Drift{Object: d.object, Field: path, Want: shown(want), Have: shown(have)}
-	if d.hide {
-		one.Want, one.Have = "as deployed", "another value"
+	found, err := t.driftOf(ctx, o)
+	if err == nil && len(found) == 0 && !wrote(live, "data", corev1.DockerConfigJsonKey) {
+		found = append(found, deploy.Drift{Object: "Secret " + nameOf(r) + "-pull", Field: "data." + corev1.DockerConfigJsonKey, Want: "as deployed", Have: "another value"})
 	}
-	d.found = append(d.found, one)
+	return found, err
 }
 
-// shown is a value as people read it.
-func shown(v any) string {
-	if v == nil {
-		return "nothing"
-	}
-	text, ok := v.(string)
-	if !ok {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return "?"
+// wrote tells whether the field is as Slipway applied it: the API server notes who wrote each one last
+// (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management).
+func wrote(live *unstructured.Unstructured, path ...string) bool {
+	for _, entry := range live.GetManagedFields() {
+		if entry.Manager != fieldManager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil {
+			continue
 		}
-		text = string(b)
+		var owned map[string]any
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {
+			continue
+		}
+		fields := make([]string, len(path))
+		for i, name := range path {
+			fields[i] = "f:" + name
+		}
+		if _, found, err := unstructured.NestedFieldNoCopy(owned, fields...); found && err == nil {
+			return true
+		}
 	}
-	if text = deploy.Plain(text); len(text) > maxShown {
-		text = strings.ToValidUTF8(text[:maxShown], "") + "…"
-	}
-	return text
+	return false
 }
 
 // Restore applies the release's objects again. The Service and the Ingress are

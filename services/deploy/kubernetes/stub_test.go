@@ -108,6 +108,16 @@ func (s *stub) get(end string) map[string]any {
 	return nil
 }
 
+// edit changes the object whose path ends so, as somebody else who becomes the one that wrote it last.
+func (s *stub) edit(end string, change func(o map[string]any)) {
+	s.t.Helper()
+	o := s.get(end)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(o)
+	delete(o["metadata"].(map[string]any), "managedFields")
+}
+
 // forget drops the object whose path ends so, as somebody who deletes it.
 func (s *stub) forget(end string) {
 	s.mu.Lock()
@@ -210,9 +220,20 @@ func (s *stub) apply(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.URL.Query().Get("dryRun") == "" {
 		s.written = append(s.written, "APPLY "+r.URL.Path)
+		o["metadata"].(map[string]any)["managedFields"] = []any{map[string]any{"manager": "slipway", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fieldsOf(o)}}
 		s.put(r.URL.Path, o)
 	}
 	json.NewEncoder(w).Encode(o)
+}
+
+// fieldsOf lists the fields of an object as the API server notes them of whoever wrote them; it takes lists as a whole.
+func fieldsOf(o map[string]any) map[string]any {
+	out := map[string]any{}
+	for name, value := range o {
+		fields, _ := value.(map[string]any)
+		out["f:"+name] = fieldsOf(fields)
+	}
+	return out
 }
 
 func (s *stub) create(w http.ResponseWriter, r *http.Request) {

@@ -50,6 +50,12 @@ func (t *target) claim(r deploy.Release, volume string) object {
 	}}
 }
 
+// madeOnce is what a claim keeps from when it was made: its storage can't be applied anew, and its names are those of then.
+var madeOnce = [][]string{
+	{"spec", "accessModes"}, {"spec", "resources", "requests"}, {"spec", "storageClassName"},
+	{"metadata", "labels", labelApp}, {"metadata", "labels", labelTeam},
+}
+
 // makeVolumes makes those of the release's volumes that are not there yet. What is there stays as it was made, for
 // neither its size nor its class can be applied anew.
 func (t *target) makeVolumes(ctx context.Context, stage string, r deploy.Release) error {
