@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -96,26 +94,13 @@ func (s *Service) Follow(ctx context.Context, args FollowArgs) error {
 
 // refollow adds the jobs that are missing for builds elsewhere that nobody carries.
 func (s *Service) refollow(ctx context.Context) error {
-	var open []models.Build
-	db := s.DB.WithContext(ctx)
-	err := db.Select("id", "builder").Where("state IN ? AND builder IN ? AND queued_at < ?",
-		[]models.BuildState{models.BuildQueued, models.BuildRunning}, s.remotes(), s.DB.NowFunc().Add(-time.Minute)).Limit(maxNewTurns).Find(&open).Error
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	following, err := s.Jobs.Pending(ctx, FollowArgs{}.Kind())
+	var open []string
+	err := s.DB.WithContext(ctx).Model(&models.Build{}).Where("state IN ? AND builder IN ? AND queued_at < ?",
+		[]models.BuildState{models.BuildQueued, models.BuildRunning}, s.remotes(), s.DB.NowFunc().Add(-time.Minute)).Limit(maxNewTurns).Pluck("id", &open).Error
 	if err != nil {
 		return err
 	}
-	for i := range open {
-		if slices.ContainsFunc(following, func(args string) bool { return strings.Contains(args, open[i].ID) }) {
-			continue
-		}
-		if err := db.Transaction(func(tx *gorm.DB) error { return s.enqueue(ctx, tx, &open[i]) }); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.Jobs.Refill(ctx, jobs.QueueFollows, open, func(id string) jobs.Args { return FollowArgs{id} })
 }
 
 // StopArgs is the job that ends what still runs elsewhere for a build that is over.

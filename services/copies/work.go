@@ -310,27 +310,11 @@ func (s *Service) close(tx *gorm.DB, c *models.Copy, state models.CopyState, why
 // Sweep adds the jobs that are missing: each copy that has not ended needs one.
 // A job that failed for good took its copy's with it. Workers run it regularly.
 func (s *Service) Sweep(ctx context.Context) error {
-	var open []models.Copy
-	err := s.DB.WithContext(ctx).Select("id").Where("state IN ?", []models.CopyState{models.CopyQueued, models.CopyRunning}).
-		Order("id").Limit(1000).Find(&open).Error
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	pending, err := s.Jobs.Pending(ctx, Job{}.Kind())
+	var open []string
+	err := s.DB.WithContext(ctx).Model(&models.Copy{}).Where("state IN ?", []models.CopyState{models.CopyQueued, models.CopyRunning}).
+		Order("id").Limit(1000).Pluck("id", &open).Error
 	if err != nil {
 		return err
 	}
-	all := strings.Join(pending, "\n")
-	for _, c := range open {
-		if strings.Contains(all, c.ID) {
-			continue
-		}
-		err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return s.Jobs.Insert(ctx, tx, jobs.QueueCopies, Job{CopyID: c.ID})
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.Jobs.Refill(ctx, jobs.QueueCopies, open, func(id string) jobs.Args { return Job{CopyID: id} })
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -166,25 +165,9 @@ func endRemoval(ctx context.Context, tx *gorm.DB, left *models.TargetRemoval, ac
 
 // SweepTargets gives each removal a job again that has lost its own. Every worker may run it.
 func (s *Service) SweepTargets(ctx context.Context) error {
-	var left []models.TargetRemoval
-	if err := s.DB.WithContext(ctx).Select("id").Order("id").Limit(1000).Find(&left).Error; err != nil || len(left) == 0 {
+	var left []string
+	if err := s.DB.WithContext(ctx).Model(&models.TargetRemoval{}).Order("id").Limit(1000).Pluck("id", &left).Error; err != nil {
 		return err
 	}
-	pending, err := s.Queue.Pending(ctx, Destruction{}.Kind())
-	if err != nil {
-		return err
-	}
-	all := strings.Join(pending, "\n")
-	for _, row := range left {
-		if strings.Contains(all, row.ID) {
-			continue
-		}
-		err := s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Destruction{TargetID: row.ID})
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.Queue.Refill(ctx, jobs.QueueDeployments, left, func(id string) jobs.Args { return Destruction{TargetID: id} })
 }

@@ -116,8 +116,8 @@ func (q *Queue) Workers(tx *gorm.DB) ([]models.Worker, error) {
 	return all, nil
 }
 
-// Pending returns the arguments, as JSON, of the jobs of the kind that have not ended.
-func (q *Queue) Pending(ctx context.Context, kind string) (args []string, err error) {
+// pending returns the arguments, as JSON, of the jobs of the kind that have not ended.
+func (q *Queue) pending(ctx context.Context, kind string) (args []string, err error) {
 	column := "json(args)"
 	if q.db.Pool != nil {
 		column = "args::text"
