@@ -119,8 +119,7 @@ func (s *Service) halt(ctx context.Context, tx *gorm.DB, d *models.Deployment) e
 	if err != nil {
 		return err
 	}
-	entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.stop", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
-	if err := audit.Record(ctx, tx, entry); err != nil {
+	if err := recordAct(ctx, tx, d, "deployment.stop"); err != nil {
 		return err
 	}
 	if err := publish(tx, d, "deployment.stopped"); err != nil {
@@ -131,6 +130,22 @@ func (s *Service) halt(ctx context.Context, tx *gorm.DB, d *models.Deployment) e
 
 // Cancel ends a deployment that has not switched yet. What served before goes on serving.
 func (s *Service) Cancel(ctx context.Context, id string) (*models.Deployment, error) {
+	return s.change(ctx, id, func(tx *gorm.DB, d *models.Deployment) error {
+		if d.State.Ended() {
+			return models.Errorf(models.Conflict, "Deployment %s is %s already. Roll back instead.", d.Title(), sayState(d.State))
+		}
+		if d.Active {
+			return models.Errorf(models.Conflict, "Deployment %s serves already. Roll back instead.", d.Title())
+		}
+		if err := recordAct(ctx, tx, d, "deployment.cancel"); err != nil {
+			return err
+		}
+		return s.cancel(ctx, tx, d)
+	})
+}
+
+// change does what a developer asks for with the deployment as it is by then, in a transaction that holds its app.
+func (s *Service) change(ctx context.Context, id string, do func(tx *gorm.DB, d *models.Deployment) error) (*models.Deployment, error) {
 	d, err := s.deployment(ctx, id, models.RoleDeveloper)
 	if err != nil {
 		return nil, err
@@ -142,19 +157,14 @@ func (s *Service) Cancel(ctx context.Context, id string) (*models.Deployment, er
 		if err := tx.First(d, "id = ?", id).Error; err != nil {
 			return models.FromDB(err, "deployment")
 		}
-		if d.State.Ended() {
-			return models.Errorf(models.Conflict, "Deployment %s is %s already. Roll back instead.", d.Title(), sayState(d.State))
-		}
-		if d.Active {
-			return models.Errorf(models.Conflict, "Deployment %s serves already. Roll back instead.", d.Title())
-		}
-		entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.cancel", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
-		if err := audit.Record(ctx, tx, entry); err != nil {
-			return err
-		}
-		return s.cancel(ctx, tx, d)
+		return do(tx, d)
 	})
 	return d, err
+}
+
+// recordAct writes into the audit log what somebody did with the deployment.
+func recordAct(ctx context.Context, tx *gorm.DB, d *models.Deployment, action string) error {
+	return audit.Record(ctx, tx, audit.Entry{TeamID: d.TeamID, Action: action, Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()})
 }
 
 // cancel ends a deployment that waits at once, and tells the worker of one that runs.

@@ -5,7 +5,6 @@ import (
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/audit"
 	"slipway.dev/services/jobs"
 )
 
@@ -111,8 +110,7 @@ func (s *Service) ApplyAgain(ctx context.Context, id string) (*models.Deployment
 		return nil, err
 	}
 	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.reapply", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
-		if err := audit.Record(ctx, tx, entry); err != nil {
+		if err := recordAct(ctx, tx, d, "deployment.reapply"); err != nil {
 			return err
 		}
 		if err := publish(tx, d, "deployment.reapplying"); err != nil {

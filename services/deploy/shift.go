@@ -9,7 +9,6 @@ import (
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
-	"slipway.dev/services/audit"
 	"slipway.dev/services/jobs"
 )
 
@@ -273,17 +272,7 @@ func (s *Service) unsplit(ctx context.Context, d *models.Deployment) error {
 
 // SendEveryone ends the steps in which visitors move to the deployment: all go to it as soon as a worker has seen it.
 func (s *Service) SendEveryone(ctx context.Context, id string) (*models.Deployment, error) {
-	d, err := s.deployment(ctx, id, models.RoleDeveloper)
-	if err != nil {
-		return nil, err
-	}
-	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := holdApp(tx, d.AppID); err != nil {
-			return err
-		}
-		if err := tx.First(d, "id = ?", id).Error; err != nil {
-			return models.FromDB(err, "deployment")
-		}
+	return s.change(ctx, id, func(tx *gorm.DB, d *models.Deployment) error {
 		switch {
 		case !d.Shifting():
 			return models.Errorf(models.Conflict, "No visitors are on their way to deployment %s in steps.", d.Title())
@@ -297,8 +286,7 @@ func (s *Service) SendEveryone(ctx context.Context, id string) (*models.Deployme
 		if err := tx.Model(&models.Deployment{}).Where("id = ?", id).Update("shift_hurried_at", now).Error; err != nil {
 			return err
 		}
-		entry := audit.Entry{TeamID: d.TeamID, Action: "deployment.everyone", Subject: "deployment:" + d.ID, Name: d.App.Name + " " + d.Title()}
-		if err := audit.Record(ctx, tx, entry); err != nil {
+		if err := recordAct(ctx, tx, d, "deployment.everyone"); err != nil {
 			return err
 		}
 		if err := publish(tx, d, "deployment.hurried"); err != nil {
@@ -306,7 +294,6 @@ func (s *Service) SendEveryone(ctx context.Context, id string) (*models.Deployme
 		}
 		return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID}) // its own job sleeps
 	})
-	return d, err
 }
 
 // addressesOf are where the deployment's healthy instances answer.
