@@ -14,10 +14,25 @@ import (
 // lookTime bounds the question whether a registry has an image.
 const lookTime = 20 * time.Second
 
-// Look asks the image's registry whether it has it, for a target that pulls an image only when an instance starts, so
-// that a lost one is no riddle then. That the registry has no such image, or gives it to nobody, is a *Failure. Where it
-// could not be asked from here, found is false and nothing is wrong: the target may reach it.
-func Look(ctx context.Context, image Image, from Source) (found bool, err error) {
+// LeaveImage is the Fetch of a target that pulls an image only when an instance starts: it looks whether there is
+// something to pull, so that a lost one is no riddle then, and says that the target pulls it, or that it tries to where
+// the registry could not be asked. What it says is a part of a sentence, such as "ECS pulls it".
+func LeaveImage(ctx context.Context, image Image, from Source, say func(string), pulls, tries string) error {
+	found, err := inRegistry(ctx, image, from)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		say("The registry has the image; " + pulls + ".")
+	default:
+		say("The registry could not be asked from here; " + tries + ".")
+	}
+	return nil
+}
+
+// inRegistry asks the image's registry whether it has it. That the registry has no such image, or gives it to nobody, is
+// a *Failure. Where it could not be asked from here, found is false and nothing is wrong: the target may reach it.
+func inRegistry(ctx context.Context, image Image, from Source) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	repository, options, err := from.Open(ctx)

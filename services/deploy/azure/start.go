@@ -16,16 +16,7 @@ import (
 // Fetch leaves the image to Azure, which pulls it when a replica starts. It looks
 // whether there is something to pull, so that a lost image is no riddle.
 func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Source, say func(string)) error {
-	found, err := deploy.Look(ctx, image, from)
-	switch {
-	case err != nil:
-		return err
-	case found:
-		say("The registry has the image; Azure pulls it.")
-	default:
-		say("The registry could not be asked from here; Azure tries to pull the image.")
-	}
-	return nil
+	return deploy.LeaveImage(ctx, image, from, say, "Azure pulls it", "Azure tries to pull the image")
 }
 
 // Start makes the release's revision in the app's Container App, which it makes

@@ -31,16 +31,7 @@ func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Sour
 	if f := foreign(image); f != nil {
 		return f
 	}
-	found, err := deploy.Look(ctx, image, from)
-	switch {
-	case err != nil:
-		return err
-	case found:
-		say("The registry has the image; Cloud Run pulls it.")
-	default:
-		say("The registry could not be asked from here; Cloud Run tries to pull the image.")
-	}
-	return nil
+	return deploy.LeaveImage(ctx, image, from, say, "Cloud Run pulls it", "Cloud Run tries to pull the image")
 }
 
 // Start makes the release's revision, with a tag and without visitors. The first

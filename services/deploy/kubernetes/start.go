@@ -13,16 +13,7 @@ import (
 // Fetch leaves the image to the nodes, which pull it when a pod starts there. It
 // looks whether there is something to pull, so that a lost image is no riddle.
 func (t *target) Fetch(ctx context.Context, image deploy.Image, from deploy.Source, say func(string)) error {
-	found, err := deploy.Look(ctx, image, from)
-	switch {
-	case err != nil:
-		return err
-	case found:
-		say("The registry has the image; the cluster's nodes pull it.")
-	default:
-		say("The registry could not be asked from here; the cluster's nodes try to pull the image.")
-	}
-	return nil
+	return deploy.LeaveImage(ctx, image, from, say, "the cluster's nodes pull it", "the cluster's nodes try to pull the image")
 }
 
 // Start applies the release's objects. The way of its visitors is only tried:
