@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/shirou/gopsutil/v4/disk"
 	"slipway.dev/models"
 	"slipway.dev/services/events"
@@ -79,7 +78,7 @@ func (r *run) room(ctx context.Context) error {
 	for folder, name := range folders {
 		if free, total := space(ctx, folder); total > 0 && free < r.DiskFloor {
 			return Failure(ClassInfrastructure, fmt.Sprintf("The build was refused: %s free on the disk with %s, and the floor is %s. An admin can prune the build cache on the page of the queue, or free space otherwise; then retry the build.",
-				units.HumanSize(float64(free)), name, units.HumanSize(float64(r.DiskFloor))), nil)
+				models.Bytes(free), name, models.Bytes(r.DiskFloor)), nil)
 		}
 	}
 	return nil

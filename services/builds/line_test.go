@@ -311,7 +311,7 @@ func TestABuildIsRefusedWhereTheDiskIsNearlyFull(t *testing.T) {
 	w.builds.DiskFloor = 1 << 60
 	start(t, w.builds.Jobs)
 	b := w.wait(t, w.queueBuild(t, "main").ID, models.BuildFailed)
-	if b.Error.Class != builds.ClassInfrastructure || !strings.HasPrefix(b.Error.Message, "The build was refused: ") || !strings.Contains(b.Error.Message, "and the floor is 1.153EB") {
+	if b.Error.Class != builds.ClassInfrastructure || !strings.HasPrefix(b.Error.Message, "The build was refused: ") || !strings.Contains(b.Error.Message, "and the floor is 1152922 TB") {
 		t.Errorf("the error is %+v", b.Error)
 	}
 	var row models.Worker

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	units "github.com/docker/go-units"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 	"slipway.dev/services/copies"
@@ -114,7 +113,7 @@ func underWay(c *models.Copy) string {
 	case c.Blobs == 0:
 		return "The copy waits for a worker."
 	}
-	return fmt.Sprintf("%s of %s, %d of %d parts.", units.HumanSize(float64(c.BytesDone)), units.HumanSize(float64(c.Bytes)), c.BlobsDone, c.Blobs)
+	return fmt.Sprintf("%s of %s, %d of %d parts.", models.Bytes(c.BytesDone), models.Bytes(c.Bytes), c.BlobsDone, c.Blobs)
 }
 
 // copied says what the copy took.
@@ -122,7 +121,7 @@ func copied(c *models.Copy) string {
 	if c.BytesThere >= c.Bytes {
 		return "The image is in " + c.Target.Name() + "; nothing had to be sent."
 	}
-	return fmt.Sprintf("The image is in %s; %s were sent.", c.Target.Name(), units.HumanSize(float64(c.Bytes-c.BytesThere)))
+	return fmt.Sprintf("The image is in %s; %s were sent.", c.Target.Name(), models.Bytes(c.Bytes-c.BytesThere))
 }
 
 // cancelCopy ends the copy together with the deployment, unless another deployment waits for the same image.

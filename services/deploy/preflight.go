@@ -181,13 +181,13 @@ func checkDisk(size int64, here bool, info Info, list *checklist) {
 	switch {
 	case info.Disk == 0:
 	case info.Disk < leftDisk:
-		list.fail(StageCheck, "Disk", "The target has %s left on its disk. Remove images and volumes that nobody uses there.", memory(info.Disk))
+		list.fail(StageCheck, "Disk", "The target has %s left on its disk. Remove images and volumes that nobody uses there.", models.Bytes(info.Disk))
 	case here || size == 0:
-		list.pass("Disk", "%s are free.", memory(info.Disk))
+		list.pass("Disk", "%s are free.", models.Bytes(info.Disk))
 	case info.Disk < unpacked*size:
-		list.fail(StageCheck, "Disk", "The image is %s compressed and needs up to %s on the target, which has %s left. Remove images and volumes that nobody uses there, or make the image smaller.", memory(size), memory(unpacked*size), memory(info.Disk))
+		list.fail(StageCheck, "Disk", "The image is %s compressed and needs up to %s on the target, which has %s left. Remove images and volumes that nobody uses there, or make the image smaller.", models.Bytes(size), models.Bytes(unpacked*size), models.Bytes(info.Disk))
 	default:
-		list.pass("Disk", "The image is %s compressed; %s are free.", memory(size), memory(info.Disk))
+		list.pass("Disk", "The image is %s compressed; %s are free.", models.Bytes(size), models.Bytes(info.Disk))
 	}
 }
 

@@ -35,7 +35,6 @@
 package components
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -79,26 +78,8 @@ func Scale(s models.Scale) string {
 	return text
 }
 
-// Bytes writes a size with three significant digits and decimal units, as registries do: "48.2 MB".
-func Bytes(n int64) string {
-	if n < 1000 {
-		return itoa(n) + " B"
-	}
-	value, unit := float64(n), ""
-	for _, unit = range []string{"kB", "MB", "GB", "TB"} {
-		value /= 1000
-		if value < 999.5 {
-			break
-		}
-	}
-	switch {
-	case value >= 99.95:
-		return fmt.Sprintf("%.0f %s", value, unit)
-	case value >= 9.995:
-		return fmt.Sprintf("%.1f %s", value, unit)
-	}
-	return fmt.Sprintf("%.2f %s", value, unit)
-}
+// Bytes writes a size: "48.2 MB".
+func Bytes(n int64) string { return models.Bytes(n) }
 
 // Initials are the one or two letters that stand for a person or a team.
 func Initials(name string) string {

@@ -8,14 +8,6 @@ import (
 	"slipway.dev/models"
 )
 
-func TestSizesHaveThreeDigitsAndAUnit(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.00 kB", 48_213_004: "48.2 MB", 999_600: "1.00 MB", 123_456_789: "123 MB", 5_000_000_000: "5.00 GB"} {
-		if got := Bytes(n); got != want {
-			t.Errorf("Bytes(%d) is %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestDurationsReadAsPeopleSayThem(t *testing.T) {
 	for d, want := range map[time.Duration]string{-time.Second: "0s", 400 * time.Millisecond: "0.4s", 54 * time.Second: "54s", 108 * time.Second: "1m 48s", 2*time.Hour + 3*time.Minute: "2h 3m"} {
 		if got := Lasted(d); got != want {

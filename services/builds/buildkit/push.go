@@ -13,7 +13,6 @@ import (
 
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
-	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -111,7 +110,7 @@ func (d *Docker) enginePush(ctx context.Context, r builds.Request, emit func(bui
 func tellLayer(emit func(builds.Event), p progress, size int64) {
 	switch {
 	case p.Status == "Pushed":
-		note(emit, "Layer %s: pushed, %s", p.ID, units.HumanSize(float64(size)))
+		note(emit, "Layer %s: pushed, %s", p.ID, models.Bytes(size))
 	case p.Status == "Layer already exists", strings.HasPrefix(p.Status, "Mounted from"):
 		note(emit, "Layer %s: is there already", p.ID)
 	case strings.HasPrefix(p.Status, "Retrying in"):
