@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -85,22 +83,8 @@ func (t *target) lines(ctx context.Context, i deploy.Instance, o deploy.LogOptio
 			return
 		}
 		defer body.Close()
-		if o.Opened != nil {
-			o.Opened()
-		}
-		for r := bufio.NewReader(body); ; {
-			line, err := readLine(r)
-			if err != nil {
-				if !errors.Is(err, io.EOF) && ctx.Err() == nil {
-					yield(deploy.LogLine{}, fmt.Errorf("reading the container's log: %w", err))
-				}
-				return
-			}
-			line.Replica = i.Replica
-			if line.At.After(o.After) && !yield(line, nil) {
-				return
-			}
-		}
+		r := bufio.NewReader(body)
+		deploy.ReadLines(ctx, i, o, "the container's log", func() (deploy.LogLine, error) { return readLine(r) }, yield)
 	}
 }
 
@@ -119,22 +103,12 @@ func readLine(r *bufio.Reader) (deploy.LogLine, error) {
 	if _, err := io.CopyN(io.Discard, r, size-int64(len(text))); err != nil {
 		return deploy.LogLine{}, err
 	}
-	stamp, rest, _ := strings.Cut(string(text), " ")
-	at, err := time.Parse(time.RFC3339Nano, stamp)
-	if err != nil {
-		return deploy.LogLine{}, err
-	}
-	rest = strings.TrimRight(strings.ToValidUTF8(rest, "�"), "\r\n")
-	return deploy.LogLine{At: at.UTC(), Stderr: head[0] == 2, Text: rest}, nil
+	line, err := deploy.StampedLine(string(text))
+	line.Stderr = head[0] == 2
+	return line, err
 }
 
 // lastLines returns what the container said last.
-func (t *target) lastLines(ctx context.Context, id string) (lines []string) {
-	for line, err := range t.lines(ctx, deploy.Instance{ID: id}, deploy.LogOptions{Tail: 30}) {
-		if err != nil {
-			break
-		}
-		lines = append(lines, deploy.Plain(line.Text))
-	}
-	return lines
+func (t *target) lastLines(ctx context.Context, id string) []string {
+	return deploy.PlainLines(t.lines(ctx, deploy.Instance{ID: id}, deploy.LogOptions{Tail: 30}))
 }

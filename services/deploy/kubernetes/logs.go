@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"strconv"
@@ -104,22 +103,8 @@ func (t *target) linesOf(ctx context.Context, i deploy.Instance, o deploy.LogOpt
 			return
 		}
 		defer body.Close()
-		if o.Opened != nil {
-			o.Opened()
-		}
-		for r := bufio.NewReaderSize(body, maxLine); ; {
-			line, err := readLine(r)
-			if err != nil {
-				if !errors.Is(err, io.EOF) && ctx.Err() == nil {
-					yield(deploy.LogLine{}, fmt.Errorf("reading the log of a pod: %w", err))
-				}
-				return
-			}
-			line.Replica = i.Replica
-			if line.At.After(o.After) && !yield(line, nil) {
-				return
-			}
-		}
+		r := bufio.NewReaderSize(body, maxLine)
+		deploy.ReadLines(ctx, i, o, "the log of a pod", func() (deploy.LogLine, error) { return readLine(r) }, yield)
 	}
 }
 
@@ -144,24 +129,17 @@ func readLine(r *bufio.Reader) (deploy.LogLine, error) {
 	if err != nil {
 		return deploy.LogLine{}, err
 	}
-	stamp, rest, _ := strings.Cut(string(text), " ")
+	line, failed := deploy.StampedLine(string(text)) // before the reader goes on, whose bytes text is
 	for more && err == nil {
 		_, more, err = r.ReadLine()
 	}
-	at, failed := time.Parse(time.RFC3339Nano, stamp)
 	if failed != nil {
 		return deploy.LogLine{}, errors.Join(failed, err)
 	}
-	return deploy.LogLine{At: at.UTC(), Text: strings.TrimRight(strings.ToValidUTF8(rest, "�"), "\r\n")}, nil
+	return line, nil
 }
 
 // lastLines returns what the pod's container said last, or the one before it.
-func (t *target) lastLines(ctx context.Context, p corev1.Pod, before bool) (lines []string) {
-	for line, err := range t.linesOf(ctx, instance(p, 1), deploy.LogOptions{Tail: keepLines}, before) {
-		if err != nil {
-			break
-		}
-		lines = append(lines, deploy.Plain(line.Text))
-	}
-	return lines
+func (t *target) lastLines(ctx context.Context, p corev1.Pod, before bool) []string {
+	return deploy.PlainLines(t.linesOf(ctx, instance(p, 1), deploy.LogOptions{Tail: keepLines}, before))
 }
