@@ -259,69 +259,69 @@ type published struct {
 	size   int64
 }
 
-// copyTags gives the manifest that is there more names.
-func copyTags(ctx context.Context, to Destination, digest string, tags []string) (published, error) {
-	repo, options, err := to.Open(ctx)
-	if err != nil {
-		return published{}, err
+// stored is the manifest of an image that is in its repository, and the way there.
+type stored struct {
+	repo    name.Repository
+	options []remote.Option
+	puller  *remote.Puller
+	have    *remote.Descriptor
+}
+
+// readStored reads the manifest with the digest.
+func readStored(ctx context.Context, to Destination, digest string) (p stored, err error) {
+	if p.repo, p.options, err = to.Open(ctx); err != nil {
+		return p, err
 	}
-	puller, err := remote.NewPuller(options...)
-	if err != nil {
-		return published{}, err
+	if p.puller, err = remote.NewPuller(p.options...); err != nil {
+		return p, err
 	}
-	have, err := puller.Get(ctx, repo.Digest(digest))
-	if err != nil {
-		return published{}, err
-	}
-	m := &manifest{raw: have.Manifest, kind: have.MediaType}
-	if sized, err := withAnnotations(have.Manifest, have.MediaType, nil); err == nil {
-		m.size = sized.size
-	}
-	pusher, err := remote.NewPusher(options...)
+	p.have, err = p.puller.Get(ctx, p.repo.Digest(digest))
+	return p, err
+}
+
+// tag writes the manifest under the tags.
+func (p stored) tag(ctx context.Context, m *manifest, tags []string) (published, error) {
+	pusher, err := remote.NewPusher(p.options...)
 	if err != nil {
 		return published{}, err
 	}
 	for _, tag := range tags {
-		if err := pusher.Put(ctx, repo.Tag(tag), m); err != nil {
+		if err := pusher.Put(ctx, p.repo.Tag(tag), m); err != nil {
 			return published{}, err
 		}
 	}
 	return m.published()
 }
 
+// copyTags gives the manifest that is there more names.
+func copyTags(ctx context.Context, to Destination, digest string, tags []string) (published, error) {
+	p, err := readStored(ctx, to, digest)
+	if err != nil {
+		return published{}, err
+	}
+	m := &manifest{raw: p.have.Manifest, kind: p.have.MediaType}
+	if sized, err := withAnnotations(p.have.Manifest, p.have.MediaType, nil); err == nil {
+		m.size = sized.size
+	}
+	return p.tag(ctx, m, tags)
+}
+
 // annotate writes the manifest anew with the annotations, as an OCI one, under the tags.
 func annotate(ctx context.Context, to Destination, digest string, annotations map[string]string, tags []string) (published, error) {
-	repo, options, err := to.Open(ctx)
+	p, err := readStored(ctx, to, digest)
 	if err != nil {
 		return published{}, err
 	}
-	puller, err := remote.NewPuller(options...)
-	if err != nil {
-		return published{}, err
-	}
-	have, err := puller.Get(ctx, repo.Digest(digest))
-	if err != nil {
-		return published{}, err
-	}
-	m, err := withAnnotations(have.Manifest, have.MediaType, annotations)
+	m, err := withAnnotations(p.have.Manifest, p.have.MediaType, annotations)
 	if err != nil {
 		return published{}, err
 	}
 	if m.kind.IsIndex() {
-		if m.size, err = sizeOf(ctx, puller, repo, have.Manifest); err != nil {
+		if m.size, err = sizeOf(ctx, p.puller, p.repo, p.have.Manifest); err != nil {
 			return published{}, err
 		}
 	}
-	pusher, err := remote.NewPusher(options...)
-	if err != nil {
-		return published{}, err
-	}
-	for _, tag := range tags {
-		if err := pusher.Put(ctx, repo.Tag(tag), m); err != nil {
-			return published{}, err
-		}
-	}
-	return m.published()
+	return p.tag(ctx, m, tags)
 }
 
 // weigh is how many bytes the image holds.

@@ -94,6 +94,11 @@ func (s *Service) repository(ctx context.Context, name string) (row models.Regis
 
 // Images lists the images of a repository, the one pushed last first.
 func (s *Service) Images(ctx context.Context, repository string, page models.Page) (models.List[models.Image], error) {
+	return s.imagesIn(ctx, repository, page, nil)
+}
+
+// imagesIn are the images of a repository that the reader may see; narrow, where set, leaves some out.
+func (s *Service) imagesIn(ctx context.Context, repository string, page models.Page, narrow func(*gorm.DB) *gorm.DB) (models.List[models.Image], error) {
 	none := models.List[models.Image]{}
 	who, err := readerFrom(ctx)
 	if err != nil {
@@ -103,7 +108,7 @@ func (s *Service) Images(ctx context.Context, repository string, page models.Pag
 	if err != nil {
 		return none, err
 	}
-	return s.images(ctx, who, row.Name, row.TeamID, page, nil)
+	return s.images(ctx, who, row.Name, row.TeamID, page, narrow)
 }
 
 // ForApp lists the images of the app's repository, the one pushed last first.

@@ -190,16 +190,7 @@ func isDigest(reference string) bool { return strings.Contains(reference, ":") }
 // tag names, the one pushed last first. Parts of other images, and what is
 // about one, are not among them.
 func (s *Service) Untagged(ctx context.Context, repository string, page models.Page) (models.List[models.Image], error) {
-	none := models.List[models.Image]{}
-	who, err := readerFrom(ctx)
-	if err != nil {
-		return none, err
-	}
-	row, err := s.repository(ctx, repository)
-	if err != nil {
-		return none, err
-	}
-	return s.images(ctx, who, row.Name, row.TeamID, page, untagged)
+	return s.imagesIn(ctx, repository, page, untagged)
 }
 
 // untagged narrows a list of images to those that no tag names.

@@ -63,24 +63,21 @@ type Endpoints struct {
 // where a grant does not cover the repository or the action. With Push, a
 // repository that its registry does not make by itself is made.
 func (s *Service) Open(ctx context.Context, registryID, repository string, actions ...string) (*Remote, error) {
-	if registryID == "" {
-		return s.openEmbedded(ctx, repository, actions)
-	}
-	r, err := s.registry(ctx, registryID)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range needed(actions) {
-		if err := may(models.PrincipalFrom(ctx), r, repository, a); err != nil {
-			return nil, err
-		}
-	}
-	return s.open(ctx, r, repository, actions, func(other string) error { return may(models.PrincipalFrom(ctx), r, other, Pull) })
+	return s.openWhere(ctx, registryID, repository, actions, func(r *models.Registry, repository, action string) error {
+		return may(models.PrincipalFrom(ctx), r, repository, action)
+	})
 }
 
 // OpenForTeam is Open for work that a team's app has queued: the team, not the
 // context's principal, must be granted the actions. Who may cause the work is the caller's to know.
 func (s *Service) OpenForTeam(ctx context.Context, teamID, registryID, repository string, actions ...string) (*Remote, error) {
+	return s.openWhere(ctx, registryID, repository, actions, func(r *models.Registry, repository, action string) error {
+		return teamMay(teamID, r, repository, action)
+	})
+}
+
+// openWhere opens the repository where all actions are allowed there.
+func (s *Service) openWhere(ctx context.Context, registryID, repository string, actions []string, allowed func(r *models.Registry, repository, action string) error) (*Remote, error) {
 	if registryID == "" {
 		return s.openEmbedded(ctx, repository, actions)
 	}
@@ -88,12 +85,12 @@ func (s *Service) OpenForTeam(ctx context.Context, teamID, registryID, repositor
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range needed(actions) {
-		if err := teamMay(teamID, r, repository, a); err != nil {
+	for _, action := range needed(actions) {
+		if err := allowed(r, repository, action); err != nil {
 			return nil, err
 		}
 	}
-	return s.open(ctx, r, repository, actions, func(other string) error { return teamMay(teamID, r, other, Pull) })
+	return s.open(ctx, r, repository, actions, func(other string) error { return allowed(r, other, Pull) })
 }
 
 // needed are the actions to be allowed: nothing is opened without a right, so that to pull is the least.
