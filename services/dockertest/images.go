@@ -71,11 +71,11 @@ func Base(t testing.TB) v1.Image {
 // App is the test server's image as a value. It listens on PORT, by default 8080, and may write to /data and to volumes there.
 func App(t testing.TB, env ...string) v1.Image {
 	t.Helper()
-	program, err := compileApp()
+	layer, err := appLayer()
 	if err != nil {
 		t.Fatalf("compile the test server: %v", err)
 	}
-	img, err := assemble([]entry{{name: "app", mode: 0o755, body: program}, {name: "data/", mode: 0o777}}, v1.Config{
+	img, err := assemble(layer, v1.Config{
 		Entrypoint:   []string{"/app"},
 		Env:          slices.Concat([]string{"PORT=8080"}, env),
 		ExposedPorts: map[string]struct{}{"8080/tcp": {}},
@@ -109,10 +109,24 @@ var makeBase = sync.OnceValues(func() (v1.Image, error) {
 			entries = append(entries, entry{name: "bin/" + applet, link: "busybox"})
 		}
 	}
-	return assemble(entries, v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}})
+	layer, err := layerOf(entries)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(layer, v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}})
 })
 
-var compileApp = sync.OnceValues(func() ([]byte, error) {
+// appLayer is what the images of the test server share: they differ in their variables alone, and the program is
+// compressed once.
+var appLayer = sync.OnceValues(func() (v1.Layer, error) {
+	program, err := compileApp()
+	if err != nil {
+		return nil, err
+	}
+	return layerOf([]entry{{name: "app", mode: 0o755, body: program}, {name: "data/", mode: 0o777}})
+})
+
+func compileApp() ([]byte, error) {
 	folder, err := os.MkdirTemp("", "slipway-test-app-")
 	if err != nil {
 		return nil, err
@@ -128,7 +142,7 @@ var compileApp = sync.OnceValues(func() ([]byte, error) {
 		return nil, &exec.Error{Name: string(bytes.TrimSpace(out)), Err: err}
 	}
 	return os.ReadFile(program)
-})
+}
 
 // entry is one file of an image: a folder when its name ends in a slash, a link when it has a link target.
 type entry struct {
@@ -138,18 +152,19 @@ type entry struct {
 	link string
 }
 
-// assemble makes an image of one layer whose bytes depend on nothing but its content.
-func assemble(entries []entry, config v1.Config) (v1.Image, error) {
+// layerOf makes a layer whose bytes depend on nothing but its files.
+func layerOf(entries []entry) (v1.Layer, error) {
 	archive, err := pack(entries)
 	if err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(archive)), nil
 	}, tarball.WithCompressedCaching)
-	if err != nil {
-		return nil, err
-	}
+}
+
+// assemble makes an image of one layer, the same on every run.
+func assemble(layer v1.Layer, config v1.Config) (v1.Image, error) {
 	img, err := mutate.Append(empty.Image, mutate.Addendum{
 		Layer:   layer,
 		History: v1.History{CreatedBy: "COPY / / # dockertest", Created: v1.Time{Time: time.Unix(0, 0).UTC()}},
