@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"slipway.dev/models"
@@ -72,6 +73,7 @@ func require(allowed func(echo.Context) error) echo.MiddlewareFunc {
 type routes struct {
 	echo   *echo.Echo
 	access map[string]access // by method and path
+	twice  []string          // methods and paths that were added again
 }
 
 func newRoutes() *routes {
@@ -94,13 +96,20 @@ func (g group) POST(path string, h echo.HandlerFunc) { g.Add(echo.POST, path, h)
 
 // Add adds a route. The group's guard runs before anything else of the route.
 func (g group) Add(method, path string, h echo.HandlerFunc, more ...echo.MiddlewareFunc) *echo.Route {
+	if _, there := g.all.access[method+" "+path]; there {
+		g.all.twice = append(g.all.twice, method+" "+path)
+	}
 	g.all.access[method+" "+path] = g.access
 	guard := guards[g.access]
 	return g.all.echo.Add(method, path, h, append([]echo.MiddlewareFunc{guard}, more...)...)
 }
 
-// check fails where a route does not say who may call it: nothing is open by forgetting.
+// check fails where a route does not say who may call it: nothing is open by forgetting. It fails too where a route
+// is added again, for the later one alone would answer.
 func (r *routes) check() error {
+	if len(r.twice) > 0 {
+		return fmt.Errorf("routes are added twice: %s", strings.Join(r.twice, ", "))
+	}
 	for _, route := range r.echo.Routes() {
 		if route.Method == echo.RouteNotFound {
 			continue

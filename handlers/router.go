@@ -276,5 +276,4 @@ func (r *routes) pages(s Services, base *web.Base, calls *api.API) {
 	signedIn.GET("/api/docs", docs.Show)
 	signedIn.GET("/api/docs/:noun", docs.Show)
 	r.group(accessOpen).GET(static.Prefix+"*", wrap(base.Assets.(http.Handler)))
-	r.people(s, base)
 }

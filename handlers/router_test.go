@@ -34,6 +34,17 @@ func TestARouteThatDoesNotSayWhoMayCallItDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestARouteThatIsAddedTwiceDoesNotStart(t *testing.T) {
+	t.Parallel()
+	r := newRoutes()
+	for range 2 {
+		r.group(accessOpen).GET("/again", func(echo.Context) error { return nil })
+	}
+	if err := r.check(); err == nil || !strings.Contains(err.Error(), "GET /again") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRequestsFindTheirPartOfSlipwayByHostAndPath(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(_ *Services, o *Options) { o.ExternalURL, o.AppsDomain = "https://slip.example.com", "example.com" })
