@@ -32,11 +32,11 @@ func TestVisitorsOnTheirWayAreShownAndCanBeSentOn(t *testing.T) {
 		{ProxyID: self.ID, DeploymentID: former.ID, Tally: models.Tally{Answers: 400}},
 	}).Error)
 	for path, words := range map[string][]string{
-		at:                                   {"10 % of visitors go to this version", "it is 50 %", "Send everyone now", "/cancel", "10 % for 60 min, 50 % for 5 min, then all",
-			"Of 40 answers of the new version 2.5 % were errors (5xx, or none came), of 400 of what serves beside it 0.0 %."},
-		"/environments/" + f.Environment.ID:  {"10 % of visitors"},
-		"/apps/" + f.App.ID + "/deployments": {"10 % of visitors"},
-		"/environments":                      {"10 % of visitors"},
+		at: {"10% of visitors go to this version", "it is 50%", "Send everyone now", "/cancel", "10% for 60 min, 50% for 5 min, then all",
+			"Of 40 answers of the new version 2.5% were errors (5xx, or none came), of 400 of what serves beside it 0.0%."},
+		"/environments/" + f.Environment.ID:  {"10% of visitors"},
+		"/apps/" + f.App.ID + "/deployments": {"10% of visitors"},
+		"/environments":                      {"10% of visitors"},
 		"/api/v1" + at:                       {`"shift":{"step":1,"steps":2,"percent":10,`, `"gradual":[{"percent":10,"minutes":60}`, `"answers":{"new":{"answers":40,"errors":1},"former":{"answers":400,"errors":0}}`},
 		"/api/v1/board?team=" + f.Team.Slug:  {`"percent":10`},
 	} {
@@ -47,7 +47,7 @@ func TestVisitorsOnTheirWayAreShownAndCanBeSentOn(t *testing.T) {
 			}
 		}
 	}
-	if page := f.send(ask{path: at, cookie: f.cookie(f.Viewer)}).Body.String(); strings.Contains(page, "Send everyone now") || !strings.Contains(page, "it is 50 %") {
+	if page := f.send(ask{path: at, cookie: f.cookie(f.Viewer)}).Body.String(); strings.Contains(page, "Send everyone now") || !strings.Contains(page, "it is 50%") {
 		t.Error("a viewer gets the button, or not the rest")
 	}
 	if w := f.send(ask{method: "POST", path: at + "/everyone", cookie: f.cookie(f.Developer)}); w.Code != 303 {
@@ -63,7 +63,7 @@ func TestStepsThatCanNotBeAreSaidAtTheirField(t *testing.T) {
 	f := newFixture(t)
 	path := f.placeURL() + "/runtime"
 	w := f.send(ask{method: "POST", path: path, cookie: f.cookie(f.Developer), body: "gradual=50%25+for+5+min,+10%25+for+5+min"})
-	if page := w.Body.String(); w.Code != 422 || !strings.Contains(page, "can&#39;t follow 50 %") || !strings.Contains(page, `value="50% for 5 min, 10% for 5 min"`) {
+	if page := w.Body.String(); w.Code != 422 || !strings.Contains(page, "can&#39;t follow 50%") || !strings.Contains(page, `value="50% for 5 min, 10% for 5 min"`) {
 		t.Errorf("steps that shrink give %d", w.Code)
 	}
 	if w := f.send(ask{method: "POST", path: path, cookie: f.cookie(f.Developer), body: "gradual=10%25+for+5+min"}); w.Code != 303 {

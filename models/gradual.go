@@ -67,7 +67,7 @@ func (g Gradual) wrong() string {
 		case s.Percent < 1 || s.Percent > 99:
 			return fmt.Sprintf("A step is from 1 to 99 %% of the visitors, not %d; after the last one all go to the new version.", s.Percent)
 		case s.Percent <= before:
-			return fmt.Sprintf("Each step takes more visitors than the one before: %d %% can't follow %d %%.", s.Percent, before)
+			return fmt.Sprintf("Each step takes more visitors than the one before: %d%% can't follow %d%%.", s.Percent, before)
 		case s.Minutes < 1 || s.Minutes > maxStepMinutes:
 			return fmt.Sprintf("A step lasts from 1 to %d minutes, not %d.", maxStepMinutes, s.Minutes)
 		}
@@ -83,6 +83,14 @@ func (g Gradual) String() string {
 		parts = append(parts, fmt.Sprintf("%d%% for %d min", s.Percent, s.Minutes))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Words is how visitors move to a new version, as a person says it.
+func (g Gradual) Words() string {
+	if len(g) == 0 {
+		return "all at once"
+	}
+	return g.String() + ", then all"
 }
 
 // Shift is how far a deployment has moved visitors to its release in the steps of its configuration.

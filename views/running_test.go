@@ -202,7 +202,7 @@ func shiftSample() models.Deployment {
 	until := now.Add(4 * time.Minute)
 	d.Config.Gradual = models.Gradual{{Percent: 10, Minutes: 5}, {Percent: 50, Minutes: 10}, {Percent: 90, Minutes: 60}}
 	d.Shift = models.Shift{Step: 2, Percent: 50, Until: &until}
-	d.Phases = append(d.Phases, models.DeploymentPhase{Seq: 4, Name: "shift", State: models.StepRunning, Message: "50 % of the visitors go to the new version for 10 minutes.", StartedAt: before(9 * time.Minute)})
+	d.Phases = append(d.Phases, models.DeploymentPhase{Seq: 4, Name: "shift", State: models.StepRunning, Message: "50% of the visitors go to the new version for 10 minutes.", StartedAt: before(9 * time.Minute)})
 	return d
 }
 

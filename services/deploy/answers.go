@@ -50,6 +50,6 @@ func (a Answers) String() string {
 	if a.New.Answers == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Of %d answers of the new version %.1f %% were errors (5xx, or none came), of %d of what serves beside it %.1f %%.",
+	return fmt.Sprintf("Of %d answers of the new version %.1f%% were errors (5xx, or none came), of %d of what serves beside it %.1f%%.",
 		a.New.Answers, 100*a.New.Share(), a.Former.Answers, 100*a.Former.Share())
 }

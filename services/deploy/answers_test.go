@@ -32,7 +32,7 @@ func TestAVersionIsWorseOnlyByErrorsThatTheOtherDoesNotHave(t *testing.T) {
 
 func TestTheAnswersOfTwoVersionsAreToldInOneSentence(t *testing.T) {
 	t.Parallel()
-	want := "Of 240 answers of the new version 12.5 % were errors (5xx, or none came), of 0 of what serves beside it 0.0 %."
+	want := "Of 240 answers of the new version 12.5% were errors (5xx, or none came), of 0 of what serves beside it 0.0%."
 	if got := (Answers{New: models.Tally{Answers: 240, Errors: 30}}).String(); got != want {
 		t.Errorf("it says %q", got)
 	}

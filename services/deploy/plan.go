@@ -222,7 +222,7 @@ func differences(before, after models.DeploymentConfig) (out []Difference) {
 	add("Network", networkText(before.HostNetwork), networkText(after.HostNetwork))
 	add("After it ends", restartText(before.Runtime), restartText(after.Runtime))
 	add("Versions at once", switchText(before.Recreate), switchText(after.Recreate))
-	add("Visitors", gradualText(before.Gradual), gradualText(after.Gradual))
+	add("Visitors", before.Gradual.Words(), after.Gradual.Words())
 	add("Command before the switch", or(strings.Join(before.Command, " "), "none"), or(strings.Join(after.Command, " "), "none"))
 	return out
 }
@@ -231,7 +231,7 @@ func atMost(s models.Scale) string {
 	if !s.Autoscales() {
 		return "no more"
 	}
-	return fmt.Sprintf("%d, from %d %% of CPU on", s.Max, s.CPUTarget)
+	return fmt.Sprintf("%d, from %d%% of CPU on", s.Max, s.CPUTarget)
 }
 
 func protocol(p models.Protocol) string {
@@ -314,7 +314,7 @@ func (s *Service) planSwitch(p *Plan, action models.DeploymentAction) error {
 	if err != nil {
 		return err
 	}
-	message := "In steps: " + gradualText(p.Config.Gradual) + ". It can be sent to all at once, or canceled, at any time meanwhile."
+	message := "In steps: " + p.Config.Gradual.Words() + ". It can be sent to all at once, or canceled, at any time meanwhile."
 	if p.AtOnce = atOnce(action, p.Config, p.Current, kind); p.AtOnce != "" {
 		message = "All at once. " + p.AtOnce
 	} else {

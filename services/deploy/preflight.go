@@ -209,7 +209,7 @@ func checkRoom(scale models.Scale, info Info, list *checklist) {
 func checkAbilities(config models.DeploymentConfig, info Info, list *checklist) {
 	switch {
 	case config.Scale.Autoscales() && info.Autoscales:
-		list.pass("Autoscaler", "Up to %d instances, when they take more than %d %% of their CPU.", config.Scale.Max, config.Scale.CPUTarget)
+		list.pass("Autoscaler", "Up to %d instances, when they take more than %d%% of their CPU.", config.Scale.Max, config.Scale.CPUTarget)
 	case config.Scale.Autoscales():
 		list.fail(StageCheck, "Autoscaler", "The target does not add instances by their load. Set the scale's maximum to 0.")
 	}

@@ -177,13 +177,6 @@ func restartText(r models.Runtime) string {
 	return "it is started again"
 }
 
-func gradualText(g models.Gradual) string {
-	if len(g) == 0 {
-		return "all at once"
-	}
-	return g.String() + ", then all"
-}
-
 func switchText(recreate bool) string {
 	if recreate {
 		return "one at a time"

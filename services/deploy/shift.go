@@ -105,7 +105,7 @@ func (r *rollout) step(ctx context.Context, n int, say func(string)) error {
 		return err
 	}
 	length := time.Duration(s.Minutes) * orElse(r.Minute, time.Minute)
-	say(fmt.Sprintf("%d %% of the visitors go to the new version for %s.", s.Percent, count(s.Minutes, "minute", "minutes")))
+	say(fmt.Sprintf("%d%% of the visitors go to the new version for %s.", s.Percent, count(s.Minutes, "minute", "minutes")))
 	at := models.Shift{Step: n, Percent: s.Percent}
 	if !routes {
 		until := r.now().Add(length)

@@ -117,9 +117,9 @@ func TestVisitorsMoveInStepsWithoutAFailedRequest(t *testing.T) {
 		if failed.Load() > 0 || r.DeploymentID != second.ID || r.Next.DeploymentID != "" || s.answer("/version") != "3" || second.Shift.Percent != 0 {
 			t.Errorf("in the end the route is %+v, the deployment %+v", r, second.Shift)
 		}
-		want := []string{"30 % of the visitors go to the new version for 1 minute.", "60 % of the visitors go to the new version for 2 minutes.", "All steps are done: all visitors go to the new version."}
+		want := []string{"30% of the visitors go to the new version for 1 minute.", "60% of the visitors go to the new version for 2 minutes.", "All steps are done: all visitors go to the new version."}
 		told := slices.DeleteFunc(p.Detail, func(line string) bool { // which it says where the test's one visitor was of a share
-			return strings.Contains(line, "answers of the new version 0.0 % were errors")
+			return strings.Contains(line, "answers of the new version 0.0% were errors")
 		})
 		if second.Attempt != 1 || p.State != models.StepSucceeded || !slices.Equal(told, want) {
 			t.Errorf("after %d attempts the phase is %+v", second.Attempt, p)
@@ -181,7 +181,7 @@ func TestAVersionThatFailsWhileVisitorsMoveSendsThemBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := s.ended(second.ID)
-	if d.State != models.DeploymentFailed || d.Error.Stage != deploy.StageShift || !strings.Contains(d.Error.Message, "50 % of the visitors") || len(d.Error.Logs) == 0 {
+	if d.State != models.DeploymentFailed || d.Error.Stage != deploy.StageShift || !strings.Contains(d.Error.Message, "50% of the visitors") || len(d.Error.Logs) == 0 {
 		t.Errorf("the deployment is %s: %+v", d.State, d.Error)
 	}
 	s.isBack(first, second)
@@ -228,7 +228,7 @@ func TestAVersionThatAnswersWithErrorsSendsVisitorsBack(t *testing.T) {
 			res.Body.Close()
 		}
 		d := s.ended(second.ID)
-		if d.State != models.DeploymentFailed || d.Error.Stage != deploy.StageShift || !strings.Contains(d.Error.Message, "answers of the new version 100.0 % were errors") || !strings.Contains(d.Error.Message, "50 % of the visitors") {
+		if d.State != models.DeploymentFailed || d.Error.Stage != deploy.StageShift || !strings.Contains(d.Error.Message, "answers of the new version 100.0% were errors") || !strings.Contains(d.Error.Message, "50% of the visitors") {
 			t.Errorf("the deployment is %s: %+v", d.State, d.Error)
 		}
 		s.isBack(first, second)

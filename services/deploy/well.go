@@ -40,7 +40,7 @@ func (r *rollout) well(ctx context.Context) error {
 		}
 		bad = answers.String()
 	}
-	f := Failf(StageShift, nil, "%s That was while %d %% of the visitors went to this version; all are sent back to what served before.", bad, r.d.Shift.Percent)
+	f := Failf(StageShift, nil, "%s That was while %d%% of the visitors went to this version; all are sent back to what served before.", bad, r.d.Shift.Percent)
 	lines := r.tail(ctx, r.target, r.d, LogOptions{})
 	f.Logs = lines[max(0, len(lines)-evidenceLines):]
 	for _, i := range own {

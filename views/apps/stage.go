@@ -44,7 +44,7 @@ func attempt(d models.Deployment) string {
 }
 
 // Share says how many visitors a deployment has while they move to it in steps.
-func Share(d models.Deployment) string { return strconv.Itoa(d.Shift.Percent) + " % of visitors" }
+func Share(d models.Deployment) string { return strconv.Itoa(d.Shift.Percent) + "% of visitors" }
 
 func spinClass(state string) string {
 	if components.StateIcon(state) == "run" {

@@ -35,7 +35,7 @@ func runtimeRows(r models.Runtime) (rows [][2]string) {
 		rows = append(rows, [2]string{"Versions", "one at a time"})
 	}
 	if len(r.Gradual) > 0 {
-		rows = append(rows, [2]string{"Visitors", gradualText(r.Gradual)})
+		rows = append(rows, [2]string{"Visitors", r.Gradual.Words()})
 	}
 	return rows
 }

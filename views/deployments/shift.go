@@ -3,7 +3,6 @@ package deployments
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -25,7 +24,7 @@ func shiftSteps(d models.Deployment) (all []shiftStep) {
 }
 
 // share is how many visitors go to the new version.
-func (s shiftStep) share() string { return fmt.Sprintf("%d %%", s.Percent) }
+func (s shiftStep) share() string { return fmt.Sprintf("%d%%", s.Percent) }
 
 func (s shiftStep) lasts() string {
 	return components.Count(s.Minutes, "minute", "minutes")
@@ -66,7 +65,7 @@ func (s shiftStep) class() string {
 func next(d models.Deployment, now time.Time) string {
 	share := "all of them"
 	if n := d.Shift.Step; n < len(d.Config.Gradual) {
-		share = fmt.Sprintf("%d %%", d.Config.Gradual[n].Percent)
+		share = fmt.Sprintf("%d%%", d.Config.Gradual[n].Percent)
 	}
 	switch {
 	case d.CancelRequestedAt != nil:
@@ -81,8 +80,3 @@ func next(d models.Deployment, now time.Time) string {
 }
 
 func percent(d models.Deployment) string { return strconv.Itoa(d.Shift.Percent) }
-
-// gradualText is how visitors move to a new version.
-func gradualText(g models.Gradual) string {
-	return strings.ReplaceAll(g.String(), "%", " %") + ", then all"
-}

@@ -50,7 +50,7 @@ func shift(v PageView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, " % of visitors go to this version</h2></header><div class=\"body stack\"><progress class=\"prog\" aria-labelledby=\"shift-title\" max=\"100\" value=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "% of visitors go to this version</h2></header><div class=\"body stack\"><progress class=\"prog\" aria-labelledby=\"shift-title\" max=\"100\" value=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

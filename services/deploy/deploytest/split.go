@@ -26,7 +26,7 @@ func (s Suite) splits(t *testing.T) {
 		t.Helper()
 		for range 2 { // the second time after a worker died
 			if err := splitter.Split(t.Context(), r, percent); err != nil {
-				t.Fatalf("%d %% of the visitors to %s: %v", percent, r.Env["VERSION"], err)
+				t.Fatalf("%d%% of the visitors to %s: %v", percent, r.Env["VERSION"], err)
 			}
 		}
 	}
