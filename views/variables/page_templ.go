@@ -339,7 +339,7 @@ func table(v View) templ.Component {
 					ctx = templ.InitializeContext(ctx)
 					return nil
 				})
-				templ_7745c5c3_Err = components.Empty("key", "No variables yet", "Apps get them as environment variables. Secrets are encrypted and never shown again. "+v.gets()).Render(templ.WithChildren(ctx, templ_7745c5c3_Var12), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = components.Empty("key", "No variables yet", "Apps get them as environment variables. Secrets are encrypted and never shown again.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var12), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
