@@ -125,6 +125,9 @@ func TestPagesAreAccessible(t *testing.T) {
 				if width > view.width {
 					t.Errorf("the page scrolls sideways: it is %d wide; %s", width, widest(t, tab, view.width))
 				}
+				if found := crowded(t, tab); found != "" {
+					t.Errorf("there is no room: %s", found)
+				}
 				for _, v := range axe(t, tab) {
 					for _, n := range v.Nodes {
 						t.Errorf("%s (%s): %v %.200s", v.ID, v.Help, n.Target, n.HTML)
@@ -143,6 +146,39 @@ func widest(t *testing.T, ctx context.Context, width int64) string {
 		t.Fatal(err)
 	}
 	return names
+}
+
+// crowded names what stands on top of its neighbour in the row of a list, cells of tables that are squeezed to a word
+// a line, and logs that are higher than their lines.
+func crowded(t *testing.T, ctx context.Context) string {
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(() => {
+		const found = [], name = e => e.className + " " + e.textContent.replace(/\s+/g, " ").trim().slice(0, 40);
+		for (const row of document.querySelectorAll(".rows > li")) {
+			const parts = [...row.querySelectorAll(":scope > *, :scope > .c-act > *, :scope > .end > *")]
+				.filter(e => e.checkVisibility() && !e.querySelector(":scope > *") || e.matches("button, a.btn, input, .num, .sub"));
+			for (const [n, one] of parts.entries()) for (const other of parts.slice(n + 1)) {
+				if (one.contains(other) || other.contains(one)) continue;
+				const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
+				if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1)
+					found.push(name(one) + " lies on " + name(other));
+			}
+		}
+		for (const cell of document.querySelectorAll("tbody td")) {
+			const words = document.createRange();
+			words.selectNodeContents(cell);
+			const lines = new Set([...words.getClientRects()].map(r => Math.round(r.top / 4))).size;
+			if (lines > 6 && cell.getBoundingClientRect().width < 120) found.push(name(cell) + " has " + lines + " lines");
+		}
+		for (const chunk of document.querySelectorAll(".log > .ch:last-child")) {
+			const lines = [...chunk.children].reduce((sum, l) => sum + l.getBoundingClientRect().height, 0);
+			if (chunk.getBoundingClientRect().height > lines + 20) found.push("a log of " + lines + " is " + chunk.getBoundingClientRect().height + " high");
+		}
+		return found.slice(0, 4).join("; ");
+	})()`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func picture(t *testing.T, ctx context.Context, name string) {

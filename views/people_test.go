@@ -1,6 +1,7 @@
 package views_test
 
 import (
+	"strings"
 	"time"
 
 	"slipway.dev/models"
@@ -108,6 +109,8 @@ func insideSamples() []sample {
 	members := []models.Member{{UserID: "u1", Role: models.RoleMaintainer, User: &mira}, {UserID: "u2", Role: models.RoleDeveloper, User: &jonas}, {UserID: "u3", Role: models.RoleViewer, User: &ana}}
 	entries := []models.AuditEntry{
 		{ID: "1", ActorName: "Mira Kovač", Action: "member.set", Subject: "team:t1", Name: "Jonas Weiß", IP: "198.51.100.7", Detail: map[string]string{"role": "developer"}, CreatedAt: now.Add(-time.Minute)},
+		{ID: "3", ActorName: "build 12 of checkout-service", Action: "image.push", Subject: "image:payments/checkout-service", Name: "payments/checkout-service@sha256:" + strings.Repeat("87c7aa86", 8), IP: "2001:db8:85a3:8d3:1319:8a2e:370:7348", Times: 3, LastAt: &now, CreatedAt: now.Add(-time.Minute),
+			Detail: map[string]string{"config": strings.Repeat("a16ec31e", 8), "digest": "sha256:" + strings.Repeat("87c7aa86", 8), "environment": "production", "reason": ""}},
 		{ID: "2", ActorName: "", Action: "idp.rotate", Subject: "signing_key:01HX", CreatedAt: now.AddDate(0, 0, -1)},
 	}
 	adminPage := func(current string) layout.Page {

@@ -3,6 +3,7 @@ package admin
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -81,7 +82,9 @@ func state(u models.User) string {
 func detail(e models.AuditEntry) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
-		parts = append(parts, k+"="+e.Detail[k])
+		if e.Detail[k] != "" {
+			parts = append(parts, k+"="+e.Detail[k])
+		}
 	}
 	return strings.Join(parts, " ")
 }
@@ -92,4 +95,12 @@ func subject(e models.AuditEntry) string {
 		return e.Name
 	}
 	return e.Subject
+}
+
+// hashes are what no table has room for: digests of images, and of configurations.
+var hashes = regexp.MustCompile(`\b[0-9a-f]{40,}\b`)
+
+// short cuts each hash of the text as everywhere else, to its first twelve digits.
+func short(text string) string {
+	return hashes.ReplaceAllStringFunc(text, func(hash string) string { return hash[:12] })
 }
