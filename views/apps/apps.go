@@ -154,6 +154,14 @@ func Version(d models.Deployment) string {
 	return components.ShortDigest(d.ImageDigest)
 }
 
+// VersionWords is Version where the deployment's own number stands beside it: it says that the number is a build's.
+func VersionWords(d models.Deployment) string {
+	if d.Build != nil {
+		return "build " + Version(d)
+	}
+	return Version(d)
+}
+
 // deployHref is the page that deploys the app to an environment.
 func deployHref(a models.App, environment string) string {
 	return fmt.Sprintf("/apps/%s/deploy?environment=%s", a.ID, environment)

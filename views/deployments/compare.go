@@ -97,7 +97,7 @@ func joined(names []string) string { return strings.Join(names, ", ") }
 
 // choiceName is a deployment as the form offers it.
 func choiceName(d models.Deployment) string {
-	name := d.Title() + " " + apps.Version(d)
+	name := d.Title() + " of " + apps.VersionWords(d)
 	if d.Environment != nil {
 		name += " to " + d.Environment.Name
 	}

@@ -32,14 +32,14 @@ func LogURL(environmentID, appID string, number int64) string {
 // change tells whether the reader may change how the app runs.
 func Frame(e models.Environment, a models.App, serving *models.Deployment, current string, change bool) layout.Page {
 	p := Settings(e, a, current, change)
-	p.Meta = meta(e, a, serving)
+	p.Meta = metaServing(e, a, serving)
 	return p
 }
 
 // Settings is Frame for the pages that say nothing of what serves.
 func Settings(e models.Environment, a models.App, current string, change bool) layout.Page {
 	return layout.Page{
-		Title: a.Name + " in " + e.Name, Nav: "environments", Tabs: Tabs(e.ID, a.ID, current, change),
+		Title: a.Name + " in " + e.Name, Nav: "environments", Meta: meta(e, a), Tabs: Tabs(e.ID, a.ID, current, change),
 		Crumbs: []layout.Link{{Label: "Environments", Href: "/environments"}, {Label: e.Name, Href: "/environments/" + e.ID}},
 	}
 }
