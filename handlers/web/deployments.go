@@ -64,7 +64,7 @@ func (h *Deployments) Page(c echo.Context) error {
 func deploymentFrame(d *models.Deployment) layout.Page {
 	title := fmt.Sprintf("%s %s in %s", d.App.Name, apps.Version(*d), d.Environment.Name)
 	p := layout.Page{
-		Title: title, Window: d.Title() + " " + title, State: views.State(*d), Nav: "environments", Meta: views.Meta(*d), Live: []string{"deployment:" + d.ID},
+		Title: title, State: views.State(*d), Nav: "environments", Meta: views.Meta(*d), Live: []string{"deployment:" + d.ID},
 		Crumbs: []layout.Link{{Label: "Apps", Href: "/apps"}, {Label: d.App.Name, Href: "/apps/" + d.AppID}, {Label: "Deployments", Href: "/apps/" + d.AppID + "/deployments"}},
 	}
 	if !d.State.Ended() {
@@ -96,7 +96,13 @@ func (h *Deployments) earlier(ctx context.Context, d *models.Deployment) (*model
 		if models.IsCode(err, models.NotFound) {
 			return nil, nil
 		}
-		return before, err
+		if err != nil {
+			return nil, err
+		}
+		if bad, err := h.Deploy.Bad(ctx, before); err != nil || bad != nil {
+			return nil, err
+		}
+		return before, nil
 	case d.State == models.DeploymentFailed:
 		list, err := h.Deploy.List(ctx, deploy.Filter{AppID: d.AppID, EnvironmentID: d.EnvironmentID, Active: true})
 		if err != nil || len(list.Items) == 0 {
