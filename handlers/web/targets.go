@@ -107,7 +107,7 @@ func (h *Targets) form(c echo.Context, status int, v admin.TargetView) error {
 		if f.Price {
 			to = &v.Prices
 		}
-		*to = append(*to, admin.TargetField{Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Check: f.Check, Made: f.Made, Registry: f.Registry})
+		*to = append(*to, admin.TargetField{Group: f.Group, Name: f.Name, Label: f.Label, Help: f.Help, Example: f.Example, Secret: f.Secret, Required: f.Required, Lines: f.Lines, Check: f.Check, Made: f.Made, Registry: f.Registry})
 	}
 	if v.Choices, err = h.choices(c.Request().Context(), kind); err != nil {
 		return err

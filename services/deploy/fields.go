@@ -20,7 +20,7 @@ func (k Kind) AllFields() []Field {
 	fields := slices.Clone(k.Fields)
 	if k.Mirrors {
 		fields = append(fields,
-			Field{Name: models.TargetRegistry, Label: "Registry that it pulls from", Registry: true,
+			Field{Group: "Images", Name: models.TargetRegistry, Label: "Registry that it pulls from", Registry: true,
 				Help: "A rollout copies the image there first, by its digest, where it is elsewhere. Without one, images are pulled from where they are."},
 			Field{Name: models.TargetRegistryPath, Label: "Path in that registry", Example: "apps",
 				Help: "What the names of repositories begin with there; the team and the app follow. Google's registry needs PROJECT/REPOSITORY."})

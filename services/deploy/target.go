@@ -18,7 +18,8 @@ type Field struct {
 	Label    string
 	Help     string
 	Example  string
-	Secret   bool // encrypted at rest and never shown again
+	Group    string // heading that it and those after it stand below; empty: the one before
+	Secret   bool   // encrypted at rest and never shown again
 	Required bool
 	Lines    int  // of a text that has several; 0: one
 	Check    bool // a box to check: "true" or empty

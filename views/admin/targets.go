@@ -61,6 +61,7 @@ type TargetView struct {
 // TargetField is a setting that the target's kind has.
 type TargetField struct {
 	Name, Label, Help, Example string
+	Group                      string // heading that it and those after it stand below
 	Secret, Required           bool
 	Lines                      int  // of a text that has several
 	Check                      bool // a box to check
@@ -80,6 +81,25 @@ type TargetDeleteView struct {
 type KeptResource struct {
 	Kind, Name string
 	Link       string // into the provider's console; empty: none
+}
+
+// fieldGroup is the settings below one heading.
+type fieldGroup struct {
+	Title  string // empty: they come first, without one
+	Fields []TargetField
+}
+
+// groups are the settings in the order of the form.
+func (v TargetView) groups() []fieldGroup {
+	var all []fieldGroup
+	for _, f := range v.Fields {
+		if len(all) == 0 || f.Group != "" {
+			all = append(all, fieldGroup{Title: f.Group})
+		}
+		last := &all[len(all)-1]
+		last.Fields = append(last.Fields, f)
+	}
+	return all
 }
 
 // pricesOpen tells whether the prices are shown at once: where one was entered, or is wrong.

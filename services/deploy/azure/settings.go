@@ -23,16 +23,16 @@ type settings struct {
 
 func fields() []deploy.Field {
 	return slices.Concat([]deploy.Field{
-		{Name: "subscription_id", Label: "Subscription", Example: "6a1f0c52-…", Required: true, Help: "Its id."},
+		{Group: "Subscription", Name: "subscription_id", Label: "Subscription", Example: "6a1f0c52-…", Required: true, Help: "Its id."},
 		{Name: "resource_group", Label: "Resource group", Example: "apps", Required: true, Help: "Where Slipway makes Container Apps and jobs."},
 		{Name: "environment", Label: "Container Apps environment", Example: "apps-westeurope", Required: true,
 			Help: "Its name, or its resource id where it is in another resource group. It says in which region apps run."},
 	}, azurelogin.Fields(), []deploy.Field{
-		{Name: "registry_identity", Label: "Identity that pulls images", Example: "/subscriptions/…/resourceGroups/apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull",
+		{Group: "Apps", Name: "registry_identity", Label: "Identity that pulls images", Example: "/subscriptions/…/resourceGroups/apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull",
 			Help: "Resource id of a user-assigned managed identity with AcrPull on the Azure Container Registry. Empty: apps pull with the login of Slipway's registry."},
 		{Name: "workload_profile", Label: "Workload profile", Example: "Consumption", Help: "Of the environment, on which apps run. Empty: the environment's default."},
-		{Name: "ingress", Label: "Visitors", Example: "external", Help: "external: from everywhere that reaches the environment. internal: only from apps of the same environment."},
-		{Name: "endpoint", Label: "Another address of the API", Example: "https://management.usgovcloudapi.net",
+		{Group: "Visitors", Name: "ingress", Label: "Visitors", Example: "external", Help: "external: from everywhere that reaches the environment. internal: only from apps of the same environment."},
+		{Group: "Other clouds of Azure", Name: "endpoint", Label: "Another address of the API", Example: "https://management.usgovcloudapi.net",
 			Help: "Of Azure Resource Manager: of a sovereign cloud, or a private endpoint. Empty: https://management.azure.com."},
 		{Name: "authority", Label: "Another address for signing in", Example: "https://login.microsoftonline.us",
 			Help: "Of Microsoft Entra ID. Empty: the one that belongs to the API."},

@@ -29,7 +29,7 @@ var (
 // Fields are the settings by which Azure knows the portal.
 func Fields() []deploy.Field {
 	return []deploy.Field{
-		{Name: "tenant_id", Label: "Tenant", Example: "f3d1c9b7-…", Help: "Of the application that Slipway signs in as: its id or domain."},
+		{Group: "How Slipway signs in", Name: "tenant_id", Label: "Tenant", Example: "f3d1c9b7-…", Help: "Of the application that Slipway signs in as: its id or domain."},
 		{Name: "client_id", Label: "Application (client) id", Example: "0b5e7a94-…",
 			Help: "With a tenant and without a secret, Slipway signs in by a short-lived token of its own, which the application trusts by a federated credential: no key is stored."},
 		{Name: "client_secret", Label: "Client secret", Secret: true, Help: "Only where the application can't trust Slipway's tokens. It is stored encrypted."},

@@ -12,20 +12,20 @@ import (
 
 // fields are what an admin says of a project and region.
 var fields = slices.Concat([]deploy.Field{
-	{Name: "project", Label: "Project", Example: "acme-apps", Required: true, Help: "The project's id, not its number."},
+	{Group: "Project", Name: "project", Label: "Project", Example: "acme-apps", Required: true, Help: "The project's id, not its number."},
 	{Name: "region", Label: "Region", Example: "europe-west1", Required: true},
 	{Name: "run_as", Label: "Account of the apps", Example: "slipway-apps@acme-apps.iam.gserviceaccount.com", Required: true,
 		Help: "The service account that apps run as. Whatever it may do in Google Cloud, each app of this target may do. It reads the apps' secrets."},
 }, googlelogin.Fields(), []deploy.Field{
-	{Name: "public", Label: "Anybody may visit", Check: true,
+	{Group: "Visitors", Name: "public", Label: "Anybody may visit", Check: true,
 		Help: "Gives allUsers the right to invoke each service. Without it visitors need a Google identity with that right, and Slipway does not ask for health from outside."},
 	{Name: "ingress", Label: "Ingress", Example: "all", Help: "Where visitors come from: all, internal, or internal-and-cloud-load-balancing. Empty: all."},
-	{Name: "sleeps", Label: "Sleep without visitors", Check: true,
+	{Group: "Instances", Name: "sleeps", Label: "Sleep without visitors", Check: true,
 		Help: "Instances end while nobody asks, and get CPU only while they answer; the next visitor waits for a start. Without it as many instances as the scale says always run."},
 	{Name: "concurrency", Label: "Requests at once", Example: "80", Help: "How many requests an instance gets at once before Cloud Run adds another one. Empty: 80."},
-	{Name: "network", Label: "VPC network", Example: "default", Help: "The network that apps reach private addresses through (Direct VPC egress). Empty: none."},
+	{Group: "Network", Name: "network", Label: "VPC network", Example: "default", Help: "The network that apps reach private addresses through (Direct VPC egress). Empty: none."},
 	{Name: "subnet", Label: "Subnet", Example: "default", Help: "Of that network, in the region. Empty: the one of the network's name."},
-	{Name: "endpoint", Label: "Another address of the API", Example: "https://{service}.googleapis.com",
+	{Group: "Private endpoints", Name: "endpoint", Label: "Another address of the API", Example: "https://{service}.googleapis.com",
 		Help: "For Private Service Connect and other universes. {service} stands for run, logging, monitoring, secretmanager, iam, sts and the like."},
 })
 

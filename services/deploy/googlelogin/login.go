@@ -38,7 +38,7 @@ var (
 // Fields are the settings by which Google knows the portal.
 func Fields() []deploy.Field {
 	return []deploy.Field{
-		{Name: "workload_provider", Label: "Workload identity provider", Example: "projects/123456789012/locations/global/workloadIdentityPools/slipway/providers/portal",
+		{Group: "How Slipway signs in", Name: "workload_provider", Label: "Workload identity provider", Example: "projects/123456789012/locations/global/workloadIdentityPools/slipway/providers/portal",
 			Help: "Slipway signs in with short-lived tokens of its own, and no key is stored. Empty, and no key below: the account of the machine that Slipway runs on (application default credentials, or the metadata server)."},
 		{Name: "service_account", Label: "Account of Slipway", Example: "slipway@acme-apps.iam.gserviceaccount.com",
 			Help: "The service account that the provider's tokens are exchanged for. Empty: the provider's principals have the rights themselves."},
