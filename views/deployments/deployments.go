@@ -217,3 +217,11 @@ func resolved(d models.Deployment) string {
 	}
 	return what + " when it was clicked; it may name another image by now"
 }
+
+// once tells whether the deployment succeeded, so that what it was can be run again.
+func (v PageView) once() bool {
+	return v.Deployment.State == models.DeploymentSucceeded || v.Deployment.State == models.DeploymentRolledBack
+}
+
+// againAllowed tells whether one may roll back to the deployment.
+func (v PageView) againAllowed() bool { return v.CanDeploy && v.once() && v.Bad == nil }

@@ -339,7 +339,7 @@ func Page(p layout.Page, v PageView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				if v.Deployment.State != models.DeploymentFailed {
+				if v.againAllowed() {
 					templ_7745c5c3_Err = components.Curl(v.Curl).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
@@ -567,8 +567,8 @@ func actions(v PageView) templ.Component {
 			}
 		}
 		if v.CanDeploy && !v.Deployment.Active && v.Deployment.State.Ended() {
-			if v.Deployment.State == models.DeploymentSucceeded || v.Deployment.State == models.DeploymentRolledBack {
-				if v.Bad == nil {
+			if v.once() {
+				if v.againAllowed() {
 					templ_7745c5c3_Err = rollback(v.Deployment, "btn primary", "Roll back to this").Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
@@ -1091,7 +1091,7 @@ func decision(v PageView) templ.Component {
 			templ_7745c5c3_Var41 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "<section class=\"card\" aria-labelledby=\"decision-title\"><header><h2 id=\"decision-title\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "<section class=\"card\" aria-labelledby=\"decision-title\"><header><h2 id=\"decision-title\" class=\"fx\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
