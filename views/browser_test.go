@@ -149,7 +149,7 @@ func widest(t *testing.T, ctx context.Context, width int64) string {
 }
 
 // crowded names what stands on top of its neighbour in the row of a list, cells of tables that are squeezed to a word
-// a line, and logs that are higher than their lines.
+// a line, logs that are higher than their lines, and bars that nobody sees.
 func crowded(t *testing.T, ctx context.Context) string {
 	found, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(() => {
 		const found = [], name = e => e.className + " " + e.textContent.replace(/\s+/g, " ").trim().slice(0, 40);
@@ -173,6 +173,8 @@ func crowded(t *testing.T, ctx context.Context) string {
 			const lines = [...chunk.children].reduce((sum, l) => sum + l.getBoundingClientRect().height, 0);
 			if (chunk.getBoundingClientRect().height > lines + 20) found.push("a log of " + lines + " is " + chunk.getBoundingClientRect().height + " high");
 		}
+		for (const bar of document.querySelectorAll("progress"))
+			if (getComputedStyle(bar).display === "none") found.push("a progress bar is hidden");
 		return found.slice(0, 4).join("; ");
 	})()`))
 	if err != nil {
