@@ -80,10 +80,23 @@ func wantsPage(r *http.Request) bool {
 	return accept == "" || strings.Contains(accept, "text/html") || strings.Contains(accept, "*/*")
 }
 
-// loginURL is the sign-in page, which leads back to where the reader wanted to go.
+// loginURL is the sign-in page, which leads back to where the reader wanted to go, or to the form that was sent.
 func loginURL(r *http.Request) string {
-	if r.Method != http.MethodGet || r.URL.Path == "/" {
+	back := r.URL
+	if r.Method != http.MethodGet {
+		back = formPage(r)
+	}
+	if back == nil || back.Path == "/" {
 		return "/login"
 	}
-	return "/login?next=" + url.QueryEscape(r.URL.RequestURI())
+	return "/login?next=" + url.QueryEscape(back.RequestURI())
+}
+
+// formPage is the page of ours from which a form was sent, nil where the browser does not say.
+func formPage(r *http.Request) *url.URL {
+	from, err := url.Parse(r.Referer())
+	if err != nil || from.Host != r.Host || !strings.HasPrefix(from.Path, "/") {
+		return nil
+	}
+	return from
 }

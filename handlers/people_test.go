@@ -184,6 +184,24 @@ func TestASignInLeadsBackToThePageThatAskedForIt(t *testing.T) {
 	}
 }
 
+func TestWhoseSessionEndedComesBackToTheFormThatWasSent(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	form := "/environments/" + f.Environment.ID + "/variables?name=A"
+	for from, want := range map[string]string{
+		"http://" + f.host + form:  "/login?next=" + url.QueryEscape(form),
+		"http://evil.test" + form:  "/login",
+		"":                         "/login",
+		"http://" + f.host + "/":   "/login",
+		"http://" + f.host + ":%%": "/login",
+	} {
+		w := f.send(ask{method: "POST", path: "/environments/" + f.Environment.ID + "/variables", body: "name=A&value=b", header: map[string]string{"Referer": from}})
+		if got := w.Header().Get("Location"); w.Code != 303 || got != want {
+			t.Errorf("from %q: %d to %s, want %s", from, w.Code, got, want)
+		}
+	}
+}
+
 // signedUp returns the browser of a person whom an admin invited and who is signed in.
 func (f *fixture) signedUp(userName string) *visitor {
 	f.t.Helper()
