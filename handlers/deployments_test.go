@@ -44,3 +44,17 @@ func TestNobodyIsOfferedToRollBackToAnImageThatIsMarkedBad(t *testing.T) {
 		t.Error("the page offers what would be refused, or does not say why")
 	}
 }
+
+func TestAnAppThatIsHealthyAndClosedIsShownAsBoth(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.runs()
+	path := "/environments/" + f.Environment.ID
+	if page := f.send(ask{path: path, cookie: f.cookie(f.Viewer)}).Body.String(); strings.Contains(page, "maintenance page") {
+		t.Error("an open app is shown as closed")
+	}
+	f.must(f.db.Create(&models.Maintenance{EnvironmentID: f.Environment.ID, AppID: f.App.ID, StartedAt: f.db.NowFunc()}).Error)
+	if page := f.send(ask{path: path, cookie: f.cookie(f.Viewer)}).Body.String(); !strings.Contains(page, "visitors see the maintenance page") {
+		t.Error("an app that visitors do not reach looks as if all was well")
+	}
+}

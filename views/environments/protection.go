@@ -79,9 +79,9 @@ func (c AppCell) branch() string {
 }
 
 func heldText(a models.AutoDeploy) string {
-	text := "gets no good builds of " + a.Branch + " by itself at the moment. " + a.HeldWhy
+	text := "is on hold: good builds of " + a.Branch + " are not deployed by themselves until somebody resumes. " + a.HeldWhy
 	if a.HeldByName != "" {
-		text = strings.TrimRight(text, ". ") + " by " + a.HeldByName + "."
+		text = strings.TrimRight(text, ". ") + ", by " + a.HeldByName + "."
 	}
 	return text
 }
