@@ -291,8 +291,8 @@ func plan(v RepositoryView) templ.Component {
 			}
 			templ_7745c5c3_Err = components.Filters("Show", []components.FilterLink{
 				{Label: "All", Href: URL(v.Name), Current: v.Only == ""},
-				{Label: "Goes", Href: URL(v.Name) + "&only=goes", Current: v.Only == "goes", Count: components.Thousands(v.Preview.Goes)},
-				{Label: "Stays", Href: URL(v.Name) + "&only=stays", Current: v.Only == "stays", Count: components.Thousands(v.Preview.Manifests - v.Preview.Goes)},
+				{Label: "Goes", Href: URL(v.Name) + "&only=goes", Current: v.Only == "goes"},
+				{Label: "Stays", Href: URL(v.Name) + "&only=stays", Current: v.Only == "stays"},
 			}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
