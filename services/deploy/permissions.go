@@ -18,7 +18,7 @@ const (
 // There is none for privileged containers: nobody gets those.
 func HostFields() []Field {
 	return []Field{
-		{Name: settingHostPaths, Label: "Host paths that apps may get", Lines: 3, Example: "/srv/data",
+		{Group: "What apps get of the host", Name: settingHostPaths, Label: "Host paths that apps may get", Lines: 3, Example: "/srv/data",
 			Help: "One folder in each line. A maintainer of a team that may use the target can give an app a path below one of them. Empty: none."},
 		{Name: settingHostNetwork, Label: "Apps may use the host's network", Check: true,
 			Help: "Where a maintainer asks for it. Such an app reaches all that the host reaches, its loopback too, and is reached on the host's own ports."},

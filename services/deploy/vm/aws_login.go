@@ -8,8 +8,8 @@ import (
 // awsFields are the settings by which AWS knows the portal.
 func awsFields() []deploy.Field {
 	return []deploy.Field{
-		{Name: "region", Label: "Region", Example: "eu-central-1", Required: true},
-		{Name: "role", Label: "Role", Example: "arn:aws:iam::123456789012:role/slipway",
+		{Group: "Account", Name: "region", Label: "Region", Example: "eu-central-1", Required: true},
+		{Group: "How Slipway signs in", Name: "role", Label: "Role", Example: "arn:aws:iam::123456789012:role/slipway",
 			Help: "That trusts this portal as an OpenID Connect provider: no key is stored. Empty: the access key below; without one, what the portal's own machine has, such as its instance role."},
 		{Name: "access_key_id", Label: "Access key ID", Example: "AKIA…"},
 		{Name: "secret_access_key", Label: "Secret access key", Secret: true, Help: "Of the access key."},

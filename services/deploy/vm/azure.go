@@ -29,8 +29,8 @@ func Azure(o Options) deploy.Kind {
 		deploy.Field{Name: "image", Label: "Image", Example: ubuntuOnAzure["amd64"], Help: "Its URN: publisher:offer:sku:version. It has to run cloud-init, and have docker.io among its packages. Empty: the newest Ubuntu 24.04 of Canonical."},
 		deploy.Field{Name: "subnet", Label: "Subnet", Example: "/subscriptions/…/virtualNetworks/apps/subnets/default", Help: "Its resource id. Empty: a network of the machine's own is made."},
 		"https://management.usgovcloudapi.net",
+		deploy.Field{Name: "authority", Label: "Another address for signing in", Example: "https://login.microsoftonline.us", Help: "Of Microsoft Entra ID. Empty: the one that belongs to the API."},
 	)
-	fields = append(fields, deploy.Field{Name: "authority", Label: "Another address for signing in", Example: "https://login.microsoftonline.us", Help: "Of Microsoft Entra ID. Empty: the one that belongs to the API."})
 	return deploy.Kind{
 		Name:  AzureKindName,
 		Title: "Virtual machine (Azure)",
@@ -48,7 +48,7 @@ func Azure(o Options) deploy.Kind {
 // azureFields say where the machine is.
 func azureFields() []deploy.Field {
 	return []deploy.Field{
-		{Name: "subscription_id", Label: "Subscription", Example: "6a1f0c52-1111-2222-3333-444455556666", Required: true, Help: "Its id."},
+		{Group: "Subscription", Name: "subscription_id", Label: "Subscription", Example: "6a1f0c52-1111-2222-3333-444455556666", Required: true, Help: "Its id."},
 		{Name: "resource_group", Label: "Resource group", Example: "apps", Required: true, Help: "In which Slipway makes the machine."},
 		{Name: "location", Label: "Location", Example: "westeurope", Help: "Empty: that of the resource group."},
 	}

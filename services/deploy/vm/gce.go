@@ -48,7 +48,7 @@ func Google(o Options) deploy.Kind {
 // googleFields say where the machine is.
 func googleFields() []deploy.Field {
 	return []deploy.Field{
-		{Name: "project", Label: "Project", Example: "acme-apps", Required: true, Help: "The project's id, not its number."},
+		{Group: "Project", Name: "project", Label: "Project", Example: "acme-apps", Required: true, Help: "The project's id, not its number."},
 		{Name: "zone", Label: "Zone", Example: "europe-west1-b", Required: true},
 	}
 }

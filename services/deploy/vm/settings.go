@@ -30,9 +30,11 @@ type settings struct {
 	user                      string
 }
 
-// machineFields are the settings of the machine itself; the examples are the provider's.
-func machineFields(size, image, subnet deploy.Field, endpoint string) []deploy.Field {
-	return append([]deploy.Field{
+// machineFields are the settings of the machine itself; the examples are the provider's, whose API may have more
+// addresses than one.
+func machineFields(size, image, subnet deploy.Field, endpoint string, addresses ...deploy.Field) []deploy.Field {
+	size.Group, subnet.Group = "Machine", "Network"
+	return slices.Concat([]deploy.Field{
 		size, image,
 		{Name: "architecture", Label: "Architecture", Example: "amd64", Help: "amd64 or arm64; size and image have to fit. Empty: amd64."},
 		{Name: "disk", Label: "Disk in GB", Example: strconv.Itoa(defaultDisk), Help: "For the system, images and volumes. It is deleted with the machine. Empty: 30."},
@@ -41,16 +43,16 @@ func machineFields(size, image, subnet deploy.Field, endpoint string) []deploy.F
 			Help: "The addresses from which this portal reaches the machine, as CIDR, several with commas. Nothing else is let in."},
 		{Name: "private", Label: "Reach the machine at its private address", Check: true,
 			Help: "It gets no public one. The portal has to be in the same network, and the network needs a way out, for Docker is installed from the distribution."},
-		{Name: "user", Label: "User", Example: defaultUser, Help: "Who is made on the machine for Slipway, in the group docker. Empty: slipway."},
+		{Group: "User on the machine", Name: "user", Label: "User", Example: defaultUser, Help: "Who is made on the machine for Slipway, in the group docker. Empty: slipway."},
 		{Name: "private_key", Label: "Private key", Secret: true, Lines: 6,
 			Help: "What Slipway signs in with, in OpenSSH's format. Empty: Slipway makes a key pair. A machine that exists does not get to know another one."},
 		{Name: "public_key", Label: "Public key", Made: true, Help: "The machine's user has it from its first start on."},
 		{Name: "host_private_key", Label: "Host's private key", Secret: true, Lines: 6,
 			Help: "An ed25519 key by which the machine proves who it is from its first start on. Empty: Slipway makes it."},
 		{Name: "host_key", Label: "Host key", Made: true, Help: "The only identity to which Slipway signs in."},
-		{Name: "endpoint", Label: "Another address of the API", Example: endpoint,
+		{Group: "Private endpoints", Name: "endpoint", Label: "Another address of the API", Example: endpoint,
 			Help: "For private endpoints and clouds of their own; {service} stands for the service's name. Credentials are sent there. Empty: the provider's public one."},
-	}, deploy.HostFields()...)
+	}, addresses, deploy.HostFields())
 }
 
 var (
