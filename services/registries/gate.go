@@ -252,8 +252,8 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.cancel(nil) // the client library does not close what it could not read
 		return 0, &SizeError{w.gate.name, w.limit}
 	}
-	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(w.ctx), errSlow) {
-		err = errSlow
+	if err != nil && errors.Is(context.Cause(w.ctx), errSlow) {
+		err = errSlow // also for an end, which may be the other side's answer to being given up
 	}
 	return n, err
 }
