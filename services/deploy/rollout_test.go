@@ -162,18 +162,16 @@ func TestOneRolloutGoesOnAtATimeAndTheNewestOfThoseThatWaitIsNext(t *testing.T) 
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		s := newStage(t, db)
-		s.built(2, "VERSION=1", "START_DELAY=8s")
-		one := s.deploy(deploy.Input{})
+		slow, second, third := s.built(2, "VERSION=1", "START_DELAY=8s"), s.built(3, "VERSION=2"), s.built(4, "VERSION=3")
+		one := s.deploy(deploy.Input{BuildID: slow.ID})
 		s.worker()
 		s.until(one.ID, "under way", func(d *models.Deployment) bool { return d.State == models.DeploymentRunning })
-		s.built(3, "VERSION=2")
-		two := s.deploy(deploy.Input{})
+		two := s.deploy(deploy.Input{BuildID: second.ID})
 		why, err := s.service.WhyWaiting(s.ctx, s.get(two.ID))
 		if err != nil || !strings.Contains(why, "Deployment #1 is under way") {
 			t.Errorf("the second waits because %q, %v", why, err)
 		}
-		s.built(4, "VERSION=3")
-		three := s.deploy(deploy.Input{})
+		three := s.deploy(deploy.Input{BuildID: third.ID})
 		if d := s.get(two.ID); d.State != models.DeploymentCanceled || !strings.Contains(d.Error.Message, "Deployment #3") {
 			t.Errorf("the second is %s: %+v", d.State, d.Error)
 		}

@@ -315,7 +315,7 @@ func TestVisitorsComeBackToTheVersionThatHadToStopWhereTheTargetSendsThem(t *tes
 	s := newStage(t, modelstest.DB(t))
 	b := &balancer{}
 	s.service.Kinds, s.service.Drain = []deploy.Kind{b.kind()}, time.Millisecond
-	s.worker()
+	stop := s.worker()
 	s.oneAtATime()
 	s.built(2, "VERSION=1")
 	first := s.succeeded(s.deploy(deploy.Input{}).ID)
@@ -329,6 +329,7 @@ func TestVisitorsComeBackToTheVersionThatHadToStopWhereTheTargetSendsThem(t *tes
 	if to != first.ID || again == asked || back.Paused || back.URL != first.URL {
 		t.Errorf("visitors come to %s, %d times asked for; the first is %+v", to, again, back)
 	}
+	stop() // it would bring back what is paused for nobody
 	if err := s.db.Model(back).Update("paused", true).Error; err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,13 @@ func (greet) Kind() string { return "greet" }
 
 func queue(t *testing.T, db *models.Database, work func(context.Context, greet) error) *jobs.Queue {
 	t.Helper()
-	q, err := jobs.New(db, jobs.Config{Others: 2, DeadAfter: 1200 * time.Millisecond})
+	return patientQueue(t, db, 1200*time.Millisecond, work)
+}
+
+// patientQueue takes a worker for dead after so long.
+func patientQueue(t *testing.T, db *models.Database, deadAfter time.Duration, work func(context.Context, greet) error) *jobs.Queue {
+	t.Helper()
+	q, err := jobs.New(db, jobs.Config{Others: 2, DeadAfter: deadAfter})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +161,7 @@ func TestWorkEndsWhenAnotherWorkerHasTakenItsRow(t *testing.T) {
 func TestWorkEndsWhenAPersonCancelsItsRow(t *testing.T) {
 	t.Parallel()
 	db := modelstest.DB(t)
-	q := queue(t, db, func(context.Context, greet) error { return nil })
+	q := patientQueue(t, db, time.Minute, func(context.Context, greet) error { return nil })
 	start(t, q)
 	build := seedBuild(t, db)
 	if ok, err := q.Claim(t.Context(), db.DB, &models.Build{}, build); !ok || err != nil {
