@@ -49,12 +49,19 @@ func TestAnAppThatIsHealthyAndClosedIsShownAsBoth(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.runs()
-	path := "/environments/" + f.Environment.ID
-	if page := f.send(ask{path: path, cookie: f.cookie(f.Viewer)}).Body.String(); strings.Contains(page, "maintenance page") {
-		t.Error("an open app is shown as closed")
+	shown := func(want bool) {
+		t.Helper()
+		for path, words := range map[string]string{"/environments/" + f.Environment.ID: "visitors see the maintenance page", "/environments": "visitors see the maintenance page", "/api/v1/board?team=" + f.Team.Slug: `"maintenance":true`} {
+			if page := f.send(ask{path: path, cookie: f.cookie(f.Viewer)}).Body.String(); strings.Contains(page, words) != want {
+				t.Errorf("%s says that visitors do not reach the app: %v", path, !want)
+			}
+		}
 	}
-	f.must(f.db.Create(&models.Maintenance{EnvironmentID: f.Environment.ID, AppID: f.App.ID, StartedAt: f.db.NowFunc()}).Error)
-	if page := f.send(ask{path: path, cookie: f.cookie(f.Viewer)}).Body.String(); !strings.Contains(page, "visitors see the maintenance page") {
-		t.Error("an app that visitors do not reach looks as if all was well")
-	}
+	shown(false)
+	m := &models.Maintenance{EnvironmentID: f.Environment.ID, AppID: f.App.ID, StartedAt: f.db.NowFunc()}
+	f.must(f.db.Create(m).Error)
+	shown(true)
+	over := f.db.NowFunc()
+	f.must(f.db.Model(m).Update("ends_at", over).Error)
+	shown(false)
 }

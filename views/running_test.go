@@ -101,7 +101,7 @@ func runningSamples() []sample {
 	waiting.Phases, waiting.Instances = nil, nil
 	approval := aDeployment(models.DeploymentWaiting)
 	cells := []environments.Cell{{Environment: dev}, {Environment: staging, Serving: &serving, Latest: &failed, State: "healthy", Ready: 1, Wanted: 1}, {Environment: prod, Latest: &waiting, State: "deploying", Phase: "pull"}}
-	behind := []environments.Cell{{Environment: dev, Serving: &serving, State: "failing", Ready: 1, Wanted: 3, Reason: "The container ended with exit code 3: no database.", Held: "Deployment #31 went back to #29."},
+	behind := []environments.Cell{{Environment: dev, Serving: &serving, State: "failing", Ready: 1, Wanted: 3, Reason: "The container ended with exit code 3: no database.", Held: "Deployment #31 went back to #29.", Closed: true},
 		{Environment: staging, Serving: &serving, State: "healthy", Latest: &approval, Ready: 2, Wanted: 2, Step: &environments.Step{From: "development", Words: "3 commits behind development, 1 ahead", Compare: "/x", Config: []string{"Port", "LOG_LEVEL"}, Promote: "/y"}},
 		{Environment: prod, Step: &environments.Step{From: "staging", Promote: "/z"}}}
 	first := aDeployment(models.DeploymentRolledBack)

@@ -28,6 +28,7 @@ type BoardCell struct {
 	Frozen        string           `json:"frozen,omitempty" doc:"The name of the freeze that keeps deployments out now."`
 	FrozenUntil   *time.Time       `json:"frozen_until,omitempty"`
 	Held          string           `json:"held,omitempty" doc:"Why good builds don't come by themselves, after a rollback."`
+	Maintenance   bool             `json:"maintenance,omitempty" doc:"Visitors get the maintenance page."`
 	Left          *BoardStep       `json:"left" doc:"How it differs from the environment to its left; null where nothing serves there."`
 }
 
@@ -123,7 +124,7 @@ func (a *API) getBoard(ctx context.Context, in *struct {
 
 func boardCellOf(b *deploy.Board, e models.Environment, appID string) BoardCell {
 	cell := b.Cell(e.ID, appID)
-	out := BoardCell{EnvironmentID: e.ID, Environment: e.Name, Serving: boardDeploymentOf(cell.Active), Latest: boardDeploymentOf(cell.Latest), Phase: cell.Phase}
+	out := BoardCell{EnvironmentID: e.ID, Environment: e.Name, Serving: boardDeploymentOf(cell.Active), Latest: boardDeploymentOf(cell.Latest), Phase: cell.Phase, Maintenance: cell.Closed}
 	if cell.Active != nil {
 		h := deploy.HealthOf(cell.Active)
 		out.Health = &BoardHealth{h.State, h.Ready, h.Wanted, h.Reason}

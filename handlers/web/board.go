@@ -106,7 +106,7 @@ func teamBoard(b *deploy.Board, t models.Team) environments.TeamBoard {
 // cellOf is an app in an environment; attempts that are history are left out.
 func cellOf(b *deploy.Board, e models.Environment, a models.App) environments.Cell {
 	cell := b.Cell(e.ID, a.ID)
-	out := environments.Cell{Environment: e, Serving: cell.Active, Latest: cell.Latest, State: stageState(cell), Phase: cell.Phase}
+	out := environments.Cell{Environment: e, Serving: cell.Active, Latest: cell.Latest, State: stageState(cell), Phase: cell.Phase, Closed: cell.Closed}
 	if cell.Active != nil {
 		health := deploy.HealthOf(cell.Active)
 		out.State, out.Ready, out.Wanted, out.Reason = string(health.State), health.Ready, health.Wanted, health.Reason

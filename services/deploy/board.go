@@ -46,6 +46,7 @@ type Cell struct {
 	Latest *models.Deployment // the newest attempt; nil where Active is it
 	Phase  string             // of Latest while it runs: pull, start, health …
 	Held   *models.AutoDeploy // automatic deployments that a rollback keeps off; nil: none
+	Closed bool               // visitors get the maintenance page
 	Step   *Step              // how it differs from the environment to its left; nil where nothing serves there
 }
 

@@ -50,7 +50,10 @@ func fillCells(db *gorm.DB, b *Board) error {
 	if err := fillPhases(db, b, keys(running)); err != nil {
 		return err
 	}
-	return fillHolds(db, b, apps)
+	if err := fillHolds(db, b, apps); err != nil {
+		return err
+	}
+	return fillClosed(db, b, apps)
 }
 
 // placed returns the ids of what serves, and of the newest attempt, in each place of the apps.
@@ -116,6 +119,20 @@ func fillHolds(db *gorm.DB, b *Board, apps []string) error {
 		key := held[i].EnvironmentID + "/" + held[i].AppID
 		c := b.cells[key]
 		c.Held = &held[i]
+		b.cells[key] = c
+	}
+	return nil
+}
+
+func fillClosed(db *gorm.DB, b *Board, apps []string) error {
+	var all []models.Maintenance
+	if err := db.Where("app_id IN ?", apps).Find(&all).Error; err != nil {
+		return err
+	}
+	for _, m := range all {
+		key := m.EnvironmentID + "/" + m.AppID
+		c := b.cells[key]
+		c.Closed = m.On(db.NowFunc())
 		b.cells[key] = c
 	}
 	return nil

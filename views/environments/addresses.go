@@ -1,8 +1,6 @@
 package environments
 
 import (
-	"slices"
-
 	"github.com/a-h/templ"
 	"slipway.dev/models"
 	"slipway.dev/views/components"
@@ -23,9 +21,4 @@ func (v PageView) domains() templ.Component {
 		return nil
 	}
 	return components.All("Domains and certificates", "/teams/"+v.Environment.Team.Slug+"/domains")
-}
-
-// closed tells whether visitors of the app get the maintenance page.
-func (v PageView) closed(appID string) bool {
-	return slices.ContainsFunc(v.Addresses, func(a AppAddresses) bool { return a.App.ID == appID && a.Maintenance })
 }

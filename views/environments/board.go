@@ -67,6 +67,7 @@ type Cell struct {
 	Reason      string             // what is not well
 	Phase       string             // of Latest while it goes on
 	Held        string             // why good builds don't come by themselves; empty: they may
+	Closed      bool               // visitors get the maintenance page
 	Step        *Step              // how it differs from the place to its left; nil: nothing serves there
 }
 
