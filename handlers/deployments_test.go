@@ -43,6 +43,12 @@ func TestNobodyIsOfferedToRollBackToAnImageThatIsMarkedBad(t *testing.T) {
 	if !strings.Contains(page, "It loses orders") || strings.Contains(page, "Roll back to this") {
 		t.Error("the page offers what would be refused, or does not say why")
 	}
+	for _, list := range []string{"deployments", "images"} {
+		page := f.send(ask{path: "/apps/" + f.App.ID + "/" + list, cookie: f.cookie(f.Developer)}).Body.String()
+		if strings.Contains(page, "Roll back") || list == "deployments" && !strings.Contains(page, "marked bad") {
+			t.Errorf("the list of %s offers what would be refused, or does not say so", list)
+		}
+	}
 }
 
 func TestAnAppThatIsHealthyAndClosedIsShownAsBoth(t *testing.T) {

@@ -374,7 +374,7 @@ func samples() []sample {
 		{"app", apps.Overview(appPage("overview"), apps.OverviewView{Header: header(), Stages: stages(), Builds: list[:6], Registry: "localhost:8080/payments/checkout-api"})},
 		{"app-empty", apps.Overview(appPage("overview"), apps.OverviewView{Header: header(), Stages: []apps.Stage{{Environment: dev}, {Environment: staging}}, Registry: "localhost:8080/payments/checkout-api"})},
 		{"app-builds", apps.Builds(appPage("builds"), apps.BuildsView{Header: header(), List: builds.ListView{Builds: list, App: &checkout, Filters: filters, Next: "/apps/a1/builds?cursor=x"}})},
-		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Images: images(list[1])})},
+		{"app-images", apps.Images(appPage("images"), apps.ImagesView{Header: header(), Registry: "localhost:8080/payments/checkout-api", Images: images(list[1]), Bad: apps.Bad{images(list[1])[0].Digest: {Reason: "It loses orders"}}})},
 		{"app-deployments", apps.Deployments(appPage("deployments"), apps.DeploymentsView{Header: header(), Deployments: []models.Deployment{*stages()[1].Latest, *stages()[0].Serving, *stages()[2].Serving, formerly()}})},
 		{"app-schedules", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Schedules: sampleSchedules(), Curl: appPage("").Curl("POST", "/api/v1/apps/a1/schedules", `{"cron": "0 2 * * 1-5"}`)})},
 		{"app-schedules-empty", apps.Schedules(appPage("schedules"), apps.SchedulesView{Header: header(), Form: components.Form{Values: map[string][]string{"cron": {"* * * * *"}}, Err: models.InvalidField("cron", "Leave at least 5 minutes between two turns, such as */5 * * * *.").(*models.Error)}})},

@@ -170,8 +170,21 @@ func (h *Apps) ImageList(c echo.Context) error {
 	if v.Registry, err = h.repository(ctx, &header.App); err != nil {
 		return err
 	}
+	if v.Bad, err = h.bad(ctx, header.App.TeamID); err != nil {
+		return err
+	}
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, http.StatusOK, apps.Images(h.frame(c, header, "images", "Images"), v))
+}
+
+// bad are the images that the team deploys nowhere.
+func (h *Apps) bad(ctx context.Context, teamID string) (apps.Bad, error) {
+	all, err := h.Deploy.BadImages(ctx, teamID)
+	bad := make(apps.Bad, len(all))
+	for _, b := range all {
+		bad[b.Digest] = b
+	}
+	return bad, err
 }
 
 // Deployments shows the app's deployments.
@@ -186,6 +199,9 @@ func (h *Apps) Deployments(c echo.Context) error {
 		return err
 	}
 	v := apps.DeploymentsView{Header: header, Deployments: list.Items}
+	if v.Bad, err = h.bad(c.Request().Context(), header.App.TeamID); err != nil {
+		return err
+	}
 	v.First, v.Next = pages(c, list.Next)
 	return Render(c, http.StatusOK, apps.Deployments(h.frame(c, header, "deployments", "Deployments"), v))
 }

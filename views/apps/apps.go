@@ -65,11 +65,15 @@ type BuildsView struct {
 	List builds.ListView
 }
 
+// Bad are the images that a team deploys nowhere, by digest.
+type Bad map[string]models.BadImage
+
 // ImagesView is the list of an app's images.
 type ImagesView struct {
 	Header
 	Registry string         // such as localhost:8080/payments/checkout
 	Images   []models.Image // the one pushed last first
+	Bad      Bad
 	First    string
 	Next     string
 }
@@ -78,6 +82,7 @@ type ImagesView struct {
 type DeploymentsView struct {
 	Header
 	Deployments []models.Deployment // newest first, with Environment and Build
+	Bad         Bad
 	First       string
 	Next        string
 }
