@@ -35,7 +35,7 @@ func (f *failure) write(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if p.Status == http.StatusUnauthorized {
-		http.Redirect(w, r, loginURL(r), http.StatusSeeOther)
+		http.Redirect(w, r, f.loginURL(r), http.StatusSeeOther)
 		return
 	}
 	f.writePage(w, r, p)
@@ -81,22 +81,16 @@ func wantsPage(r *http.Request) bool {
 }
 
 // loginURL is the sign-in page, which leads back to where the reader wanted to go, or to the form that was sent.
-func loginURL(r *http.Request) string {
-	back := r.URL
-	if r.Method != http.MethodGet {
-		back = formPage(r)
+func (f *failure) loginURL(r *http.Request) string {
+	next := r.URL.RequestURI()
+	switch {
+	case r.Method != http.MethodGet:
+		next = f.base.Back(r, "/")
+	case r.URL.Path == "/":
+		next = "/"
 	}
-	if back == nil || back.Path == "/" {
+	if next == "/" {
 		return "/login"
 	}
-	return "/login?next=" + url.QueryEscape(back.RequestURI())
-}
-
-// formPage is the page of ours from which a form was sent, nil where the browser does not say.
-func formPage(r *http.Request) *url.URL {
-	from, err := url.Parse(r.Referer())
-	if err != nil || from.Host != r.Host || !strings.HasPrefix(from.Path, "/") {
-		return nil
-	}
-	return from
+	return "/login?next=" + url.QueryEscape(next)
 }

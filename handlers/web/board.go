@@ -165,7 +165,7 @@ func (h *Environments) Move(c echo.Context) error {
 		return err
 	}
 	notify(c, "Moved")
-	return c.Redirect(http.StatusSeeOther, h.back(c, "/environments"))
+	return c.Redirect(http.StatusSeeOther, h.Back(c.Request(), "/environments"))
 }
 
 // Promote shows all that can be promoted to the environment, and what each would bring.

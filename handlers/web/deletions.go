@@ -102,7 +102,7 @@ func (h *CleanUp) Purge(c echo.Context) error {
 		return err
 	}
 	notify(c, "Gone for good: "+cut(d.Title(), 200))
-	return c.Redirect(http.StatusSeeOther, h.back(c, cleanup.DeletedURL(d.Repository)))
+	return c.Redirect(http.StatusSeeOther, h.Back(c.Request(), cleanup.DeletedURL(d.Repository)))
 }
 
 // AskDelete asks before a tag, an image or a repository is deleted.

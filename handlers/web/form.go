@@ -67,9 +67,9 @@ func pages(c echo.Context, next string) (first, after string) {
 	return first, after
 }
 
-// back is the page of this portal that the form was on, or else the fallback.
-func (b *Base) back(c echo.Context, fallback string) string {
-	path, ok := strings.CutPrefix(c.Request().Referer(), b.ExternalURL)
+// Back is the page of this portal that the form was on, or else the fallback.
+func (b *Base) Back(r *http.Request, fallback string) string {
+	path, ok := strings.CutPrefix(r.Referer(), b.ExternalURL)
 	if !ok || !strings.HasPrefix(path, "/") {
 		return fallback
 	}

@@ -13,7 +13,7 @@ func (b *Base) SetKeys(c echo.Context) error {
 		keys = "off"
 	}
 	c.SetCookie(lasting(c, keysCookie, keys))
-	return c.Redirect(http.StatusSeeOther, b.back(c, "/"))
+	return c.Redirect(http.StatusSeeOther, b.Back(c.Request(), "/"))
 }
 
 // lasting is a cookie that keeps how the reader likes the portal, for a year.
@@ -30,5 +30,5 @@ func (b *Base) SetTheme(c echo.Context) error {
 		theme = ""
 	}
 	c.SetCookie(lasting(c, themeCookie, theme))
-	return c.Redirect(http.StatusSeeOther, b.back(c, "/"))
+	return c.Redirect(http.StatusSeeOther, b.Back(c.Request(), "/"))
 }

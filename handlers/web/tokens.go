@@ -76,5 +76,5 @@ func (h *Tokens) Revoke(c echo.Context) error {
 		return err
 	}
 	notify(c, "Token revoked")
-	return c.Redirect(http.StatusSeeOther, h.back(c, "/tokens"))
+	return c.Redirect(http.StatusSeeOther, h.Back(c.Request(), "/tokens"))
 }

@@ -71,7 +71,7 @@ func (h *Variables) Undo(c echo.Context) error {
 		return h.history(c, problem.Of(ctx, err).Status, variables.HistoryView{Place: at, Name: change.Name, Err: form.Err})
 	}
 	notify(c, change.Name+" is as it was before")
-	return c.Redirect(http.StatusSeeOther, h.back(c, at.URL("/history", "name", change.Name)))
+	return c.Redirect(http.StatusSeeOther, h.Back(c.Request(), at.URL("/history", "name", change.Name)))
 }
 
 // Forget removes former values for good.

@@ -126,7 +126,7 @@ func (h *Visitors) RemoveAddress(c echo.Context) error {
 		return err
 	}
 	notify(c, "Address removed")
-	return c.Redirect(http.StatusSeeOther, h.back(c, "/environments"))
+	return c.Redirect(http.StatusSeeOther, h.Back(c.Request(), "/environments"))
 }
 
 // SetLimits bounds the requests to an app.
@@ -408,5 +408,5 @@ func (h *Visitors) DeleteCertificate(c echo.Context) error {
 		return err
 	}
 	notify(c, "Certificate deleted")
-	return c.Redirect(http.StatusSeeOther, h.back(c, "/environments"))
+	return c.Redirect(http.StatusSeeOther, h.Back(c.Request(), "/environments"))
 }
