@@ -66,7 +66,7 @@ func (t *target) wanted(ctx context.Context, r deploy.Release) (own, shared []ob
 		own = append(own, t.scaler(r))
 	}
 	for _, v := range r.Volumes {
-		claim, err := t.asMade(ctx, t.claim(r, v.Name), madeOnce...)
+		claim, _, err := t.asMade(ctx, t.claim(r, v.Name), madeOnce...)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -99,18 +99,18 @@ func (t *target) ownHost(ctx context.Context, r deploy.Release) (string, error) 
 }
 
 // asMade is the object with the fields at the paths as the one that is there has them, because they can't be applied
-// anew or are not known any more.
-func (t *target) asMade(ctx context.Context, o object, paths ...[]string) (object, error) {
+// anew or are not known any more. Live is the one that is there; nil: none is.
+func (t *target) asMade(ctx context.Context, o object, paths ...[]string) (made object, live *unstructured.Unstructured, err error) {
 	u, err := o.unstructured()
 	if err != nil {
-		return o, err
+		return o, nil, err
 	}
-	live, err := t.at(o.resource, u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
+	live, err = t.at(o.resource, u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return o, nil
+		return o, nil, nil
 	}
 	if err != nil {
-		return o, t.explain(ctx, deploy.StageTarget, err, u.GetKind()+" "+u.GetName())
+		return o, nil, t.explain(ctx, deploy.StageTarget, err, u.GetKind()+" "+u.GetName())
 	}
 	for _, fields := range paths {
 		have, found, err := unstructured.NestedFieldCopy(live.Object, fields...)
@@ -120,10 +120,10 @@ func (t *target) asMade(ctx context.Context, o object, paths ...[]string) (objec
 			unstructured.RemoveNestedField(u.Object, fields...)
 		}
 		if err != nil {
-			return o, fmt.Errorf("kubernetes: %s %s: %w", u.GetKind(), u.GetName(), err)
+			return o, nil, fmt.Errorf("kubernetes: %s %s: %w", u.GetKind(), u.GetName(), err)
 		}
 	}
-	return object{o.resource, u}, nil
+	return object{o.resource, u}, live, nil
 }
 
 // driftOf tells how one object differs, or that it is not there or not Slipway's any more.
@@ -174,25 +174,23 @@ func withheld(err error) string {
 // whether it is Slipway's.
 func (t *target) pullDrift(ctx context.Context, r deploy.Release) ([]deploy.Drift, error) {
 	o, err := t.pullSecret(r, "", "")
-	if err == nil {
-		o, err = t.asMade(ctx, o, []string{"data"})
-	}
 	if err != nil {
 		return nil, err
 	}
-	live, err := t.at(secrets, t.namespace(r)).Get(ctx, nameOf(r)+"-pull", metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	o, live, err := t.asMade(ctx, o, []string{"data"})
+	if err != nil {
+		return nil, err
+	}
+	title := "Secret " + nameOf(r) + "-pull"
+	if live == nil {
 		if user, password, err := r.From.Credential(ctx); err == nil && user == "" && password == "" {
 			return []deploy.Drift{}, nil // anybody may pull
 		}
-		return []deploy.Drift{{Object: "Secret " + nameOf(r) + "-pull", Want: "there", Have: "gone"}}, nil
-	}
-	if err != nil {
-		return nil, t.explain(ctx, deploy.StageTarget, err, "Secret "+nameOf(r)+"-pull")
+		return []deploy.Drift{{Object: title, Want: "there", Have: "gone"}}, nil
 	}
 	found, err := t.driftOf(ctx, o)
 	if err == nil && len(found) == 0 && !wrote(live, "data", corev1.DockerConfigJsonKey) {
-		found = append(found, deploy.Drift{Object: "Secret " + nameOf(r) + "-pull", Field: "data." + corev1.DockerConfigJsonKey, Want: "as deployed", Have: "another value"})
+		found = append(found, deploy.Drift{Object: title, Field: "data." + corev1.DockerConfigJsonKey, Want: "as deployed", Have: "another value"})
 	}
 	return found, err
 }
