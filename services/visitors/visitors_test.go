@@ -46,6 +46,13 @@ func (d *dns) set(name, text string) {
 	d.records[name+"."] = text
 }
 
+// fail makes the server answer everything that it is asked from now on with a failure of its own.
+func (d *dns) fail() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = true
+}
+
 func (d *dns) serve(conn net.PacketConn) {
 	buf := make([]byte, 1500)
 	for {
@@ -223,7 +230,7 @@ func TestAHostIsTheTeamsThatProvesItFirst(t *testing.T) {
 func TestAnAdminConfirmsADomainThatDNSCantProve(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modelstest.DB(t))
-	w.d.broken = true
+	w.d.fail()
 	if _, err := w.s.AddAddress(w.as(w.Maintainer), w.place("shop.corp.internal", "")); err != nil {
 		t.Fatal(err)
 	}
