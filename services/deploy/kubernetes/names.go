@@ -54,8 +54,14 @@ func (t *target) namespace(r deploy.Release) string {
 // nameOf is the name of a release's Deployment.
 func nameOf(r deploy.Release) string { return deploy.Cut(r.App, maxApp) + "-" + r.ID[len(r.ID)-12:] }
 
-// serviceOf is the name of what leads to whichever release of the app serves.
-func serviceOf(r deploy.Release) string { return deploy.Cut(r.App, maxLabel) }
+// serviceOf is the name of what leads to whichever release of the app serves. A Service's name begins with a letter
+// (RFC 1035 §2.3.1) and an app's may not; no app's name has two hyphens.
+func serviceOf(r deploy.Release) string {
+	if r.App[0] >= '0' && r.App[0] <= '9' {
+		return deploy.Cut("app--"+r.App, maxLabel)
+	}
+	return deploy.Cut(r.App, maxLabel)
+}
 
 // mark is a short name for a long one.
 func mark(text string) string {
