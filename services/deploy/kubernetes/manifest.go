@@ -136,13 +136,23 @@ func (t *target) template(r deploy.Release, part string) corev1.PodTemplateSpec 
 	mount(r, &spec)
 	if part == partCommand {
 		c := &spec.Containers[0]
-		c.Args, c.Ports, c.StartupProbe, c.ReadinessProbe, c.Lifecycle = r.Command, nil, nil, nil, nil
+		c.Args, c.Ports, c.StartupProbe, c.ReadinessProbe, c.Lifecycle = literally(r.Command), nil, nil, nil, nil
 		spec.RestartPolicy, spec.TerminationGracePeriodSeconds = corev1.RestartPolicyNever, ptr(int64(5))
 	} else {
 		spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: corev1.LabelHostname,
 			WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: &metav1.LabelSelector{MatchLabels: t.selector(r.ID)}}}
 	}
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec}
+}
+
+// literally are the arguments as the program is to get them: a node makes $$ one $, and puts the variable in for $(NAME)
+// (https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container).
+func literally(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = strings.ReplaceAll(a, "$", "$$")
+	}
+	return out
 }
 
 func (t *target) container(r deploy.Release) corev1.Container {
