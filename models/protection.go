@@ -103,7 +103,7 @@ func (f Freeze) Until(now time.Time) (time.Time, bool) {
 	}
 	local := now.In(zone)
 	for back := range 8 { // the last time that it began
-		day := local.AddDate(0, 0, -back)
+		day := time.Date(local.Year(), local.Month(), local.Day()-back, 12, 0, 0, 0, zone) // noon: there are days without a midnight
 		if day.Weekday() != f.FromDay {
 			continue
 		}

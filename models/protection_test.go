@@ -20,6 +20,7 @@ func TestAFreezeCoversItsTimeByTheClockOfItsZone(t *testing.T) {
 	weekend := models.Freeze{Name: "Weekend", Zone: "Europe/Berlin", FromDay: time.Friday, FromTime: "16:00", ToDay: time.Monday, ToTime: "08:00"}
 	nightly := models.Freeze{Name: "Lunch", Zone: "UTC", FromDay: time.Tuesday, FromTime: "12:00", ToDay: time.Tuesday, ToTime: "13:00"}
 	week := models.Freeze{Name: "Almost a week", Zone: "UTC", FromDay: time.Tuesday, FromTime: "13:00", ToDay: time.Tuesday, ToTime: "12:00"}
+	night := models.Freeze{Name: "Night", Zone: "America/Santiago", FromDay: time.Sunday, FromTime: "22:00", ToDay: time.Monday, ToTime: "06:00"}
 	once := models.Freeze{Name: "Holidays", Start: &start, End: &end}
 	for _, c := range []struct {
 		freeze models.Freeze
@@ -40,6 +41,10 @@ func TestAFreezeCoversItsTimeByTheClockOfItsZone(t *testing.T) {
 		{week, "2026-12-01T12:30:00Z", ""},
 		{week, "2026-12-01T13:00:00Z", "2026-12-08T12:00:00Z"},
 		{week, "2026-12-08T11:59:00Z", "2026-12-08T12:00:00Z"},
+		{night, "2026-09-07T00:59:59Z", ""}, // Sunday the 6th began at one o'clock there
+		{night, "2026-09-07T01:00:00Z", "2026-09-07T09:00:00Z"},
+		{night, "2026-09-07T03:30:00Z", "2026-09-07T09:00:00Z"}, // half past midnight
+		{night, "2026-09-07T09:00:00Z", ""},
 		{once, "2026-12-24T11:59:59Z", ""},
 		{once, "2026-12-31T00:00:00Z", "2027-01-02T06:00:00Z"},
 		{once, "2027-01-02T06:00:00Z", ""},
