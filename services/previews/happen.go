@@ -31,8 +31,13 @@ func (s *Service) BuildChanged(tx *gorm.DB, b *models.Build) error {
 			return err
 		}
 	}
-	r := tx.Model(&models.Preview{}).Where("app_id = ? AND number = ? AND head_number <= ? AND (NOT closed OR closed_by < ?)", b.AppID, b.PullRequest.Number, b.Number, b.DeliveryID).
-		UpdateColumns(s.afterBuild(b, expires))
+	mine := tx.Model(&models.Preview{}).Where("app_id = ? AND number = ? AND head_number <= ? AND (NOT closed OR closed_by < ?)", b.AppID, b.PullRequest.Number, b.Number, b.DeliveryID).
+		Session(&gorm.Session{})
+	removed := tx.Session(&gorm.Session{NewDB: true}).Where("head_id = ? AND end_reason = ? AND state IN ?", b.ID, models.PreviewRemoved, []models.PreviewState{models.PreviewEnding, models.PreviewEnded})
+	r := mine.Not(removed).UpdateColumns(s.afterBuild(b, expires))
+	if r.Error == nil && r.RowsAffected == 0 { // a person removed it while this build went on, which is no new push
+		r = mine.Where(removed).UpdateColumns(s.known(b))
+	}
 	if r.Error != nil || r.RowsAffected == 0 {
 		return r.Error
 	}
@@ -64,13 +69,7 @@ func (s *Service) insert(tx *gorm.DB, appID string, p *models.Preview) error {
 // Every value is reckoned by the database, of the row as it is then.
 func (s *Service) afterBuild(b *models.Build, expires time.Time) map[string]any {
 	now := s.now()
-	change := map[string]any{
-		"title": b.PullRequest.Title, "branch": b.PullRequest.Source, "pull_url": b.PullRequest.URL,
-		"head_id": b.ID, "head_number": b.Number, "head_commit": b.Commit, "head_state": b.State, "updated_at": now,
-	}
-	if b.PullRequest.Fork || b.Untrusted {
-		change["fork"] = true // once from outside, never trusted again
-	}
+	change := s.known(b)
 	if !begins(b.State) {
 		return change
 	}
@@ -78,14 +77,31 @@ func (s *Service) afterBuild(b *models.Build, expires time.Time) map[string]any 
 	change["state"] = gorm.Expr("CASE WHEN state = ? THEN ? ELSE state END", models.PreviewEnded, models.PreviewBuilding)
 	change["ended_at"] = gorm.Expr("CASE WHEN state = ? THEN NULL ELSE ended_at END", models.PreviewEnded)
 	change["end_reason"] = gorm.Expr("CASE WHEN state = ? THEN '' ELSE end_reason END", models.PreviewEnded)
-	if b.State == models.BuildSucceeded && b.ImageDigest != "" {
-		change["build_id"], change["build_number"], change["commit"] = b.ID, b.Number, b.Commit
+	if good(b) {
 		change["wanted"], change["wanted_by"], change["wanted_by_name"] = true, b.CreatedBy, b.CreatedByName
 		change["waiting_since"] = gorm.Expr("COALESCE(waiting_since, ?)", now)
 		change["next_at"], change["note"] = nil, ""
 	}
 	return change
 }
+
+// known is what a preview knows of its pull request and of the build, whether it goes or not.
+func (s *Service) known(b *models.Build) map[string]any {
+	change := map[string]any{
+		"title": b.PullRequest.Title, "branch": b.PullRequest.Source, "pull_url": b.PullRequest.URL,
+		"head_id": b.ID, "head_number": b.Number, "head_commit": b.Commit, "head_state": b.State, "updated_at": s.now(),
+	}
+	if b.PullRequest.Fork || b.Untrusted {
+		change["fork"] = true // once from outside, never trusted again
+	}
+	if good(b) {
+		change["build_id"], change["build_number"], change["commit"] = b.ID, b.Number, b.Commit
+	}
+	return change
+}
+
+// good tells whether the build has an image that a preview can run.
+func good(b *models.Build) bool { return b.State == models.BuildSucceeded && b.ImageDigest != "" }
 
 // PullClosed takes part in the transaction in which a delivery that says that
 // the app's pull request was closed is worked on: its preview ends. It tells

@@ -312,6 +312,37 @@ func TestABuildThatComesAfterTheEndStartsNothing(t *testing.T) {
 	})
 }
 
+func TestABuildThatGoesOnDoesNotBringBackWhatAPersonRemoved(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		w := newWorld(t, db)
+		for number, was := range map[int64]models.PreviewState{9: models.PreviewEnded, 10: models.PreviewEnding} {
+			if was == models.PreviewEnding { // one that runs already is removed step by step
+				w.built(number, "one")
+				w.tend()
+			}
+			b := w.built(number, "", func(b *models.Build) { b.State = models.BuildRunning })
+			if p, err := w.previews.Remove(w.as["developer"], w.of(number).ID); err != nil || p.State != was {
+				t.Fatalf("removed %d is %+v (%v)", number, p, err)
+			}
+			b.ImageRepository, b.ImageDigest = w.pushed("two")
+			b.State = models.BuildSucceeded
+			w.moves(b)
+			w.tend()
+			if p := w.of(number); p.State != models.PreviewEnded || p.EndReason != models.PreviewRemoved || p.Wanted || p.BuildID != b.ID || p.HeadState != models.BuildSucceeded {
+				t.Errorf("after its build has ended %d is %+v", number, p)
+			}
+			if _, err := w.previews.Redeploy(w.as["developer"], w.of(number).ID); err != nil {
+				t.Fatal(err)
+			}
+			w.tend()
+			if p := w.of(number); p.State != models.PreviewLive || p.Deployment == nil || p.Deployment.BuildID == nil || *p.Deployment.BuildID != b.ID {
+				t.Errorf("deployed again %d is %+v", number, p)
+			}
+		}
+	})
+}
+
 func TestAPreviewTakesItsTemplatesVariablesAndNoSecretUnlessSaid(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
