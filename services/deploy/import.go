@@ -155,8 +155,8 @@ func readLines(text string) ([]dotenvLine, error) {
 	if len(text) > maxImport {
 		return nil, models.InvalidField("text", "The text holds at most %d KiB.", maxImport>>10)
 	}
-	if strings.ContainsRune(text, 0) {
-		return nil, models.InvalidField("text", "A value can't hold NUL characters.")
+	if text := wrongText(text); text != "" {
+		return nil, models.InvalidField("text", "%s", text)
 	}
 	lines, err := parseDotenv(text)
 	if err != nil {

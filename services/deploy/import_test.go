@@ -94,6 +94,7 @@ func TestWhatIsWrongWithALineIsSaidWithoutRepeatingIt(t *testing.T) {
 		"A=1\nB=\"hunter2\nC=1":             "Line 2: A quote is left open.",
 		"A=1\nB='hunter2' hunter2":          "Line 2: Something stands after",
 		"A=hunter2\x00":                     "NUL",
+		"A=hunter2\xff":                     "UTF-8",
 		"A=" + strings.Repeat("x", 300<<10): "at most 256 KiB",
 	} {
 		_, err := c.service.PreviewImport(c.ctx, deploy.ImportInput{Scope: c.team(), Text: text})

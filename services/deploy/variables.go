@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"gorm.io/gorm"
 	"slipway.dev/models"
@@ -42,12 +43,23 @@ func (in VariableInput) validate() error {
 	switch {
 	case len(in.Value) > maxValue:
 		wrong["value"] = "A value holds at most 32 KiB. Put larger things into a file of the image or a store."
-	case strings.ContainsRune(in.Value, 0):
-		wrong["value"] = "A value can't hold NUL characters."
+	case wrongText(in.Value) != "":
+		wrong["value"] = wrongText(in.Value)
 	case in.Secret && in.Value == "":
 		wrong["value"] = "A secret can't be empty."
 	}
 	return models.InvalidFields(wrong)
+}
+
+// wrongText says why no variable can hold the text; empty: it can.
+func wrongText(value string) string {
+	switch {
+	case !utf8.ValidString(value):
+		return "A value is text in UTF-8. Write binary data as base64, and have the app read it so."
+	case strings.ContainsRune(value, 0):
+		return "A value can't hold NUL characters."
+	}
+	return ""
 }
 
 // wrongName says why no variable can have the name; empty: it can.

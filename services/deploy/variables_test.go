@@ -505,6 +505,14 @@ func TestALevelHoldsSoManyVariablesAndSoMuchOfThem(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
+	for _, value := range []string{"\xff\xfe", "a\x00b"} { // a deployment could not freeze it as it is
+		in := variable(c.environment(), "X", value)
+		for _, in.Secret = range []bool{false, true} {
+			if _, err := c.service.SetVariable(c.ctx, in); !models.IsCode(err, models.Invalid) {
+				t.Errorf("%q: %v", value, err)
+			}
+		}
+	}
 	for _, name := range []string{"", "A-B", "PORT", "SLIPWAY_X", strings.Repeat("x", 129)} {
 		if _, err := c.service.SetVariable(c.ctx, variable(c.environment(), name, "1")); !models.IsCode(err, models.Invalid) {
 			t.Errorf("%q: %v", name, err)
