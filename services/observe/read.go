@@ -20,6 +20,8 @@ const (
 	// scanBytes is how much text one search looks through: more is another call.
 	scanBytes = 16 << 20
 	maxTerm   = 200
+	// skew is how far a target's clock, by which lines have their times, may be off from the portal's.
+	skew = 2 * time.Hour
 )
 
 // Line is a line of a place's log.
@@ -154,9 +156,9 @@ func (r *reader) narrow(ctx context.Context) error {
 	if err != nil || d.ID == "" {
 		return err
 	}
-	r.from = d.CreatedAt
+	r.from = d.CreatedAt.Add(-skew)
 	if d.RetiredAt != nil {
-		r.to = d.RetiredAt.Add(time.Minute)
+		r.to = d.RetiredAt.Add(skew)
 	}
 	return nil
 }

@@ -169,6 +169,20 @@ func TestASearchFindsWhatIsKeptAndLooksThroughABoundedPartAtOnce(t *testing.T) {
 	}
 }
 
+func TestALogIsNarrowedToADeploymentOnATargetWhoseClockIsOff(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	o := s.service()
+	s.segment(o, false, linesOf(1, 10)...)
+	asked, gone := began.Add(time.Hour), began.Add(2*time.Hour) // by the portal's clock, which is an hour ahead
+	d := &models.Deployment{ID: models.NewID(), TeamID: s.Team.ID, AppID: s.App.ID, EnvironmentID: s.Environment.ID, Number: 1, State: models.DeploymentSucceeded, Action: models.ActionDeploy, CreatedAt: asked, StartedAt: &asked, RetiredAt: &gone}
+	s.must(s.db.Create(d).Error)
+	page, err := o.Read(s.ctx, observe.Query{Place: s.place(), Filter: observe.Filter{Deployment: 1}})
+	if err != nil || len(page.Lines) != 10 {
+		t.Errorf("read were %+v (%v)", page, err)
+	}
+}
+
 func TestALogIsFollowedByThoseWhoMaySeeIt(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
