@@ -14,7 +14,7 @@ type Comparison struct {
 	CommitsNote string
 	Settings    []Difference
 	Variables   []Change
-	Secrets     []Change // by their fingerprints
+	Secrets     []Change // by fingerprints of their values
 }
 
 // SameImage tells whether both run the same image.
@@ -35,11 +35,11 @@ func Took(d *models.Deployment) time.Duration {
 
 // Compare says what changes from deployment a to deployment b of the same app. Values of variables are not told.
 func (s *Service) Compare(ctx context.Context, a, b string) (*Comparison, error) {
-	from, err := s.compared(ctx, a, "a")
+	from, was, err := s.compared(ctx, a, "a")
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.compared(ctx, b, "b")
+	to, is, err := s.compared(ctx, b, "b")
 	if err != nil {
 		return nil, err
 	}
@@ -48,18 +48,34 @@ func (s *Service) Compare(ctx context.Context, a, b string) (*Comparison, error)
 	}
 	c := &Comparison{
 		A: from, B: to, Settings: differences(from.Config, to.Config),
-		Variables: compare(from.Config.Variables, to.Config.Variables), Secrets: compare(from.Config.Secrets, to.Config.Secrets),
+		Variables: compare(from.Config.Variables, to.Config.Variables), Secrets: compare(was, is),
 	}
 	s.commitsBetween(ctx, c)
 	return c, nil
 }
 
-// compared is one of the two deployments, which the field names.
-func (s *Service) compared(ctx context.Context, id, field string) (*models.Deployment, error) {
+// compared is one of the two deployments, which the field names, and the fingerprints of its secrets, which are those of
+// no environment: the ones that a deployment is known by differ between environments for one value too.
+func (s *Service) compared(ctx context.Context, id, field string) (*models.Deployment, map[string]string, error) {
 	if id == "" {
-		return nil, models.InvalidField(field, "Name the deployment.")
+		return nil, nil, models.InvalidField(field, "Name the deployment.")
 	}
-	return s.Get(ctx, id)
+	d, err := s.deployment(ctx, id, models.RoleViewer)
+	if err != nil {
+		return nil, nil, err
+	}
+	prints := map[string]string{}
+	if len(d.Config.Secrets) > 0 {
+		values, err := s.openValues(d)
+		if err != nil {
+			return nil, nil, err
+		}
+		for name := range d.Config.Secrets {
+			prints[name] = s.fingerprint(d.TeamID, "", name, values[name])
+		}
+	}
+	d.SealedSecrets = nil
+	return d, prints, nil
 }
 
 // commitsBetween reads the commits from the repository. That they can't be read is no obstacle: a note says so.

@@ -7,6 +7,7 @@ import (
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
 	"slipway.dev/services/deploy"
+	"slipway.dev/services/secrets/secretstest"
 )
 
 func TestWhatCameToAnEnvironmentIsToldByDeploymentWithItsCommits(t *testing.T) {
@@ -63,12 +64,18 @@ func TestTwoDeploymentsOfAnAppAreComparedByWhatRuns(t *testing.T) {
 	t.Parallel()
 	db := modelstest.DB(t)
 	p := newPipeline(t, db)
+	p.service.Box = secretstest.Box()
+	sealed := func(d *models.Deployment, values string) {
+		d.SealedSecrets = p.service.Box.Seal("deployments/"+d.ID, []byte(values))
+	}
 	_, commits := p.history("One", "Two", "Three")
 	a := p.serves(p.stages[1], p.App, p.build(p.App, commits[0]), func(d *models.Deployment) {
 		d.Config = models.DeploymentConfig{Port: 80, Health: models.HealthTCP, Command: []string{"migrate"}, Variables: map[string]string{"LEVEL": "1", "OLD": "x", "SAME": "1"}, Secrets: map[string]string{"KEY": "aa", "PIN": "bb"}}
+		sealed(d, `{"KEY": "the same", "PIN": "one"}`)
 	})
 	b := p.serves(p.stages[0], p.App, p.build(p.App, commits[2]), func(d *models.Deployment) {
-		d.Config = models.DeploymentConfig{Port: 8080, Health: models.HealthTCP, Scale: models.Scale{Replicas: 2}, Variables: map[string]string{"LEVEL": "2", "SAME": "1"}, Secrets: map[string]string{"KEY": "aa", "PIN": "cc"}}
+		d.Config = models.DeploymentConfig{Port: 8080, Health: models.HealthTCP, Scale: models.Scale{Replicas: 2}, Variables: map[string]string{"LEVEL": "2", "SAME": "1"}, Secrets: map[string]string{"KEY": "dd", "PIN": "cc"}} // of another environment: no fingerprint is the same
+		sealed(d, `{"KEY": "the same", "PIN": "two"}`)
 	})
 	c, err := p.service.Compare(p.viewer, a.ID, b.ID)
 	if err != nil {
