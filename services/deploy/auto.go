@@ -54,7 +54,14 @@ func (s *Service) SetAuto(ctx context.Context, in AutoInput) (*models.AutoDeploy
 		if err := tx.Model(&models.Build{}).Where("app_id = ?", p.App.ID).Select("COALESCE(MAX(number), 0)").Scan(&row.BuildNumber).Error; err != nil {
 			return err
 		}
-		kept := []string{"branch", "updated_by", "updated_at"} // what is held stays held
+		var before models.AutoDeploy
+		if err := tx.Limit(1).Find(&before, "environment_id = ? AND app_id = ?", p.Environment.ID, p.App.ID).Error; err != nil {
+			return err
+		}
+		kept := []string{"updated_by", "updated_at"} // what is held stays held
+		if before.Branch != in.Branch {
+			kept = append(kept, "branch", "build_number", "seen_at", "note")
+		}
 		if err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "environment_id"}, {Name: "app_id"}}, DoUpdates: clause.AssignmentColumns(kept)}).Create(row).Error; err != nil {
 			return err
 		}
