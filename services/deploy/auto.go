@@ -189,8 +189,10 @@ func (s *Service) passOver(ctx context.Context, c *candidate) error {
 var errSeen = errors.New("the build was seen by another worker")
 
 func (s *Service) autoDeploy(ctx context.Context, c *candidate) error {
-	if frozen, err := s.frozen(ctx, c.EnvironmentID); frozen || err != nil {
-		return err // when the freeze is over
+	if frozen, err := s.frozen(ctx, c.EnvironmentID); err != nil {
+		return err
+	} else if frozen {
+		return s.passOver(ctx, c) // it is still the newest when the freeze is over; those before it need not be read again
 	}
 	see := func(tx *gorm.DB, note string) error {
 		r := tx.Model(&models.AutoDeploy{}).Where("environment_id = ? AND app_id = ? AND build_number = ? AND held_at IS NULL", c.EnvironmentID, c.AppID, c.BuildNumber).

@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"testing"
+	"time"
 
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
@@ -28,6 +29,35 @@ func TestAnotherBranchIsDeployedFromItsNextBuildOn(t *testing.T) {
 		}
 		if other := set("release/**"); other.BuildNumber != b.Number || other.Branch != "release/**" {
 			t.Errorf("of another branch it is %+v", other)
+		}
+	})
+}
+
+func TestWhatAFreezeHoldsBackIsNotReadAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		p := newPipeline(t, db)
+		now := db.NowFunc()
+		start, end := now.Add(-72*time.Hour), now.Add(time.Hour)
+		if _, err := p.service.Protect(modelstest.As(t, db, p.Maintainer), p.stages[0].ID, models.Protection{Freezes: []models.Freeze{{Name: "Holidays", Start: &start, End: &end}}}); err != nil {
+			t.Fatal(err)
+		}
+		p.create(&models.AutoDeploy{EnvironmentID: p.stages[0].ID, AppID: p.App.ID, Branch: "main", SeenAt: start, UpdatedAt: start})
+		var newest *models.Build
+		for hours := range 3 {
+			newest = p.build(p.App, "aa")
+			done := start.Add(time.Duration(1+hours) * time.Hour)
+			if err := db.Model(newest).Update("finished_at", done).Error; err != nil {
+				t.Fatal(err)
+			}
+			newest.FinishedAt = &done
+		}
+		if err := p.service.DeployGoodBuilds(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var row models.AutoDeploy
+		if err := db.Take(&row).Error; err != nil || !row.SeenAt.After(newest.FinishedAt.Add(-time.Hour)) || !row.SeenAt.Before(*newest.FinishedAt) || row.BuildNumber != 0 {
+			t.Errorf("it has seen %+v (%v), want all but the newest, of %s", row, err, newest.FinishedAt)
 		}
 	})
 }
