@@ -61,3 +61,20 @@ func TestWhatAFreezeHoldsBackIsNotReadAgainAndAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestAnImageOfTwoBranchesIsLetInByEitherOfThem(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	main := s.built(2, "VERSION=1")
+	again := *main
+	again.ID, again.Number, again.Ref = models.NewID(), 3, "feature"
+	if err := s.db.Create(&again).Error; err != nil {
+		t.Fatal(err)
+	}
+	s.protect(models.Protection{Branches: []string{"main"}})
+	if d := s.deploy(deploy.Input{Image: main.ImageDigest}); d.State != models.DeploymentPending {
+		t.Errorf("it is %s", d.State)
+	}
+	s.protect(models.Protection{Branches: []string{"release/**"}})
+	s.kept(s.ctx, deploy.Input{Image: main.ImageDigest}, "build #3 is of feature")
+}

@@ -33,7 +33,11 @@ func (s *Service) gates(ctx context.Context, tx *gorm.DB, p *place, c *Choice, r
 		out = append(out, gate("Image marked bad", false, "%s marked this image as bad%s. Choose another one, or take the mark away.", bad.MarkedByName, because(bad.Reason)))
 	}
 	if len(rules.Branches) > 0 {
-		out = append(out, branchGate(rules.Branches, c.Build))
+		b, err := s.builtOf(tx, p.App.ID, c, rules.Branches)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, branchGate(rules.Branches, b))
 	}
 	if rules.After != "" {
 		after, err := s.orderGate(tx, p, c, rules.After)
@@ -64,6 +68,18 @@ func haveHas(n int) string {
 		return "has"
 	}
 	return "have"
+}
+
+// builtOf is the build of the image that the branches let in, for several builds can make one image, of several
+// branches; else the one that the image is known by.
+func (s *Service) builtOf(tx *gorm.DB, appID string, c *Choice, globs []string) (*models.Build, error) {
+	var all []models.Build
+	err := tx.Where("app_id = ? AND image_digest = ? AND state = ? AND ref_kind = 'branch' AND NOT untrusted", appID, c.Digest, models.BuildSucceeded).
+		Order("number DESC").Limit(100).Find(&all).Error
+	if i := slices.IndexFunc(all, func(b models.Build) bool { return matches(globs, b.Ref) }); i >= 0 {
+		return &all[i], err
+	}
+	return c.Build, err
 }
 
 // branchGate lets builds of the branches in.
