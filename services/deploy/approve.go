@@ -24,7 +24,7 @@ type ApprovalInput struct {
 // configuration is another deployment, which waits for a word of its own.
 func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*models.Deployment, error) {
 	return s.decide(ctx, id, in, func(tx *gorm.DB, d *models.Deployment, p *place, who *models.Principal) error {
-		gates, err := s.gates(ctx, tx, p, &Choice{Image: Image{d.ImageRepository, d.ImageDigest}, Build: d.Build}, d.Reason)
+		gates, err := s.gates(ctx, tx, p, &Choice{Image: imageOf(d), Build: d.Build}, d.Reason)
 		if err != nil {
 			return err
 		}
@@ -41,21 +41,50 @@ func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*mo
 		if err := record(ctx, tx, d, p, "deployment.approve", in.Comment); err != nil {
 			return err
 		}
-		d.Approvals = append(d.Approvals, *row)
-		if len(d.Approvals) < p.Environment.Protection.Approvals {
+		given, err := approvals(tx, d) // also those that came while this one was on its way
+		if err != nil {
+			return err
+		}
+		if given < p.Environment.Protection.Approvals {
 			return publish(tx, d, "deployment.approved")
 		}
-		if err := d.Move(models.DeploymentPending); err != nil {
-			return err
-		}
-		if err := tx.Model(d).Select("state").Updates(d).Error; err != nil {
-			return err
-		}
-		if err := publish(tx, d, "deployment.pending"); err != nil {
-			return err
-		}
-		return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID})
+		return s.goAhead(ctx, tx, d)
 	})
+}
+
+// goAhead has a deployment that waited for approval begin.
+func (s *Service) goAhead(ctx context.Context, tx *gorm.DB, d *models.Deployment) error {
+	if err := d.Move(models.DeploymentPending); err != nil {
+		return err
+	}
+	if err := tx.Model(d).Select("state").Updates(d).Error; err != nil {
+		return err
+	}
+	if err := publish(tx, d, "deployment.pending"); err != nil {
+		return err
+	}
+	return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID})
+}
+
+// approvals reads the words on the deployment and counts those that hold: on this very image and configuration, by
+// others than who asked for it, who are maintainers still.
+func approvals(tx *gorm.DB, d *models.Deployment) (given int, err error) {
+	if err := tx.Order("created_at, user_id").Find(&d.Approvals, "deployment_id = ?", d.ID).Error; err != nil {
+		return 0, err
+	}
+	for _, a := range d.Approvals {
+		if a.Digest != d.ImageDigest || a.ConfigHash != d.ConfigHash || a.UserID == d.CreatedBy {
+			continue
+		}
+		still, err := maintains(tx, a.UserID, d.TeamID)
+		if err != nil {
+			return 0, err
+		}
+		if still {
+			given++
+		}
+	}
+	return given, nil
 }
 
 // Reject ends a deployment that waits for approval.

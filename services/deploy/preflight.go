@@ -278,16 +278,17 @@ func (r *rollout) checkRules(ctx context.Context) error {
 			return Failf(StageCheck, nil, "%s", g.Message)
 		}
 	}
-	return r.checkApprovals()
+	return r.checkApprovals(tx)
 }
 
-// checkApprovals counts the words that were given for this very image and configuration.
-func (r *rollout) checkApprovals() error {
-	given := 0
-	for _, a := range r.d.Approvals {
-		if a.Digest == r.d.ImageDigest && a.ConfigHash == r.d.ConfigHash && a.UserID != r.d.CreatedBy {
-			given++
-		}
+// checkApprovals counts the words that hold for this very image and configuration.
+func (r *rollout) checkApprovals(tx *gorm.DB) error {
+	if r.d.Environment.Protection.Approvals == 0 {
+		return nil
+	}
+	given, err := approvals(tx, r.d)
+	if err != nil {
+		return err
 	}
 	if needed := r.d.Environment.Protection.Approvals; given < needed {
 		return Failf(StageCheck, nil, "%s needs %s by now, and this deployment has %d. Deploy again, and have it approved.", r.d.Environment.Name, count(needed, "approval", "approvals"), given)
@@ -295,15 +296,14 @@ func (r *rollout) checkApprovals() error {
 	return nil
 }
 
-// maintains tells whether the user may overrule a freeze of the team's environments.
+// maintains tells whether the user's word on the team's environments counts now: a maintainer's, or an admin's.
 func maintains(tx *gorm.DB, userID, teamID string) (bool, error) {
 	if userID == "" {
 		return false, nil
 	}
-	var admins, members int64
-	if err := tx.Model(&models.User{}).Where("id = ? AND admin", userID).Count(&admins).Error; err != nil {
-		return false, err
-	}
-	err := tx.Model(&models.Member{}).Where("user_id = ? AND team_id = ? AND role = ?", userID, teamID, models.RoleMaintainer).Count(&members).Error
-	return admins+members > 0, err
+	member := tx.Session(&gorm.Session{NewDB: true}).Model(&models.Member{}).Select("1").
+		Where("members.user_id = users.id AND members.team_id = ? AND members.role = ?", teamID, models.RoleMaintainer)
+	var n int64
+	err := tx.Model(&models.User{}).Where("id = ? AND disabled_at IS NULL AND (admin OR EXISTS (?))", userID, member).Count(&n).Error
+	return n > 0, err
 }
