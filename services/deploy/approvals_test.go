@@ -103,3 +103,25 @@ func TestTheWordOfWhoIsNoMaintainerAnyMoreDoesNotCount(t *testing.T) {
 		a.is(d, models.DeploymentPending)
 	})
 }
+
+func TestAFreezeYieldsOnlyToWhatAMaintainerSaysWhileItLasts(t *testing.T) {
+	t.Parallel()
+	db := modelstest.DB(t)
+	a := newApprovals(t, db)
+	now := db.NowFunc()
+	start, end := now.Add(-time.Hour), now.Add(time.Hour)
+	frozen := models.Protection{Approvals: 1, Freezes: []models.Freeze{{Name: "Holidays", Start: &start, End: &end}}}
+	a.protect(frozen)
+	by := func(user string, at time.Time) func(*models.Deployment) {
+		return func(d *models.Deployment) { d.CreatedBy, d.CreatedAt, d.Reason = user, at, "build #5 of main was good" }
+	}
+	before := a.waits("aa", by(a.Maintainer.ID, start.Add(-time.Hour)))
+	a.approve("other", before, "", models.Conflict) // nobody said why it can't wait
+	a.approve("other", before, "The shop is down", "")
+	a.is(before, models.DeploymentPending)
+	developers := a.waits("aa", by(a.Developer.ID, now))
+	a.approve("other", developers, " ", models.Conflict)
+	urgent := a.waits("aa", by(a.Maintainer.ID, now))
+	a.approve("other", urgent, "", "")
+	a.is(urgent, models.DeploymentPending)
+}

@@ -24,7 +24,14 @@ type ApprovalInput struct {
 // configuration is another deployment, which waits for a word of its own.
 func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*models.Deployment, error) {
 	return s.decide(ctx, id, in, func(tx *gorm.DB, d *models.Deployment, p *place, who *models.Principal) error {
-		gates, err := s.gates(ctx, tx, p, &Choice{Image: imageOf(d), Build: d.Build}, d.Reason)
+		why := strings.TrimSpace(in.Comment) // during a freeze the approver's word on why it can't wait
+		if why == "" {
+			var err error
+			if why, err = overruling(tx, d, p.Environment.Protection); err != nil {
+				return err
+			}
+		}
+		gates, err := s.gates(ctx, tx, p, &Choice{Image: imageOf(d), Build: d.Build}, why)
 		if err != nil {
 			return err
 		}
@@ -85,6 +92,21 @@ func approvals(tx *gorm.DB, d *models.Deployment) (given int, err error) {
 		}
 	}
 	return given, nil
+}
+
+// overruling returns why a maintainer lets the deployment through a freeze, who asked for it or approved it while
+// things were frozen and said so; empty: nobody does.
+func overruling(tx *gorm.DB, d *models.Deployment, rules models.Protection) (string, error) {
+	words := []models.Approval{{UserID: d.CreatedBy, Comment: d.Reason, CreatedAt: d.CreatedAt}}
+	for _, w := range append(words, d.Approvals...) {
+		if _, _, during := rules.Frozen(w.CreatedAt); !during || strings.TrimSpace(w.Comment) == "" {
+			continue // said of something else: what is automatic says why too
+		}
+		if ok, err := maintains(tx, w.UserID, d.TeamID); ok || err != nil {
+			return w.Comment, err
+		}
+	}
+	return "", nil
 }
 
 // Reject ends a deployment that waits for approval.

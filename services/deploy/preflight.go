@@ -268,13 +268,13 @@ func (r *rollout) checkRules(ctx context.Context) error {
 		if g.OK {
 			continue
 		}
-		overruled := false
-		if g.Name == gateFreeze && r.d.Reason != "" {
-			if overruled, err = maintains(tx, r.d.CreatedBy, r.d.TeamID); err != nil {
+		why := ""
+		if g.Name == gateFreeze {
+			if why, err = overruling(tx, r.d, r.d.Environment.Protection); err != nil {
 				return err
 			}
 		}
-		if !overruled {
+		if why == "" {
 			return Failf(StageCheck, nil, "%s", g.Message)
 		}
 	}
