@@ -125,3 +125,25 @@ func TestAFreezeYieldsOnlyToWhatAMaintainerSaysWhileItLasts(t *testing.T) {
 	a.approve("other", urgent, "", "")
 	a.is(urgent, models.DeploymentPending)
 }
+
+func TestNobodyApprovesTheirOwnPush(t *testing.T) {
+	t.Parallel()
+	db := modelstest.DB(t)
+	a := newApprovals(t, db)
+	_, commits := a.history("One")
+	commit, err := a.service.Git.Commit(t.Context(), a.Repository.ID, commits[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Model(&models.User{}).Where("id = ?", a.Maintainer.ID).Update("email", commit.Email).Error; err != nil {
+		t.Fatal(err)
+	}
+	a.protect(models.Protection{Approvals: 1})
+	push := func(d *models.Deployment) { d.CreatedBy = "" }
+	d := a.waits(commits[0], push)
+	a.approve("maintainer", d, "", models.Denied)
+	a.approve("other", d, "", "")
+	a.is(d, models.DeploymentPending)
+	a.approve("maintainer", a.waits(commits[0]), "", "") // a developer asked for it: these are two people
+	a.approve("maintainer", a.waits("f00"+commits[0][3:], push), "", "")
+}

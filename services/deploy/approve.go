@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"gorm.io/gorm"
@@ -148,6 +149,13 @@ func (s *Service) decide(ctx context.Context, id string, in ApprovalInput, do fu
 	case who.UserID == d.CreatedBy:
 		return nil, models.Errorf(models.Denied, "You asked for deployment %s yourself. Another maintainer of %s decides on it.", d.Title(), p.Team.Name)
 	}
+	wrote, err := s.wrote(ctx, who, d)
+	if err != nil {
+		return nil, err
+	}
+	if wrote {
+		return nil, models.Errorf(models.Denied, "The commit of deployment %s is yours. Another maintainer of %s decides on it.", d.Title(), p.Team.Name)
+	}
 	err = s.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := holdApp(tx, d.AppID); err != nil {
 			return err
@@ -161,6 +169,24 @@ func (s *Service) decide(ctx context.Context, id string, in ApprovalInput, do fu
 		return do(tx, d, p, who)
 	})
 	return d, err
+}
+
+// wrote tells whether the commit that is to be deployed has the person's e-mail address, where no person asked for the
+// deployment: a push did, or a team's token. Where the commit can't be read nobody is known to have written it.
+func (s *Service) wrote(ctx context.Context, who *models.Principal, d *models.Deployment) (bool, error) {
+	if d.CreatedBy != "" || d.Build == nil {
+		return false, nil
+	}
+	var user models.User
+	if err := s.DB.WithContext(ctx).Limit(1).Find(&user, "id = ?", who.UserID).Error; err != nil || user.Email == "" {
+		return false, err
+	}
+	commit, err := s.Git.Commit(ctx, d.App.RepositoryID, d.Build.Commit)
+	if err != nil {
+		slog.InfoContext(ctx, "the author of a commit that is to be approved is not known", "deployment", d.ID, "error", err)
+		return false, nil
+	}
+	return strings.EqualFold(commit.Email, user.Email), nil
 }
 
 func record(ctx context.Context, tx *gorm.DB, d *models.Deployment, p *place, action, comment string) error {
