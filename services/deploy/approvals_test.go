@@ -104,6 +104,26 @@ func TestTheWordOfWhoIsNoMaintainerAnyMoreDoesNotCount(t *testing.T) {
 	})
 }
 
+func TestWhatWaitsBeginsWhenTheRulesAskForNoMore(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		a := newApprovals(t, db)
+		a.protect(models.Protection{Approvals: 2})
+		d := a.waits("aa")
+		a.approve("other", d, "", "")
+		now := db.NowFunc()
+		end := now.Add(time.Hour)
+		a.protect(models.Protection{Approvals: 1, Freezes: []models.Freeze{{Name: "Holidays", Start: &now, End: &end}}})
+		a.is(d, models.DeploymentWaiting)
+		a.protect(models.Protection{Approvals: 1})
+		a.is(d, models.DeploymentPending)
+		var n int64
+		if err := db.Table("river_job").Count(&n).Error; err != nil || n != 1 {
+			t.Errorf("there are %d jobs (%v)", n, err)
+		}
+	})
+}
+
 func TestAFreezeYieldsOnlyToWhatAMaintainerSaysWhileItLasts(t *testing.T) {
 	t.Parallel()
 	db := modelstest.DB(t)

@@ -197,6 +197,9 @@ func record(ctx context.Context, tx *gorm.DB, d *models.Deployment, p *place, ac
 // waitsFor says whose approval a deployment waits for.
 func (s *Service) waitsFor(d *models.Deployment) string {
 	needed := d.Environment.Protection.Approvals
+	if needed == 0 {
+		return "No approval is needed any more, but something else stands in its way. Deploy again: the answer says what."
+	}
 	text := fmt.Sprintf("It waits until %s of %s other than %s approves it.", count(needed, "maintainer", "maintainers"), d.Environment.Team.Name, or(d.CreatedByName, "the one who asked"))
 	if needed > 1 {
 		text = strings.Replace(text, "approves", "approve", 1)

@@ -71,8 +71,52 @@ func (s *Service) ChangeProtection(ctx context.Context, environmentID string, ch
 		if err := change(&e.Protection); err != nil {
 			return err
 		}
-		return s.protect(ctx, tx, e)
+		if err := s.protect(ctx, tx, e); err != nil {
+			return err
+		}
+		return s.beginWaiting(ctx, tx, e)
 	})
+}
+
+// beginWaiting has the deployments begin that wait for more approvals than the environment asks for now. What another
+// rule keeps out goes on waiting.
+func (s *Service) beginWaiting(ctx context.Context, tx *gorm.DB, e *models.Environment) error {
+	var waiting []models.Deployment
+	err := tx.Omit("sealed_secrets").Preload("App").Preload("Build").Order("app_id, id").
+		Find(&waiting, "environment_id = ? AND state = ?", e.ID, models.DeploymentWaiting).Error
+	if err != nil {
+		return err
+	}
+	for i := range waiting {
+		d := &waiting[i]
+		if err := holdApp(tx, d.AppID); err != nil {
+			return err
+		}
+		if err := tx.Select("state").Take(d, "id = ?", d.ID).Error; err != nil { // somebody may have been quicker
+			return models.FromDB(err, "deployment")
+		}
+		if d.State != models.DeploymentWaiting {
+			continue
+		}
+		given, err := approvals(tx, d)
+		if err != nil {
+			return err
+		}
+		if given < e.Protection.Approvals {
+			continue
+		}
+		gates, err := s.gates(ctx, tx, &place{e, d.App, e.Team}, &Choice{Image: imageOf(d), Build: d.Build}, "")
+		if err != nil {
+			return err
+		}
+		if closed(gates) == nil {
+			err = s.goAhead(ctx, tx, d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // protect checks and stores the environment's protection.
