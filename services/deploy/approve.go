@@ -25,20 +25,6 @@ type ApprovalInput struct {
 // configuration is another deployment, which waits for a word of its own.
 func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*models.Deployment, error) {
 	return s.decide(ctx, id, in, func(tx *gorm.DB, d *models.Deployment, p *place, who *models.Principal) error {
-		why := strings.TrimSpace(in.Comment) // during a freeze the approver's word on why it can't wait
-		if why == "" {
-			var err error
-			if why, err = overruling(tx, d, p.Environment.Protection); err != nil {
-				return err
-			}
-		}
-		gates, err := s.gates(ctx, tx, p, &Choice{Image: imageOf(d), Build: d.Build}, why)
-		if err != nil {
-			return err
-		}
-		if err := closed(gates); err != nil {
-			return err
-		}
 		row := &models.Approval{DeploymentID: d.ID, UserID: who.UserID, UserName: who.Name, Comment: in.Comment, Digest: d.ImageDigest, ConfigHash: d.ConfigHash, CreatedAt: s.now()}
 		if err := tx.Create(row).Error; err != nil {
 			if models.IsCode(models.FromDB(err, "approval"), models.Conflict) {
@@ -46,11 +32,18 @@ func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*mo
 			}
 			return err
 		}
-		if err := record(ctx, tx, d, p, "deployment.approve", in.Comment); err != nil {
-			return err
-		}
 		given, err := approvals(tx, d) // also those that came while this one was on its way
 		if err != nil {
+			return err
+		}
+		gates, err := s.gatesOf(ctx, tx, p, d)
+		if err != nil {
+			return err
+		}
+		if err := closed(gates); err != nil {
+			return err
+		}
+		if err := record(ctx, tx, d, p, "deployment.approve", in.Comment); err != nil {
 			return err
 		}
 		if given < p.Environment.Protection.Approvals {
@@ -93,21 +86,6 @@ func approvals(tx *gorm.DB, d *models.Deployment) (given int, err error) {
 		}
 	}
 	return given, nil
-}
-
-// overruling returns why a maintainer lets the deployment through a freeze, who asked for it or approved it while
-// things were frozen and said so; empty: nobody does.
-func overruling(tx *gorm.DB, d *models.Deployment, rules models.Protection) (string, error) {
-	words := []models.Approval{{UserID: d.CreatedBy, Comment: d.Reason, CreatedAt: d.CreatedAt}}
-	for _, w := range append(words, d.Approvals...) {
-		if _, _, during := rules.Frozen(w.CreatedAt); !during || strings.TrimSpace(w.Comment) == "" {
-			continue // said of something else: what is automatic says why too
-		}
-		if ok, err := maintains(tx, w.UserID, d.TeamID); ok || err != nil {
-			return w.Comment, err
-		}
-	}
-	return "", nil
 }
 
 // Reject ends a deployment that waits for approval.

@@ -56,6 +56,30 @@ func (s *Service) gates(ctx context.Context, tx *gorm.DB, p *place, c *Choice, r
 	return out, nil
 }
 
+// gatesOf looks at what the environment's protection says by now of a deployment that was asked for before.
+func (s *Service) gatesOf(ctx context.Context, tx *gorm.DB, p *place, d *models.Deployment) ([]Check, error) {
+	all, err := s.gates(ctx, tx, p, &Choice{Image: imageOf(d), Build: d.Build}, "")
+	if i := slices.IndexFunc(all, func(g Check) bool { return g.Name == gateFreeze }); i >= 0 {
+		all[i].OK, err = overruled(tx, p.Environment.Protection, d)
+	}
+	return all, err
+}
+
+// overruled tells whether a maintainer lets the deployment through a freeze: one who asked for it or approved it while
+// things were frozen already and said why. What was said before, such as that a build was good, was said of something else.
+func overruled(tx *gorm.DB, rules models.Protection, d *models.Deployment) (bool, error) {
+	words := []models.Approval{{UserID: d.CreatedBy, Comment: d.Reason, CreatedAt: d.CreatedAt}}
+	for _, w := range append(words, d.Approvals...) {
+		if _, _, during := rules.Frozen(w.CreatedAt); !during || strings.TrimSpace(w.Comment) == "" {
+			continue
+		}
+		if ok, err := maintains(tx, w.UserID, d.TeamID); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
 func because(reason string) string {
 	if reason == "" {
 		return ""

@@ -180,6 +180,49 @@ func TestOnlyWhatTheRulesLetInIsDeployed(t *testing.T) {
 	}
 }
 
+func TestAReasonFromBeforeAFreezeDoesNotOverruleIt(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	s.built(2, "VERSION=1")
+	maintainer, admin := modelstest.As(t, s.db, s.Maintainer), modelstest.As(t, s.db, s.Admin)
+	asked := func(approvals int, at time.Time) *models.Deployment {
+		t.Helper()
+		s.protect(models.Protection{Approvals: approvals})
+		d, err := s.service.Deploy(maintainer, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID, Reason: "build #2 of main was good"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Model(d).UpdateColumn("created_at", at).Error; err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	now := s.db.NowFunc()
+	start, end := now.Add(-time.Minute), now.Add(24*time.Hour)
+	freeze := []models.Freeze{{Name: "Holidays", Start: &start, End: &end}}
+
+	before := asked(1, now.Add(-time.Hour))
+	s.protect(models.Protection{Approvals: 1, Freezes: freeze})
+	if _, err := s.service.Approve(admin, before.ID, deploy.ApprovalInput{}); !models.IsCode(err, models.Conflict) || !strings.Contains(err.Error(), "Holidays: nothing is deployed") {
+		t.Errorf("what was asked for before the freeze is approved in it: %v", err)
+	}
+	during := asked(1, now)
+	s.protect(models.Protection{Approvals: 1, Freezes: freeze})
+	if d, err := s.service.Approve(admin, during.ID, deploy.ApprovalInput{}); err != nil || d.State != models.DeploymentPending {
+		t.Errorf("what was asked for in spite of it: %+v, %v", d, err)
+	}
+	if _, err := s.service.Cancel(s.ctx, during.ID); err != nil {
+		t.Fatal(err)
+	}
+
+	queued := asked(0, now.Add(-time.Hour))
+	s.protect(models.Protection{Freezes: freeze})
+	s.worker()
+	if d := s.ended(queued.ID); d.State != models.DeploymentFailed || !strings.Contains(d.Error.Message, "Holidays: nothing is deployed") {
+		t.Errorf("what waited for its turn when the freeze began is %s: %+v", d.State, d.Error)
+	}
+}
+
 func TestRulesThatCanNotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))

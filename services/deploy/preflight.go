@@ -260,21 +260,12 @@ func (r *rollout) checkRules(ctx context.Context) error {
 	if r.d.Action != models.ActionDeploy {
 		return nil
 	}
-	gates, err := r.gates(ctx, tx, placeOf(r.d), &Choice{Image: imageOf(r.d), Build: r.d.Build}, r.d.Reason)
+	gates, err := r.gatesOf(ctx, tx, placeOf(r.d), r.d)
 	if err != nil {
 		return err
 	}
 	for _, g := range gates {
-		if g.OK {
-			continue
-		}
-		why := ""
-		if g.Name == gateFreeze {
-			if why, err = overruling(tx, r.d, r.d.Environment.Protection); err != nil {
-				return err
-			}
-		}
-		if why == "" {
+		if !g.OK {
 			return Failf(StageCheck, nil, "%s", g.Message)
 		}
 	}

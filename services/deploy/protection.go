@@ -105,7 +105,7 @@ func (s *Service) beginWaiting(ctx context.Context, tx *gorm.DB, e *models.Envir
 		if given < e.Protection.Approvals {
 			continue
 		}
-		gates, err := s.gates(ctx, tx, &place{e, d.App, e.Team}, &Choice{Image: imageOf(d), Build: d.Build}, "")
+		gates, err := s.gatesOf(ctx, tx, &place{e, d.App, e.Team}, d)
 		if err != nil {
 			return err
 		}
