@@ -86,37 +86,64 @@ func follow(ctx context.Context, all []Instance, o LogOptions, read ReadLog, yie
 	go func() { readers.Wait(); close(lines) }()
 	tick := time.NewTicker(holdBack)
 	defer tick.Stop()
-	var held []LogLine
-	flush := func(until time.Time) bool {
-		inOrder(held)
-		for len(held) > 0 && held[0].At.Before(until) {
-			if !yield(held[0], nil) {
-				return false
-			}
-			held = held[1:]
-		}
-		return true
-	}
+	held := &waitingRoom{}
 	for {
 		select {
 		case h, ok := <-lines:
 			switch {
 			case !ok:
-				flush(time.Now().Add(time.Hour))
+				held.leave(held.all(), yield)
 				return
 			case h.err != nil:
-				if flush(time.Now().Add(time.Hour)) {
+				if held.leave(held.all(), yield) {
 					yield(LogLine{}, h.err)
 				}
 				return
 			}
-			if held = append(held, h.line); len(held) >= maxMerged && !flush(time.Now().Add(time.Hour)) {
+			if held.lines = append(held.lines, guest{h.line, time.Now()}); len(held.lines) >= maxMerged && !held.leave(held.all(), yield) {
 				return
 			}
 		case now := <-tick.C:
-			if !flush(now.Add(-holdBack)) {
+			if !held.leave(held.since(now.Add(-holdBack)), yield) {
 				return
 			}
 		}
 	}
+}
+
+// waitingRoom holds lines back. How long goes by when they came: the clock that they were stamped by may be wrong.
+type waitingRoom struct{ lines []guest }
+
+// guest is a line and when it came.
+type guest struct {
+	LogLine
+	came time.Time
+}
+
+// all puts the lines in order and counts them.
+func (w *waitingRoom) all() int {
+	slices.SortStableFunc(w.lines, func(a, b guest) int { return a.At.Compare(b.At) })
+	return len(w.lines)
+}
+
+// since puts the lines in order and counts those up to the last one that came before the time.
+func (w *waitingRoom) since(before time.Time) (n int) {
+	w.all()
+	for i, g := range w.lines {
+		if g.came.Before(before) {
+			n = i + 1
+		}
+	}
+	return n
+}
+
+// leave yields the first lines, and tells whether more are wanted.
+func (w *waitingRoom) leave(n int, yield func(LogLine, error) bool) bool {
+	for _, g := range w.lines[:n] {
+		if !yield(g.LogLine, nil) {
+			return false
+		}
+	}
+	w.lines = append(w.lines[:0], w.lines[n:]...)
+	return true
 }
