@@ -23,9 +23,9 @@ type PlaceLog struct {
 	TeamID        string
 	EnvironmentID string
 	AppID         string
-	SegmentID     string                   // the segment that is written; empty: none yet
-	NextLine      int64                    // the number of the line that comes next
-	Cursors       map[string]map[int]int64 `gorm:"serializer:json"` // deployment id → replica → time of the last line that is stored, in nanoseconds since 1970
+	SegmentID     string                      // the segment that is written; empty: none yet
+	NextLine      int64                       // the number of the line that comes next
+	Cursors       map[string]map[string]int64 `gorm:"serializer:json"` // deployment id → instance, or the replica's number → time of the last line that is stored, in nanoseconds since 1970
 	Lease         `gorm:"embedded"`
 	CreatedAt     time.Time
 }

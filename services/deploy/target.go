@@ -238,9 +238,12 @@ type Usage struct {
 
 // LogOptions says which lines of a log are wanted.
 type LogOptions struct {
-	After  time.Time // only lines after it; zero: all
-	Tail   int       // at most the last so many; 0: all
-	Follow bool
+	After time.Time // only lines after it; zero: all
+	// AfterOf, where it has an instance's ID, goes before After for that instance. Targets that don't tell lines of one
+	// instance from those of another may leave it.
+	AfterOf map[string]time.Time
+	Tail    int // at most the last so many; 0: all
+	Follow  bool
 	// Opened, where set, is called for each instance once its log is open: with
 	// Follow, nothing that it writes from then on is missed.
 	Opened func()
@@ -248,10 +251,11 @@ type LogOptions struct {
 
 // LogLine is one line that an instance wrote.
 type LogLine struct {
-	At      time.Time
-	Replica int // which of the release's instances wrote it, from 1
-	Stderr  bool
-	Text    string
+	At       time.Time
+	Replica  int    // which of the release's instances wrote it, from 1; another one once an instance has gone
+	Instance string // its ID in the target; empty where the target does not tell
+	Stderr   bool
+	Text     string
 }
 
 // Stages of a rollout that can fail.

@@ -20,9 +20,26 @@ type ReadLog func(context.Context, Instance, LogOptions) iter.Seq2[LogLine, erro
 func Together(ctx context.Context, all []Instance, o LogOptions, read ReadLog) iter.Seq2[LogLine, error] {
 	return func(yield func(LogLine, error) bool) {
 		if o.Follow {
-			follow(ctx, all, o, read, yield)
+			follow(ctx, all, o, named(read), yield)
 		} else {
-			merge(ctx, all, o, read, yield)
+			merge(ctx, all, o, named(read), yield)
+		}
+	}
+}
+
+// named says of each line which instance wrote it, and has the instance's own time count.
+func named(read ReadLog) ReadLog {
+	return func(ctx context.Context, i Instance, o LogOptions) iter.Seq2[LogLine, error] {
+		if at, ok := o.AfterOf[i.ID]; ok {
+			o.After = at
+		}
+		return func(yield func(LogLine, error) bool) {
+			for line, err := range read(ctx, i, o) {
+				line.Instance = i.ID
+				if !yield(line, err) {
+					return
+				}
+			}
 		}
 	}
 }

@@ -27,6 +27,7 @@ type release struct {
 	EnvironmentID string
 	TargetID      string
 	Instances     int
+	Newest        string // of its instances
 }
 
 // KeepLogs listens to all that runs and that no other worker listens to, and
@@ -110,7 +111,8 @@ func (c *collector) running(ctx context.Context) (map[Place][]release, error) {
 	var all []release
 	err := c.DB.WithContext(ctx).Model(&models.Deployment{}).
 		Select("deployments.id, deployments.number, deployments.team_id, deployments.app_id, deployments.environment_id, environments.target_id, "+
-			"(SELECT COUNT(*) FROM instances WHERE instances.deployment_id = deployments.id) AS instances").
+			"(SELECT COUNT(*) FROM instances WHERE instances.deployment_id = deployments.id) AS instances, "+
+			"(SELECT MAX(instances.id) FROM instances WHERE instances.deployment_id = deployments.id) AS newest").
 		Joins("JOIN environments ON environments.id = deployments.environment_id").
 		Where("deployments.retired_at IS NULL AND deployments.started_at IS NOT NULL AND ((deployments.active AND NOT deployments.stopped) OR deployments.state = ? OR deployments.drain_until IS NOT NULL)", models.DeploymentRunning).
 		Scan(&all).Error

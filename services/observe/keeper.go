@@ -33,40 +33,17 @@ type keeper struct {
 
 	mu      sync.Mutex
 	segment *segment
-	heard   cursors           // what was handed to the writer
-	floods  map[string]*flood // by deployment id
-	runs    map[string]bool   // by deployment id: has instances
-}
-
-// cursors are the times of the last lines: deployment id → replica → nanoseconds since 1970.
-type cursors map[string]map[int]int64
-
-// advance moves the cursor of the replica on to the time.
-func (c cursors) advance(deployment string, replica int, at time.Time) {
-	if c[deployment] == nil {
-		c[deployment] = map[int]int64{}
-	}
-	c[deployment][replica] = max(c[deployment][replica], at.UnixNano())
-}
-
-// clone returns a copy without the deployments that keep does not name; nil keeps all.
-func (c cursors) clone(keep func(deployment string) bool) cursors {
-	out := cursors{}
-	for id, replicas := range c {
-		if keep != nil && !keep(id) {
-			continue
-		}
-		out[id] = make(map[int]int64, len(replicas))
-		for n, at := range replicas {
-			out[id][n] = at
-		}
-	}
-	return out
+	heard   cursors                    // what was handed to the writer
+	floods  map[string]*flood          // by deployment id
+	runs    map[string]bool            // by deployment id: has instances
+	there   map[string]map[string]bool // deployment id → instances that were there when it was listened to last
+	numbers map[string]map[string]int  // deployment id → instance → the number that its lines have
 }
 
 func newKeeper(s *Service, id string) *keeper {
 	return &keeper{
 		Service: s, id: id, mask: logs.NewMasker(), done: make(chan struct{}), wanted: make(chan []release, 1), floods: map[string]*flood{},
+		there: map[string]map[string]bool{}, numbers: map[string]map[string]int{},
 	}
 }
 
@@ -119,8 +96,11 @@ func (k *keeper) attend(ctx context.Context, listeners map[string]*listener, wan
 	k.runs = wanted
 	k.mu.Unlock()
 	for _, r := range want {
-		if listeners[r.ID] == nil {
+		if l := listeners[r.ID]; l == nil {
 			listeners[r.ID] = k.listen(ctx, r)
+		} else if l.newest != r.Newest { // there is another instance
+			l.newest = r.Newest
+			l.again()
 		}
 	}
 	for id, l := range listeners {
@@ -158,13 +138,15 @@ func (k *keeper) take(ctx context.Context, r release, line deploy.LogLine) error
 	if err := k.turn(ctx); err != nil {
 		return err
 	}
-	k.heard.advance(r.ID, line.Replica, line.At)
+	key, replica := keyOf(line), k.number(r.ID, line)
+	k.heard.advance(r.ID, key, line.At)
 	f := k.floods[r.ID]
 	if f == nil {
 		f = &flood{}
 		k.floods[r.ID] = f
 	}
-	f.step = stepOf(r.Number, line.Replica)
+	f.step = stepOf(r.Number, replica)
+	k.segment.keyed(f.step, key)
 	if !f.lets(line.At, len(line.Text)) {
 		return nil
 	}

@@ -31,7 +31,8 @@ type segment struct {
 	mu      sync.Mutex // of what goes along with the lines into the database
 	row     models.LogSegment
 	stored  cursors
-	numbers map[int64]string // deployment number → id
+	numbers map[int64]string  // deployment number → id
+	keys    map[string]string // step → what the instance's cursor stands under
 }
 
 // open goes on with the segment that was written last, or begins one.
@@ -90,9 +91,9 @@ func (k *keeper) begin(ctx context.Context, first int64, stored cursors) error {
 
 // write opens the segment for writing; whoever wrote it before can't any more.
 func (k *keeper) write(ctx context.Context, s *segment) (err error) {
-	s.numbers = map[int64]string{}
+	s.numbers, s.keys = map[int64]string{}, map[string]string{}
 	if k.segment != nil {
-		s.numbers = k.segment.numbers
+		s.numbers, s.keys = k.segment.numbers, k.segment.keys
 	}
 	s.writer, err = k.Logs.OpenWith(ctx, s.row.ID, logs.KindDeployment, k.mask, logs.With{
 		Every: storeEvery,
@@ -124,7 +125,7 @@ func (k *keeper) turn(ctx context.Context) error {
 	if err := k.DB.WithContext(ctx).Select("next_line", "cursors").First(&place, "id = ?", k.id).Error; err != nil {
 		return err
 	}
-	return k.begin(ctx, place.NextLine, cursors(place.Cursors).clone(func(deployment string) bool { return k.runs[deployment] }))
+	return k.begin(ctx, place.NextLine, cursors(place.Cursors).clone(k.needs))
 }
 
 // names tells the segment which deployment has the number.
@@ -132,6 +133,13 @@ func (s *segment) names(r release) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.numbers[r.Number] = r.ID
+}
+
+// keyed tells the segment under what the cursor of the step's instance stands.
+func (s *segment) keyed(step, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[step] = key
 }
 
 // along writes down, with the lines, after which of them to go on listening.
@@ -143,8 +151,8 @@ func (s *segment) along(tx *gorm.DB, place string, lines []logs.Line) error {
 	}
 	for _, l := range lines {
 		s.row.FirstAt, s.row.LastAt = earlier(s.row.FirstAt, l.Time), later(s.row.LastAt, l.Time)
-		if deployment, replica := instanceOf(l.Step); l.Stream != logs.Slipway && s.numbers[deployment] != "" {
-			s.stored.advance(s.numbers[deployment], replica, l.Time)
+		if deployment, _ := instanceOf(l.Step); l.Stream != logs.Slipway && s.numbers[deployment] != "" && s.keys[l.Step] != "" {
+			s.stored.advance(s.numbers[deployment], s.keys[l.Step], l.Time)
 		}
 	}
 	err := tx.Model(&models.LogSegment{}).Where("id = ?", s.row.ID).Updates(map[string]any{"first_at": s.row.FirstAt, "last_at": s.row.LastAt}).Error

@@ -519,6 +519,9 @@ func (s Suite) logs(t *testing.T) {
 	if !strings.Contains(first.Text, "listening on 8080") || first.Stderr == s.Mixed || first.At.IsZero() {
 		t.Fatalf("the first line is %+v", first)
 	}
+	if first.Instance != "" && first.Instance != i.ID {
+		t.Errorf("the line is one of %q, not of %q", first.Instance, i.ID)
+	}
 	written := func() { s.get(t, i.Address+"/version") } // once the log is open, and not missed
 	for n, err := range target.Logs(ctx, r.ID, deploy.LogOptions{After: first.At, Follow: true, Opened: written}) {
 		if err != nil {
