@@ -56,6 +56,7 @@ func (s *Service) Promotions(ctx context.Context, f PromotionFilter) (*Promotion
 		}
 	}
 	p.Total = len(ahead)
+	slices.SortFunc(ahead, func(a, b PromotionItem) int { return strings.Compare(a.App.Name, b.App.Name) }) // as the cursor compares; PostgreSQL may have another order
 	ahead = slices.DeleteFunc(ahead, func(i PromotionItem) bool { return f.Cursor != "" && i.App.Name <= f.Cursor })
 	size := plansOnPage
 	if f.Limit > 0 {
