@@ -217,7 +217,7 @@ func store(t *testing.T) (deploy.Image, deploy.Source) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img := dockertest.App(t, "VERSION=1")
+	img := dockertest.App(t, "VERSION=1", "RUN="+models.NewID()) // the engine may have an image of a run that was killed, of a registry at the same port
 	login := remote.WithAuth(&authn.Basic{Username: user, Password: password})
 	if err := remote.Write(ref, img, login); err != nil {
 		t.Fatal(err)
