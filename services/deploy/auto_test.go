@@ -78,3 +78,24 @@ func TestAnImageOfTwoBranchesIsLetInByEitherOfThem(t *testing.T) {
 	s.protect(models.Protection{Branches: []string{"release/**"}})
 	s.kept(s.ctx, deploy.Input{Image: main.ImageDigest}, "build #3 is of feature")
 }
+
+func TestABuildThatEndsAfterANewerOneIsNotDeployed(t *testing.T) {
+	t.Parallel()
+	modelstest.Each(t, func(t *testing.T, db *models.Database) {
+		p := newPipeline(t, db)
+		late, newer := p.build(p.App, "aa"), p.build(p.App, "bb")
+		now := db.NowFunc()
+		began := now.Add(-time.Hour)
+		p.create(&models.AutoDeploy{EnvironmentID: p.stages[0].ID, AppID: p.App.ID, Branch: "main", BuildNumber: newer.Number, SeenAt: began, UpdatedAt: began})
+		if err := db.Model(late).Update("finished_at", now).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := p.service.DeployGoodBuilds(t.Context()); err != nil { // with no registry: it would panic at the attempt
+			t.Fatal(err)
+		}
+		var row models.AutoDeploy
+		if err := db.Take(&row).Error; err != nil || row.BuildNumber != newer.Number || !row.SeenAt.After(began) || row.Note != "" {
+			t.Errorf("it has seen %+v (%v)", row, err)
+		}
+	})
+}
