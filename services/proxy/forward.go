@@ -40,7 +40,11 @@ var spoofable = []string{"Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-I
 // rewrite prepares a request for an app.
 func (s *Service) rewrite(b *backend) func(*httputil.ProxyRequest) {
 	return func(p *httputil.ProxyRequest) {
-		p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: what it means is the app's affair
+		p.Out.URL.RawQuery = p.In.URL.RawQuery                     // as it came: what it means is the app's affair
+		if strings.EqualFold(p.Out.Header.Get("Upgrade"), "h2c") { // between the visitor and this proxy alone, and withdrawn (RFC 9113 §3.1)
+			delete(p.Out.Header, "Upgrade")
+			delete(p.Out.Header, "Connection")
+		}
 		s.prepare(p, visitOf(p.In.Context()), b)
 	}
 }

@@ -273,6 +273,37 @@ func TestAWebSocketWorksInEveryProtocolOfTheAppAndOutlivesASwitch(t *testing.T) 
 	}
 }
 
+func TestAnOfferToGoOnByHTTP2EndsAtTheProxy(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for protocol, want := range map[models.Protocol]string{models.ProtocolHTTP1: "HTTP/1.1 []", models.ProtocolH2C: "HTTP/2.0 []"} {
+		app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto, " ", r.Header["Upgrade"]) }))
+		if protocol == models.ProtocolH2C {
+			app.Config.Protocols = new(http.Protocols)
+			app.Config.Protocols.SetUnencryptedHTTP2(true) // and nothing else, as gRPC servers do
+		}
+		app.Start()
+		t.Cleanup(app.Close)
+		f.serveAs(protocol, time.Minute, strings.TrimPrefix(app.URL, "http://"))
+		f.until(f.url, want)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		req.Header = http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {"AAMAAABkAAQAAP__"}} // curl --http2
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK || string(body) != want {
+			t.Errorf("to %q it is answered %d %q, %v; want %q", protocol, res.StatusCode, body, err, want)
+		}
+	}
+}
+
 // speaker is a gRPC server that sends back what it gets, with its name in a trailer.
 func speaker(t *testing.T, name string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
