@@ -38,6 +38,7 @@ const (
 	labelReplica     = "slipway.replica" // which of the deployment's containers, from 1
 	labelCommand     = "slipway.command" // it runs the command before the switch and serves nobody
 	labelAppID       = "slipway.app-id"
+	labelHealth      = "slipway.health" // how the app's health is asked for
 	labelVolume      = "slipway.volume" // its name in the app's settings
 )
 

@@ -33,7 +33,7 @@ func (t *target) inspect(ctx context.Context, id string) (deploy.Instance, error
 		i.Address = t.published(c.NetworkSettings.Ports[nat.Port(c.Config.Labels[labelPort]+"/tcp")])
 	}
 	i.State, i.Message = stateOf(c, time.Now())
-	if i.State != models.InstanceHealthy && i.State != models.InstanceStarting {
+	if i.State == models.InstanceFailing && (!c.State.Running || c.State.Restarting) {
 		i.ExitCode = &c.State.ExitCode
 	}
 	return i, nil
@@ -76,7 +76,7 @@ func stateOf(c container.InspectResponse, now time.Time) (models.InstanceState, 
 		return models.InstanceFailing, "Somebody paused the container. Unpause it, or deploy again."
 	case s.Running && s.Health != nil && s.Health.Status == container.Unhealthy:
 		return models.InstanceFailing, "The image's HEALTHCHECK fails."
-	case s.Running && s.Health != nil && s.Health.Status == container.Starting:
+	case s.Running && s.Health != nil && s.Health.Status == container.Starting && ownCheckCounts(c):
 		return models.InstanceStarting, ""
 	case s.Running:
 		return models.InstanceHealthy, ""
@@ -84,6 +84,16 @@ func stateOf(c container.InspectResponse, now time.Time) (models.InstanceState, 
 		return models.InstanceStarting, ""
 	}
 	return models.InstanceFailing, deploy.Plain(s.Error)
+}
+
+// ownCheckCounts tells whether the container is healthy only once its image's HEALTHCHECK has said so, which may first be
+// asked an hour after the start. Containers of former versions of Slipway don't say.
+func ownCheckCounts(c container.InspectResponse) bool {
+	if c.Config == nil {
+		return true
+	}
+	kind := models.HealthKind(c.Config.Labels[labelHealth])
+	return kind == "" || kind == models.HealthImage
 }
 
 func youngerThan(started string, now time.Time, age time.Duration) bool {

@@ -211,6 +211,7 @@ func (t *target) config(r deploy.Release, image string, replica int) *container.
 		Labels: map[string]string{
 			labelTarget: t.id, labelDeployment: r.ID, labelEnvironment: r.EnvironmentID,
 			labelApp: r.App, labelAppID: r.AppID, labelTeam: r.Team, labelPort: strconv.Itoa(r.Port), labelReplica: strconv.Itoa(replica),
+			labelHealth: string(r.Health),
 		},
 		ExposedPorts: nat.PortSet{port(r): {}},
 	}
