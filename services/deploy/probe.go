@@ -61,7 +61,7 @@ func (p Prober) HTTP(ctx context.Context, address, path string) (answer string, 
 		},
 	}
 	res, err := client.Do(req)
-	if err != nil && strings.Contains(err.Error(), "malformed HTTP") { // an app that speaks HTTP/2 alone answers in it
+	if err != nil && (strings.Contains(err.Error(), "malformed HTTP") || hungUp(err)) { // an app that speaks HTTP/2 alone answers in it, or not at all
 		http2 := transport.Clone()
 		http2.Protocols = new(http.Protocols)
 		http2.Protocols.SetUnencryptedHTTP2(true)
@@ -116,12 +116,18 @@ func explainProbe(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
 		return fmt.Sprintf("no answer within %s", probeTime)
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNREFUSED), hungUp(err):
 		return "connection refused"
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return "the answer is not HTTP"
 	}
 	return "no connection"
+}
+
+// hungUp tells whether the other side took the connection and ended it without an answer.
+func hungUp(err error) bool {
+	return slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE}, func(is error) bool { return errors.Is(err, is) }) ||
+		strings.Contains(err.Error(), "server closed idle connection") // before the request was written
 }
 
 // Transcript is a health check's story: one line for each answer that differs from the one before.
