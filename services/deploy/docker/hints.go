@@ -73,8 +73,10 @@ func (t *target) unhealthy(ctx context.Context, r deploy.Release, id, answer str
 		return " Set the health path in the app's settings to one that answers by itself."
 	case strings.HasPrefix(answer, "HTTP 5"):
 		return " The app itself reports an error: its last lines say why."
+	case strings.HasPrefix(answer, "HTTP 401"), strings.HasPrefix(answer, "HTTP 403"):
+		return " The health path has to answer without a login, whichever host name it is asked for."
 	case strings.HasPrefix(answer, "HTTP 4"):
-		return " The health path has to answer without a login."
+		return " The app refuses the request itself: the health path has to answer a plain GET, whichever host name it is asked for."
 	case strings.HasPrefix(answer, "no answer within"):
 		return " It takes the connection and does not answer: have the health path answer without waiting for anything else."
 	case answer == "connection refused" || answer == "no connection" || answer == "":
