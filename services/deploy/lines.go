@@ -41,6 +41,17 @@ func StampedLine(text string) (LogLine, error) {
 	return LogLine{At: at.UTC(), Text: strings.TrimRight(strings.ToValidUTF8(rest, "�"), "\r\n")}, nil
 }
 
+// maxKept is how many bytes of a line are kept with its deployment. Who reads a log gets the whole line.
+const maxKept = 2 << 10
+
+// short cuts a line that is too long to be kept. Secrets have to be hidden before.
+func short(line string) string {
+	if len(line) <= maxKept {
+		return line
+	}
+	return strings.ToValidUTF8(line[:maxKept], "") + "…"
+}
+
 // PlainLines are the lines without colours, as a Failure has them, up to an error.
 func PlainLines(all iter.Seq2[LogLine, error]) (lines []string) {
 	for line, err := range all {

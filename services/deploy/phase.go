@@ -30,6 +30,7 @@ func (r *rollout) phase(ctx context.Context, name string, do func(context.Contex
 	}
 	written := time.Now()
 	err := do(ctx, func(line string) {
+		line = short(line)
 		p.Message = line
 		said++
 		if p.Detail = append(p.Detail, line); len(p.Detail) > maxDetail {
@@ -171,7 +172,7 @@ func (s *Service) HideSecrets(ctx context.Context, deploymentID string, m *logs.
 func (m masker) lines(lines []string) []string {
 	out := make([]string, len(lines))
 	for i, l := range lines {
-		out[i] = m.Mask(l)
+		out[i] = short(m.Mask(l))
 	}
 	return out
 }

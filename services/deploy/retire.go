@@ -213,7 +213,7 @@ func (s *Service) tail(ctx context.Context, target Target, d *models.Deployment,
 		if d.Config.Scale.Replicas > 1 {
 			text = fmt.Sprintf("[%d] %s", line.Replica, text)
 		}
-		if lines = append(lines, text); len(lines) > keepLines {
+		if lines = append(lines, short(text)); len(lines) > keepLines {
 			lines = lines[1:]
 		}
 	}

@@ -158,4 +158,10 @@ func TestACommandThatFailsLeavesTheOldVersionServing(t *testing.T) {
 	if len(good.Phases) < 3 || good.Phases[2].Name != "command" || good.Phases[2].Message != "2" {
 		t.Errorf("the phases are %+v", good.Phases)
 	}
+	command("say LONG")
+	s.built(4, "VERSION=3", "LONG="+strings.Repeat("x", 10<<10))
+	long := s.succeeded(s.deploy(deploy.Input{}).ID)
+	if said := phaseOf(long, "command").Message; len(said) > 3<<10 || !strings.HasSuffix(said, "x…") {
+		t.Errorf("of a line of 10 KiB %d bytes are kept with the deployment", len(said))
+	}
 }
