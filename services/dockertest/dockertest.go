@@ -108,7 +108,12 @@ func Remove(ctx context.Context, t testing.TB, docker *client.Client, key, value
 		containers, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled})
 		gone("containers", "", err)
 		for _, c := range containers {
-			gone("container", c.ID, docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}))
+			err := docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+			for errdefs.IsConflict(err) && ctx.Err() == nil { // the engine is at it, for somebody who did not wait for the end
+				<-time.After(50 * time.Millisecond)
+				err = docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+			}
+			gone("container", c.ID, err)
 		}
 	}
 	removeContainers()
