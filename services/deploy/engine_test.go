@@ -33,10 +33,32 @@ func (g *gate) reach(boundary string) {
 	}
 }
 
+func newGate() *gate { return &gate{reached: make(chan struct{}), goOn: make(chan struct{})} }
+
 func (g *gate) hold(boundary string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.at = boundary
+}
+
+// await waits until a rollout is held.
+func (g *gate) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-g.reached:
+	case <-time.After(4 * time.Minute):
+		t.Fatal("no rollout ever came to the boundary")
+	}
+}
+
+// gatedWorker starts a worker whose rollouts the gate can hold.
+func (s *stage) gatedWorker() *gate {
+	s.t.Helper()
+	g, kinds := newGate(), s.service.Kinds
+	s.service.Kinds = []deploy.Kind{watch(docker.Kind(""), g.reach)}
+	s.worker()
+	s.service.Kinds = kinds
+	return g
 }
 
 func TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle(t *testing.T) {
@@ -50,14 +72,14 @@ func TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle(t *testing.T) {
 	if err := s.db.Model(s.App).Update("release_command", "say VERSION").Error; err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{reached: make(chan struct{}), goOn: make(chan struct{})}
+	g := newGate()
 	s.service.Kinds = []deploy.Kind{watch(docker.Kind(""), g.reach)}
 	if err := watchDatabase(s.db, g.reach); err != nil {
 		t.Fatal(err)
 	}
 	s.worker()
 	s.built(2, "VERSION=2")
-	s.succeeded(s.deploy(deploy.Input{}).ID)
+	last := s.succeeded(s.deploy(deploy.Input{}).ID)
 	serves := "2"
 	for n, c := range []struct {
 		at   string
@@ -68,9 +90,12 @@ func TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle(t *testing.T) {
 		what := fmt.Sprintf("stopped at %s, back afterwards %v", c.at, c.down)
 		version := fmt.Sprint(n + 3)
 		s.built(int64(n+3), "VERSION="+version)
-		d := s.deploy(deploy.Input{})
+		s.until(last.ID, "done with what served before", func(d *models.Deployment) bool { // or it comes to the boundary
+			return d.PreviousID == nil || phaseOf(d, "stop").State == models.StepSucceeded
+		})
 		g.hold(c.at)
-		<-g.reached
+		d := s.deploy(deploy.Input{})
+		g.await(t)
 		own.Stop()
 		if !c.down {
 			own.Start()
@@ -82,7 +107,7 @@ func TestARolloutEndsTrueWhenTheEngineStopsInTheMiddle(t *testing.T) {
 		}
 		switch {
 		case d.State == models.DeploymentSucceeded:
-			serves = version
+			serves, last = version, d
 		case d.State != models.DeploymentFailed || d.Error == nil || d.Error.Message == "":
 			t.Errorf("%s: the deployment is %s: %+v", what, d.State, d.Error)
 		}

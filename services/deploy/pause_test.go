@@ -71,28 +71,31 @@ func TestAnAppThatRunsOneVersionAtATimeStopsTheOldOneFirst(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		s := newStage(t, db)
-		s.worker()
+		s.service.Drain = time.Minute // after it the new version starts, whatever visitors still get
+		g := s.gatedWorker()
 		front := s.proxy()
 		s.oneAtATime()
 		s.built(2, "VERSION=1")
 		first := s.succeeded(s.deploy(deploy.Input{}).ID)
 		s.serves(front, "1")
 		s.visit(front, "/write?path=/data/note&text=kept")
-		s.built(3, "VERSION=2", "START_DELAY=3s")
+		s.built(3, "VERSION=2")
 		plan, err := s.service.Plan(s.ctx, deploy.Input{EnvironmentID: s.Environment.ID, AppID: s.App.ID})
 		if err != nil || !plan.Recreate || !slices.ContainsFunc(plan.Checks, func(c deploy.Check) bool {
 			return c.Name == "Downtime" && strings.Contains(c.Message, "one version at a time")
 		}) {
 			t.Errorf("the plan is %+v, %v", plan, err)
 		}
+		g.hold("health")
 		d := s.deploy(deploy.Input{})
-		s.until(d.ID, "waiting for health", func(d *models.Deployment) bool { return slices.Contains(phaseNames(d), "health") })
+		g.await(t)
 		if status, text := s.visit(front, "/version"); status != http.StatusServiceUnavailable || !strings.Contains(text, "brought up to date") {
 			t.Errorf("meanwhile visitors get %d %q", status, text)
 		}
 		if n := s.live(); n != 1 {
 			t.Errorf("%d versions run at once", n)
 		}
+		g.goOn <- struct{}{}
 		done := s.succeeded(d.ID)
 		s.serves(front, "2")
 		if _, text := s.visit(front, "/read?path=/data/note"); text != "kept" {

@@ -162,10 +162,11 @@ func TestOneRolloutGoesOnAtATimeAndTheNewestOfThoseThatWaitIsNext(t *testing.T) 
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		s := newStage(t, db)
-		slow, second, third := s.built(2, "VERSION=1", "START_DELAY=8s"), s.built(3, "VERSION=2"), s.built(4, "VERSION=3")
-		one := s.deploy(deploy.Input{BuildID: slow.ID})
-		s.worker()
-		s.until(one.ID, "under way", func(d *models.Deployment) bool { return d.State == models.DeploymentRunning })
+		first, second, third := s.built(2, "VERSION=1"), s.built(3, "VERSION=2"), s.built(4, "VERSION=3")
+		g := s.gatedWorker()
+		g.hold("start")
+		one := s.deploy(deploy.Input{BuildID: first.ID})
+		g.await(t)
 		two := s.deploy(deploy.Input{BuildID: second.ID})
 		why, err := s.service.WhyWaiting(s.ctx, s.get(two.ID))
 		if err != nil || !strings.Contains(why, "Deployment #1 is under way") {
@@ -175,6 +176,7 @@ func TestOneRolloutGoesOnAtATimeAndTheNewestOfThoseThatWaitIsNext(t *testing.T) 
 		if d := s.get(two.ID); d.State != models.DeploymentCanceled || !strings.Contains(d.Error.Message, "Deployment #3") {
 			t.Errorf("the second is %s: %+v", d.State, d.Error)
 		}
+		g.goOn <- struct{}{}
 		s.succeeded(three.ID)
 		if d := s.get(one.ID); d.State != models.DeploymentSucceeded {
 			t.Errorf("the first is %s", d.State)
