@@ -76,7 +76,7 @@ func TestAVersionThatNeverGetsHealthyLeavesTheOldOneServing(t *testing.T) {
 	}{{"CRASH=1", deploy.StageStart, "crashing"}, {"BAD=1", deploy.StageHealth, "healthz"}} {
 		if c.stage == deploy.StageHealth { // it needs no longer to show itself than a busy machine takes for a few answers
 			stop()
-			s.service.Start = 8 * time.Second
+			s.service.Start = 15 * time.Second
 			s.worker()
 		}
 		s.built(int64(len(s.images)+2), "VERSION=2", c.env)
@@ -232,9 +232,7 @@ func TestWhatIsDoneToAContainerOutsideOfSlipwayIsSeen(t *testing.T) {
 	s.until(d.ID, "running on a new port", func(d *models.Deployment) bool {
 		return d.Instances[0].State == models.InstanceHealthy && d.Instances[0].Address != "" && !d.Instances[0].StartedAt.Equal(*i.StartedAt)
 	})
-	if got := s.answer("/version"); got != "1" {
-		t.Errorf("after a restart the route answers %q", got)
-	}
+	s.untilAnswers("after a restart", "1") // it runs before it listens
 	if err := engine.ContainerStop(t.Context(), i.RuntimeID, container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -369,8 +367,8 @@ func TestStrangersSeeNothingAndViewersChangeNothing(t *testing.T) {
 func TestNoRequestFailsWhileVersionsAreDeployed(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
+	s.service.Drain = time.Minute // requests under way are cut then
 	s.worker()
-	s.service.Drain = 10 * time.Second
 	front := s.proxy()
 	s.built(2, "VERSION=2")
 	s.succeeded(s.deploy(deploy.Input{}).ID)

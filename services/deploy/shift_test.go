@@ -78,7 +78,7 @@ func TestVisitorsMoveInStepsWithoutAFailedRequest(t *testing.T) {
 	t.Parallel()
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		s := newStage(t, db)
-		s.service.Minute = 3 * time.Second
+		s.service.Minute, s.service.Drain = 3*time.Second, time.Minute // requests under way are cut after the drain
 		s.worker()
 		front := s.proxy()
 		s.built(2, "VERSION=2")
@@ -90,13 +90,12 @@ func TestVisitorsMoveInStepsWithoutAFailedRequest(t *testing.T) {
 		for range 3 {
 			wg.Go(func() { s.load(front, stop, &ok, &failed) })
 		}
-		s.built(3, "VERSION=3")
-		second := s.until(s.deploy(deploy.Input{}).ID, "shifting", shifting)
+		three, four := s.built(3, "VERSION=3"), s.built(4, "VERSION=4")
+		second := s.until(s.deploy(deploy.Input{BuildID: three.ID}).ID, "shifting", shifting)
 		if r := s.route(); r.DeploymentID != first.ID || r.Next.DeploymentID != second.ID || len(r.Next.Addresses) != 1 {
 			t.Errorf("the route is %+v", r)
 		}
-		s.built(4, "VERSION=4")
-		third := s.deploy(deploy.Input{})
+		third := s.deploy(deploy.Input{BuildID: four.ID})
 		if why, err := s.service.WhyWaiting(s.ctx, s.get(third.ID)); err != nil || !strings.Contains(why, "Visitors move to deployment #2") {
 			t.Errorf("the third waits because %q, %v", why, err)
 		}
@@ -172,9 +171,28 @@ func TestNoWorkerIsHeldWhileVisitorsMoveAndTheyCanBeSentBackOrOnAtOnce(t *testin
 	})
 }
 
+// steady is a target whose instances are not looked at while the test removes one: for a moment it has ended, and is still there.
+type steady struct {
+	deploy.Target
+	mu *sync.RWMutex
+}
+
+func (t steady) List(ctx context.Context) ([]deploy.Instance, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.Target.List(ctx)
+}
+
 func TestAVersionThatFailsWhileVisitorsMoveSendsThemBack(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
+	kind, removing := docker.Kind(""), new(sync.RWMutex)
+	open := kind.Open
+	kind.Open = func(c deploy.Config) (deploy.Target, error) {
+		target, err := open(c)
+		return steady{target, removing}, err
+	}
+	s.service.Kinds = []deploy.Kind{kind}
 	s.worker()
 	first, second := s.shifts("50% for 60 min")
 	if err := dockertest.Engine(t).ContainerKill(t.Context(), second.Instances[0].RuntimeID, "KILL"); err != nil {
@@ -187,7 +205,10 @@ func TestAVersionThatFailsWhileVisitorsMoveSendsThemBack(t *testing.T) {
 	s.isBack(first, second)
 
 	third := s.until(s.deploy(deploy.Input{}).ID, "shifting", shifting)
-	if err := dockertest.Engine(t).ContainerRemove(t.Context(), third.Instances[0].RuntimeID, container.RemoveOptions{Force: true}); err != nil {
+	removing.Lock()
+	err := dockertest.Engine(t).ContainerRemove(t.Context(), third.Instances[0].RuntimeID, container.RemoveOptions{Force: true})
+	removing.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if d := s.ended(third.ID); d.State != models.DeploymentFailed || !strings.Contains(d.Error.Message, "gone") {
