@@ -348,16 +348,17 @@ func (f *failing) tidy(text string) string {
 
 // brokenEngine is an engine whose pull goes wrong: a real one behind a proxy that answers in its place.
 type brokenEngine struct {
-	name string
-	pull http.HandlerFunc
+	name   string
+	within time.Duration // of the pull, and of what comes before it
+	pull   http.HandlerFunc
 }
 
 var brokenEngines = []brokenEngine{
-	{"disk full on the target", func(w http.ResponseWriter, _ *http.Request) {
+	{"disk full on the target", time.Minute, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, `{"status":"Pulling fs layer","id":"a1"}`)
 		fmt.Fprintln(w, `{"errorDetail":{"message":"write /var/lib/docker/tmp/GetImageBlob1: no space left on device"},"error":"write /var/lib/docker/tmp/GetImageBlob1: no space left on device"}`)
 	}},
-	{"image does not arrive in time", func(w http.ResponseWriter, r *http.Request) {
+	{"image does not arrive in time", 10 * time.Second, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, `{"status":"Pulling fs layer","id":"a1"}`)
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -384,7 +385,7 @@ func (b brokenEngine) fetch(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), b.within)
 	defer cancel()
 	image := deploy.Image{Repository: "127.0.0.1:1/acme/shop", Digest: "sha256:" + strings.Repeat("a", 64)}
 	err = target.Fetch(ctx, image, deploy.Source{Credential: func(context.Context) (string, string, error) { return "", "", nil }}, func(string) {})
