@@ -137,7 +137,7 @@ func TestARowIsHeldByOneWorkerUntilThatWorkerDies(t *testing.T) {
 func TestWorkEndsWhenAnotherWorkerHasTakenItsRow(t *testing.T) {
 	t.Parallel()
 	db := modelstest.DB(t)
-	q := queue(t, db, func(context.Context, greet) error { return nil })
+	q := patientQueue(t, db, time.Minute, func(context.Context, greet) error { return nil }) // or it is lost on a machine that is short of time
 	start(t, q)
 	build := seedBuild(t, db)
 	if ok, err := q.Claim(t.Context(), db.DB, &models.Build{}, build); !ok || err != nil {
@@ -199,7 +199,7 @@ func TestAWorkerWithoutTimeGoesOnWhileTheRowIsItsOwnAndOneWithoutADatabaseDoesNo
 	if err := errors.Join(silence, absence); err != nil {
 		t.Fatal(err)
 	}
-	q := queue(t, db, func(context.Context, greet) error { return nil })
+	q := patientQueue(t, db, 6*time.Second, func(context.Context, greet) error { return nil }) // a look at the row may take a third of it
 	start(t, q)
 	build := seedBuild(t, db)
 	if ok, err := q.Claim(t.Context(), db.DB, &models.Build{}, build); !ok || err != nil {
