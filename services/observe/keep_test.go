@@ -103,6 +103,7 @@ func TestAListenerThatIsKilledLosesNothingAndNothingIsKeptTwice(t *testing.T) {
 	story := func(t *testing.T, url string) {
 		t.Parallel()
 		s := newStage(t, modelstest.Open(t, url))
+		s.dead = 4 * time.Second
 		doomed := s.killable(url)
 		s.runs(counting(lines, "0.02"), 1, "some-secret")
 		s.until("a first part", observe.Filter{}, func(all []observe.Line) bool { return len(all) > 20 })

@@ -38,11 +38,12 @@ type stage struct {
 	host   string // of the engine; empty: the local one
 	number int64
 	ctx    context.Context // acts for a viewer
+	dead   time.Duration   // after it a silent worker counts as dead
 }
 
 func newStage(t *testing.T, db *models.Database) *stage {
 	t.Helper()
-	s := &stage{World: modelstest.Seed(t, db), t: t, db: db, blobs: filepath.Join(t.TempDir(), "blobs")}
+	s := &stage{World: modelstest.Seed(t, db), t: t, db: db, blobs: filepath.Join(t.TempDir(), "blobs"), dead: time.Minute}
 	s.ctx = modelstest.As(t, db, s.Viewer)
 	dockertest.Sweep(t, "slipway.target", s.Target.ID)
 	return s
@@ -71,7 +72,7 @@ func newService(ctx context.Context, db *models.Database, folder, host string, d
 
 func (s *stage) service() *observe.Service {
 	s.t.Helper()
-	out, err := newService(s.t.Context(), s.db, s.blobs, s.host, 4*time.Second)
+	out, err := newService(s.t.Context(), s.db, s.blobs, s.host, s.dead)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func (s *stage) kept(f observe.Filter) (lines []observe.Line) {
 // until waits for what is kept to be as wanted.
 func (s *stage) until(what string, f observe.Filter, ok func([]observe.Line) bool) []observe.Line {
 	s.t.Helper()
-	for end := time.Now().Add(time.Minute); ; {
+	for end := time.Now().Add(4 * time.Minute); ; {
 		lines := s.kept(f)
 		if ok(lines) {
 			return lines
