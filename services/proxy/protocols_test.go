@@ -150,8 +150,8 @@ func TestStreamsFlowAtOnceInEveryProtocolAndOutliveASwitch(t *testing.T) {
 	f.serve(time.Minute, mirror(t, "zero"))
 	visitors := f.visitors()
 	for _, protocol := range []models.Protocol{models.ProtocolHTTP1, models.ProtocolH2C} {
-		say, heard := make(chan string), make(chan string)
 		for _, v := range visitors {
+			say, heard := make(chan string), make(chan string) // the app of the visitor before may still listen
 			f.serveAs(protocol, time.Minute, talker(t, "one", protocol == models.ProtocolH2C, say, heard))
 			f.until(f.url, "one")
 			f.streams(t, v, protocol, say, heard)

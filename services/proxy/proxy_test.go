@@ -313,6 +313,7 @@ func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
 	f.until(f.url, "one")
 	f.serve(time.Second, "127.0.0.1:1")
 	f.until(f.url, "does not answer")
+	two := f.instance("two") // a request waits two seconds
 	answered := make(chan string, 2)
 	for _, body := range []io.Reader{nil, strings.NewReader("an order")} {
 		go func() {
@@ -332,7 +333,7 @@ func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
 			answered <- string(got)
 		}()
 	}
-	f.serve(time.Second, f.instance("two"))
+	f.serve(time.Second, two)
 	for range 2 {
 		if body := <-answered; !strings.HasPrefix(body, "two") {
 			t.Errorf("the request got %q", body)
@@ -343,7 +344,7 @@ func TestARequestThatNobodyTookGoesWhereTheAppIsNow(t *testing.T) {
 func TestNoRequestFailsWhileVersionsReplaceEachOther(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	f.serve(5*time.Second, f.instance("version 0"))
+	f.serve(patience, f.instance("version 0")) // requests under way are cut then
 	f.until(f.url, "version 0")
 	var ok, failed atomic.Int64
 	stop := make(chan struct{})
@@ -371,7 +372,7 @@ func TestNoRequestFailsWhileVersionsReplaceEachOther(t *testing.T) {
 	}
 	for v := 1; v <= 8; v++ {
 		name := fmt.Sprintf("version %d", v)
-		f.serve(5*time.Second, f.instance(name))
+		f.serve(patience, f.instance(name))
 		f.until(f.url, name)
 		for seen := ok.Load(); ok.Load() < seen+60 && failed.Load() == 0; {
 			<-time.After(time.Millisecond)

@@ -50,8 +50,9 @@ func TestABodyWithinItsLimitIsWholeAtTheSecondAttempt(t *testing.T) {
 	f.limit(models.PlaceLimits{Body: 64})
 	f.serve(time.Second, "127.0.0.1:1")
 	f.until(f.url, "does not answer")
+	reader := f.reader() // a request waits two seconds
 	short, long := f.post(strings.Repeat("a", 64)), f.post(strings.Repeat("b", 65))
-	f.serve(time.Second, f.reader())
+	f.serve(time.Second, reader)
 	if got := <-short; got != "200 read "+strings.Repeat("a", 64)+" <nil>" {
 		t.Errorf("what is as large as it may be got %q", got)
 	}

@@ -348,16 +348,21 @@ func TestLimitsHoldForRequestsThatComeAndCutNobody(t *testing.T) {
 	if got := before.echo(t, "hello"); got != "hello" {
 		t.Fatal(got)
 	}
-	f.limit(models.PlaceLimits{FirstByte: 1, Idle: 1, Body: 1000})
-	for end := time.Now().Add(60 * time.Second); ; <-time.After(10 * time.Millisecond) { // until the limits are there
-		status, body := f.raw("POST / HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 1001\r\nConnection: close\r\n\r\n" + strings.Repeat("x", 1001))
-		if status == 413 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("a body over the limit: %d %q", status, body)
+	whole := "POST / HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 1001\r\nConnection: close\r\n\r\n" + strings.Repeat("x", 1001)
+	untilTaken := func(taken bool) { // which tells that the limits are there
+		t.Helper()
+		for end := time.Now().Add(60 * time.Second); ; <-time.After(10 * time.Millisecond) {
+			status, body := f.raw(whole)
+			if (status != 413) == taken {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("a body of 1001 bytes: %d %q", status, body)
+			}
 		}
 	}
+	f.limit(models.PlaceLimits{Body: 1000})
+	untilTaken(false)
 	chunks := "POST / HTTP/1.1\r\nHost: " + host + "\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 	if status, body := f.raw(chunks + "3e8\r\n" + strings.Repeat("x", 1000) + "\r\n0\r\n\r\n"); status != 200 || body != "read 1000 true" {
 		t.Errorf("a body as large as the limit: %d %q", status, body)
@@ -365,6 +370,8 @@ func TestLimitsHoldForRequestsThatComeAndCutNobody(t *testing.T) {
 	if status, body := f.raw(chunks + "3e9\r\n" + strings.Repeat("x", 1001) + "\r\n0\r\n\r\n"); status != 413 {
 		t.Errorf("a body of unknown length over the limit: %d %q", status, body)
 	}
+	f.limit(models.PlaceLimits{FirstByte: 1, Idle: 1, Body: 2000}) // no request that has to go well comes from here on
+	untilTaken(true)
 	if status, body := f.at(host, "/never"); status != 504 || !strings.HasPrefix(body, "The app takes too long") {
 		t.Errorf("an app that never answers: %d %q", status, body)
 	}
