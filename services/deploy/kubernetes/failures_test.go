@@ -98,28 +98,31 @@ func TestWhatKeepsAPodFromStartingIsSaidWhenTimeIsUp(t *testing.T) {
 		"unhealthy": {map[string]any{"phase": "Running"}, event("Unhealthy", "Startup probe failed: HTTP probe failed with statuscode: 500"), deploy.StageHealth, "GET /healthz on port 8080", "GET :8080/healthz → HTTP 500"},
 		"deaf":      {map[string]any{"phase": "Running"}, event("Unhealthy", "Readiness probe failed: Get \"http://10.0.0.1:8080/healthz\": dial tcp 10.0.0.1:8080: connect: connection refused"), deploy.StageHealth, "never answered", "connection refused"},
 	} {
-		s := newStub(t)
-		target, id := s.open(nil)
-		r := release()
-		if err := target.Start(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-		s.pod(id, r, c.status)
-		if c.event != nil {
-			namespace := strings.TrimPrefix(s.written[0], "APPLY /api/v1/namespaces/")
-			s.seed("/api/v1/namespaces/"+namespace+"/events/one", c.event)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		var said []string
-		_, err := target.Wait(ctx, r, func(line string) { said = append(said, line) })
-		cancel()
-		f, ok := errors.AsType[*deploy.Failure](err)
-		if !ok || f.Stage != c.stage || !strings.Contains(f.Message, c.want) || !strings.HasSuffix(f.Message, ".") {
-			t.Errorf("%s: %v", what, err)
-		}
-		if !strings.Contains(strings.Join(said, "\n"), c.told) {
-			t.Errorf("%s: said was %q", what, said)
-		}
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newStub(t)
+			target, id := s.open(nil)
+			r := release()
+			if err := target.Start(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			s.pod(id, r, c.status)
+			if c.event != nil {
+				namespace := strings.TrimPrefix(s.written[0], "APPLY /api/v1/namespaces/")
+				s.seed("/api/v1/namespaces/"+namespace+"/events/one", c.event)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			var said []string
+			_, err := target.Wait(ctx, r, func(line string) { said = append(said, line) })
+			f, ok := errors.AsType[*deploy.Failure](err)
+			if !ok || f.Stage != c.stage || !strings.Contains(f.Message, c.want) || !strings.HasSuffix(f.Message, ".") {
+				t.Error(err)
+			}
+			if !strings.Contains(strings.Join(said, "\n"), c.told) {
+				t.Errorf("said was %q", said)
+			}
+		})
 	}
 }
 
