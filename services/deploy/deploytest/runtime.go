@@ -11,9 +11,10 @@ import (
 
 func (s Suite) staysDown(t *testing.T) {
 	target := s.Open(t)
-	r := s.release("EXIT_AFTER=3s")
+	r := s.release()
 	r.Restart = models.RestartNever
 	i := s.up(t, target, r)
+	s.get(t, i.Address+"/exit")
 	for end := time.Now().Add(time.Minute); i.State != models.InstanceFailing; {
 		if time.Now().After(end) {
 			t.Fatalf("the instance is %+v", i)

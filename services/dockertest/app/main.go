@@ -19,7 +19,7 @@
 // It logs a line at start, at each request and at its end. Paths: / and /version; /healthz;
 // /env?name= prints a variable; /write?path=&text= writes a file and /read?path= prints it; /slow?ms= answers after so many milliseconds; /sse sends an event
 // each 100 ms, or each ?ms=, until the client goes; /ws is a WebSocket that sends back what it
-// gets; /size?bytes= sends so many bytes.
+// gets; /size?bytes= sends so many bytes; /exit answers and exits as EXIT_AFTER has it do.
 package main
 
 import (
@@ -61,10 +61,7 @@ func main() {
 		port = other
 	}
 	if after := duration("EXIT_AFTER"); after > 0 {
-		time.AfterFunc(after, func() {
-			log.Printf("version %s: the connection to the queue is lost, giving up", version)
-			os.Exit(4)
-		})
+		time.AfterFunc(after, func() { giveUp(version) })
 	}
 	server := &http.Server{Addr: ":" + port, Handler: logged(routes(version)), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
@@ -80,6 +77,11 @@ func main() {
 	defer cancelEnd()
 	_ = server.Shutdown(end)
 	log.Printf("version %s: stopped", version)
+}
+
+func giveUp(version string) {
+	log.Printf("version %s: the connection to the queue is lost, giving up", version)
+	os.Exit(4)
 }
 
 // prepare fails as the variables ask.
@@ -151,6 +153,12 @@ func routes(version string) *http.ServeMux {
 	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
 		pause(r.Context(), milliseconds(r, 1000))
 		fmt.Fprintf(w, "version %s\n", version)
+	})
+	mux.HandleFunc("GET /exit", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "4") // so that the answer is whole when it is flushed
+		fmt.Fprintln(w, "bye")
+		_ = http.NewResponseController(w).Flush()
+		giveUp(version)
 	})
 	mux.HandleFunc("GET /sse", events)
 	mux.Handle("GET /ws", websocket.Server{Handler: func(c *websocket.Conn) { _, _ = io.Copy(c, c) }})
