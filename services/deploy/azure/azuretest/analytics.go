@@ -146,16 +146,25 @@ func (s *Server) rowsOf(ctx context.Context, id string, of row) (all []row) {
 	return all
 }
 
-// Replace ends all replicas and runs others in their place, as Azure does when it moves them.
+// Replace ends all replicas and, once they have gone, runs others in their place, as Azure does when it moves them.
 func (s *Server) Replace() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, a := range s.apps {
-		for _, rev := range a.revisions {
-			if rev.active {
-				s.rest(rev)
-				s.wake(a, rev)
+	moved := map[*revision]*app{}
+	s.set(func() {
+		for _, a := range s.apps {
+			for _, rev := range a.revisions {
+				if rev.active {
+					s.rest(rev)
+					moved[rev] = a
+				}
 			}
 		}
+	})
+	for rev := range moved {
+		rev.running.Wait()
 	}
+	s.set(func() {
+		for rev, a := range moved {
+			s.wake(a, rev)
+		}
+	})
 }

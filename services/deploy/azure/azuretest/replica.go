@@ -160,7 +160,7 @@ func (s *Server) watch(ctx context.Context, r *replica, port int32) (ended bool)
 		}
 		if !state.State.Running {
 			reason := "ProcessExited"
-			if state.State.OOMKilled {
+			if state.State.OOMKilled || state.State.ExitCode == 137 { // the engine may learn the reason later
 				reason = "OOMKilled"
 			}
 			s.set(func() {

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type revision struct {
 	door     *httptest.Server
 	turn     atomic.Int64
 	cancel   context.CancelFunc
+	running  sync.WaitGroup // of its replicas
 }
 
 // rest ends what runs of the revision.
@@ -87,7 +89,11 @@ func (s *Server) wake(a *app, rev *revision) {
 		r.env = environment(r.container, values)
 		r.happen = func(kind, reason, text string) { s.happen(a, rev.name, r.name, kind, reason, text) }
 		rev.replicas = append(rev.replicas, r)
-		s.beside(func() { s.run(ctx, r, port) })
+		rev.running.Add(1)
+		s.beside(func() {
+			defer rev.running.Done()
+			s.run(ctx, r, port)
+		})
 	}
 }
 
