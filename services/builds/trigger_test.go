@@ -36,9 +36,12 @@ func (w *world) triggered(t *testing.T, in builds.Triggered) *models.Build {
 func TestAPullRequestsImageGetsNoTagOfABranchAndAForksBuildNoCacheOfTheApps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modelstest.DB(t))
+	var mu sync.Mutex // two builds run at once
 	keys := map[string]string{}
 	w.direct(func(ctx context.Context, r builds.Request, emit func(builds.Event)) (*builds.Result, error) {
+		mu.Lock()
 		keys[r.BuildID] = r.CacheKey
+		mu.Unlock()
 		return pushSomething(ctx, r, emit)
 	})
 	head := w.repo.Commit(t, "tmp", "Theirs", gittest.Files{"x": "1"})
@@ -63,6 +66,8 @@ func TestAPullRequestsImageGetsNoTagOfABranchAndAForksBuildNoCacheOfTheApps(t *t
 			t.Errorf("the image of %s has the tags %v, want %v", b.Title(), got, want)
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if keys[same.ID] != w.App.ID || keys[waiting.ID] == w.App.ID {
 		t.Errorf("the cache keys are %v", keys)
 	}
