@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// freshWithin is how long a click on Build waits for the repository to be looked at anew.
-	freshWithin    = 5 * time.Second
+	// freshWithin is how long a click on Build waits for the repository to be looked at anew. A forge that is only slow,
+	// or a server that is busy, must not lead to a build of an older commit.
+	freshWithin    = 15 * time.Second
 	defaultTimeout = 30 * 60 // seconds
 )
 
@@ -152,7 +153,7 @@ func nextNumber(tx *gorm.DB, appID string) (n int64, err error) {
 }
 
 // resolve finds the commit that the ref names. It looks at the remote first,
-// for a few seconds; where that fails, what was last seen of it counts.
+// for a while; where that fails, what was last seen of it counts.
 func (s *Service) resolve(ctx context.Context, repo *models.Repository, ref string) (*git.Resolved, error) {
 	if git.ValidCommit(ref) && s.Git.HasCommit(ctx, repo.ID, ref) {
 		return s.Git.Resolve(ctx, repo.ID, ref)
