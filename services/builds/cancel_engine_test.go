@@ -30,7 +30,7 @@ import (
 var silent = log.New(io.Discard, "", 0)
 
 // goneWithin is how soon after a cancel nothing of the build may be left, on a machine that does much else.
-const goneWithin = time.Minute
+const goneWithin = 3 * time.Minute
 
 // cancelAndWatch cancels the build and waits until nothing is left, by each of
 // the questions and of the build's own folder.
@@ -141,7 +141,7 @@ func (s *staller) Flush() { _ = http.NewResponseController(s.ResponseWriter).Flu
 // reaches waits for the signal; a build that ends before it ends the test.
 func (w *world) reaches(t *testing.T, id string, signal <-chan struct{}) {
 	t.Helper()
-	late := time.After(60 * time.Second)
+	late := time.After(3 * time.Minute)
 	for {
 		select {
 		case <-signal:
@@ -156,11 +156,12 @@ func (w *world) reaches(t *testing.T, id string, signal <-chan struct{}) {
 	}
 }
 
-// slowly reads at 800 kB a second, for a minute or until the client goes away.
-// Once the build is canceled it takes what lies in the connection's buffers at
-// once, so that a client which is gone is noticed.
+// slowly reads next to nothing until the build is canceled, so that no upload
+// ends before. Then it takes what lies in the connection's buffers at once, so
+// that a client which is gone is noticed, and goes on at 800 kB a second, for a
+// minute or until the client goes away.
 func slowly(body io.Reader, canceled <-chan struct{}) {
-	buf := make([]byte, 16<<10)
+	buf := make([]byte, 1<<10)
 	for range 3000 {
 		if _, err := io.ReadFull(body, buf); err != nil {
 			return
@@ -168,7 +169,7 @@ func slowly(body io.Reader, canceled <-chan struct{}) {
 		select {
 		case <-canceled:
 			_, _ = io.Copy(io.Discard, io.LimitReader(body, 4<<20)) // the client may be gone
-			canceled = nil
+			canceled, buf = nil, make([]byte, 16<<10)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -231,7 +232,7 @@ func TestCancelDuringThePushLeavesNoUploadNoTagAndNoImage(t *testing.T) {
 		}
 	}))
 	t.Cleanup(slow.Close)
-	w.moveRegistry(strings.TrimPrefix(slow.URL, "http://"))
+	w.moveRegistry(strings.TrimPrefix(slow.URL, "http://"), nil)
 	w.commit(t, "FROM "+dockertest.BaseImage(t)+"\nRUN head -c 9000000 /dev/urandom > /noise\n", nil)
 	b := w.queueBuild(t, "main")
 	w.reaches(t, b.ID, uploading)

@@ -177,7 +177,7 @@ func TestBadInputIsExplainedByTheRealEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails(builds.ClassTimeout, "2 seconds")
-	if err := w.db.Model(w.App).Update("build_timeout", 60).Error; err != nil {
+	if err := w.db.Model(w.App).Update("build_timeout", 1800).Error; err != nil {
 		t.Fatal(err)
 	}
 	w.commit(t, "FROM "+base+"\nRUN true\n", nil)
@@ -188,7 +188,7 @@ func TestBadInputIsExplainedByTheRealEngine(t *testing.T) {
 	w.direct((&buildkit.Builder{Engine: &buildkit.Docker{Client: down}}).Build)
 	fails(builds.ClassInfrastructure, "Docker Engine", "does not answer")
 	w.direct((&buildkit.Builder{Engine: &buildkit.Docker{Client: dockertest.Engine(t)}}).Build)
-	w.moveRegistry("127.0.0.1:1")
+	w.moveRegistry("127.0.0.1:1", nil)
 	fails(builds.ClassInfrastructure, "registry 127.0.0.1:1")
 }
 

@@ -51,13 +51,12 @@ func TestEveryFailureSaysWhatWhereAndWhatToDo(t *testing.T) {
 	} {
 		names := strings.NewReplacer("BASE", base, "ID", models.NewID())
 		w.commit(t, names.Replace(c.dockerfile), c.files)
-		w.moveRegistry(own)
 		if c.registry != "" {
-			w.moveRegistry(c.registry)
+			w.moveRegistry(c.registry, nil)
 		} else {
-			w.images = images
+			w.moveRegistry(own, images)
 		}
-		limit := 120
+		limit := 1800
 		if c.timeout > 0 {
 			limit = c.timeout
 		}
@@ -84,7 +83,7 @@ func TestEveryFailureSaysWhatWhereAndWhatToDo(t *testing.T) {
 func (w *world) fails(t *testing.T, cancel bool) *models.Build {
 	t.Helper()
 	b := w.queueBuild(t, "main")
-	for late := time.Now().Add(90 * time.Second); ; <-time.After(50 * time.Millisecond) {
+	for late := time.Now().Add(3 * time.Minute); ; <-time.After(50 * time.Millisecond) {
 		now, err := w.builds.Get(w.as(t, w.Viewer), b.ID)
 		if err != nil || now.State == models.BuildSucceeded || time.Now().After(late) {
 			t.Fatalf("the build is %s, error %v:\n%s", now.State, err, w.log(t, b.ID))

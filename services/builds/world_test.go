@@ -158,10 +158,11 @@ func (w *world) checkTags(ctx context.Context, repository string, tags []string)
 	return images.CheckTags(ctx, repository, tags)
 }
 
-func (w *world) moveRegistry(host string) {
+// moveRegistry has builds push to the host from now on; images is the registry there where that gives credentials.
+func (w *world) moveRegistry(host string, images *registry.Service) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.registry, w.images = host, nil
+	w.registry, w.images = host, images
 }
 
 func (w *world) Capabilities(context.Context) (builds.Capabilities, error) {
@@ -269,7 +270,7 @@ func (w *world) wait(t *testing.T, id string, state models.BuildState) *models.B
 // ended waits until the log of the build has ended too, and returns its text.
 func (w *world) ended(t *testing.T, id string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(w.as(t, w.Admin), time.Minute)
+	ctx, cancel := context.WithTimeout(w.as(t, w.Admin), 3*time.Minute)
 	defer cancel()
 	lines, err := w.builds.FollowLog(ctx, id, 0)
 	if err != nil {
