@@ -135,7 +135,7 @@ func (w *world) kill(t *testing.T, boundary, database string) {
 		t.Error(err)
 		return
 	}
-	late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	late := time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer late.Stop()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if line != "at "+boundary+"\n" {
@@ -162,7 +162,7 @@ func TestABuildIsMadeOnceWhereverItsWorkerIsKilled(t *testing.T) {
 		}
 		w.builds = w.service(t, q)
 		start(t, q)
-		w.idle(t, 2*time.Minute)
+		w.idle(t, 5*time.Minute)
 		for _, b := range all {
 			w.isMadeOnce(t, b.ID)
 		}

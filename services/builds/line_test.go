@@ -264,10 +264,10 @@ func TestAWorkerThatDrainsFinishesWhatItHasAndTakesNothingNew(t *testing.T) {
 
 		over = make(chan struct{})
 		w.direct(holdUntil(begun, over))
-		w.until(t, time.Minute, "three builds run at once", func() bool {
+		for range 3 {
 			w.queueBuild(t, "main")
-			return len(w.board(t).Running) == 3
-		})
+		}
+		w.until(t, time.Minute, "three builds run at once", func() bool { return len(w.board(t).Running) == 3 })
 		close(over)
 		w.idle(t, time.Minute)
 		for _, change := range []builds.WorkerChange{{Builds: new(int)}, {Labels: &[]string{"No Label"}}} {

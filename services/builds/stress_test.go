@@ -134,7 +134,7 @@ func TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnceAndNoTeamStarves(t *testing.
 		w.service(t, second)
 		start(t, w.builds.Jobs)
 		start(t, second)
-		w.idle(t, 2*time.Minute)
+		w.idle(t, 5*time.Minute)
 
 		var rows []models.Build
 		if err := db.Find(&rows).Error; err != nil || len(rows) != 200 {

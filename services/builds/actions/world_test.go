@@ -172,7 +172,7 @@ func (w *world) run() *actionstest.Run {
 // runs waits for so many runs and returns the last of them.
 func (w *world) runs(n int) *actionstest.Run {
 	w.t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if runs := w.hub.Runs(); len(runs) >= n {
 			return runs[n-1]
 		}
@@ -193,7 +193,7 @@ func (w *world) log(id string) string {
 // ended waits for the end of the log and returns it.
 func (w *world) ended(id string) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.as(w.Viewer), time.Minute)
+	ctx, cancel := context.WithTimeout(w.as(w.Viewer), 3*time.Minute)
 	defer cancel()
 	batches, err := w.builds.FollowLog(ctx, id, 0)
 	if err != nil {
