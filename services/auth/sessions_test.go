@@ -94,9 +94,10 @@ func TestTheLastUseIsWrittenDownAtMostOnceAMinute(t *testing.T) {
 		t.Error("every request writes")
 	}
 	p.db.Model(&models.Session{}).Where("1 = 1").UpdateColumn("last_seen_at", p.db.NowFunc().Add(-2*time.Minute))
-	b.get("/")
-	if time.Since(seen()) > time.Minute {
-		t.Error("the use was not written down")
+	for end := time.Now().Add(time.Minute); time.Since(seen()) > time.Minute; b.get("/") { // a request does not wait for a database that is busy
+		if time.Now().After(end) {
+			t.Fatal("the use was not written down")
+		}
 	}
 }
 
