@@ -17,13 +17,13 @@ import (
 func (f *full) workloadToken() string {
 	f.t.Helper()
 	now := f.db.NowFunc()
-	expires := now.Add(time.Minute)
+	expires := now.Add(15 * time.Minute) // a test asks for every route with it
 	const file = ".github/workflows/slipway-checkout.yml"
 	x := &models.Exchange{ID: models.NewID(), TeamID: f.Team.ID, AppID: f.App.ID, Granted: true, Issuer: "https://issuer.example.test", Repository: "acme/shop", GitHubID: 42,
 		Ref: "refs/heads/main", Event: "push", Workflow: "acme/shop/" + file + "@refs/heads/main", RunID: 9, RunAttempt: 1, ExpiresAt: &expires, CreatedAt: now}
 	f.create(x)
 	p := &models.Principal{Kind: models.PrincipalWorkload, ID: x.ID, Scopes: []models.Scope{}, Repository: "payments/checkout"}
-	_, password, err := f.s.Registry.Credential(models.WithPrincipal(f.t.Context(), p), "payments/checkout", []string{"pull", "push"}, time.Minute)
+	_, password, err := f.s.Registry.Credential(models.WithPrincipal(f.t.Context(), p), "payments/checkout", []string{"pull", "push"}, 15*time.Minute)
 	f.must(err)
 	return password
 }
