@@ -242,12 +242,17 @@ func TestAForgeThatDoesNotAnswerIsTriedLater(t *testing.T) {
 		impatient := (&outbound.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}).Transport()
 		impatient.ResponseHeaderTimeout = 100 * time.Millisecond
 		w.forges.Client = &http.Client{Transport: impatient}
-		f.Fail(forgetest.Hang)
+		asked := make(chan struct{})
+		f.Fail(func(w http.ResponseWriter, r *http.Request) {
+			close(asked)
+			forgetest.Hang(w, r)
+		})
 		w.becomes(t, w.Build, models.BuildSucceeded)
 		w.send(t)
 		if r := w.report(t, w.Build); !strings.Contains(r.Error, "did not answer in time") || r.NextAt == nil {
 			t.Errorf("it does not answer: %+v", r)
 		}
+		<-asked // else the next call may be the one that hangs
 		impatient.ResponseHeaderTimeout = time.Minute
 		clock.pass(time.Minute)
 		w.send(t)

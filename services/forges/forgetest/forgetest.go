@@ -150,7 +150,7 @@ func (f *Forge) Await(t testing.TB, condition func([]Status) bool) []Status {
 // await waits until the condition holds for what the forge keeps there, and returns it.
 func await[T any](t testing.TB, f *Forge, kept *[]T, condition func([]T) bool) []T {
 	t.Helper()
-	limit := time.After(2 * time.Minute)
+	limit := time.After(4 * time.Minute)
 	for {
 		f.mu.Lock()
 		now, changed := slices.Clone(*kept), f.changed
