@@ -2,10 +2,8 @@ package main_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 
 	"slipway.dev/cmd/slipway/slipwaytest"
@@ -92,7 +90,5 @@ func fromAFork(t *testing.T, p *slipwaytest.Portal, c slipwaytest.Connection, re
 	if want := []string{"build-2", "pr-7"}; b.State != "succeeded" || !slices.Equal(slices.Sorted(slices.Values(b.Image.Tags)), want) {
 		t.Errorf("got %s with the tags %v, want %v: %+v", b.State, b.Image.Tags, want, b.Error)
 	}
-	if log := string(p.Call(t, http.MethodGet, "/api/v1/builds/"+id+"/logs", nil).Body); !strings.Contains(log, "packing the shop") {
-		t.Errorf("the log: %s", fmt.Sprint(log))
-	}
+	awaitLog(t, p, id, "packing the shop")
 }

@@ -124,7 +124,7 @@ func TestADeploymentOutlivesThePortalThatCarriesIt(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, slipwaytest.Start(t, slipwaytest.Settings{"WORKER_DEAD_AFTER": "5s"}))
 	p.push(t, "one", "VERSION=1")
-	p.push(t, "two", "VERSION=2", "START_DELAY=4s")
+	p.push(t, "two", "VERSION=2", "START_DELAY=10s") // longer than the kill takes
 	first := p.succeeds(t, p.begin(t, "one"))
 	second := p.begin(t, "two")
 	awaitContainer(t, second.ID)

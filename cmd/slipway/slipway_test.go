@@ -81,10 +81,7 @@ func build(t *testing.T, p *slipwaytest.Portal, app string, repo *gittest.Repo, 
 	if !slices.Contains(b.Image.Tags, ref) || !slices.ContainsFunc(b.Image.Tags, func(tag string) bool { return len(tag) >= 7 && strings.HasPrefix(commit, tag) }) {
 		t.Errorf("the image has the tags %v, want the branch and the commit", b.Image.Tags)
 	}
-	log := p.Call(t, http.MethodGet, "/api/v1/builds/"+b.ID+"/logs", nil)
-	if log.Status != http.StatusOK || !strings.Contains(string(log.Body), logged) {
-		t.Errorf("the log answers %d:\n%s", log.Status, log.Body)
-	}
+	awaitLog(t, p, b.ID, logged) // whose last lines come after the end
 	image := p.Call(t, http.MethodGet, "/api/v1/images/"+b.Image.Digest, nil)
 	if image.Status != http.StatusOK || !strings.Contains(string(image.Body), b.ID) {
 		t.Errorf("the image answers %d and does not name its build:\n%s", image.Status, image.Body)
