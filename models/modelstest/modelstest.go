@@ -3,6 +3,7 @@ package modelstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -10,7 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"slipway.dev/migrations"
 	"slipway.dev/models"
 	"slipway.dev/services/jobs"
@@ -136,12 +139,19 @@ func PostgresURL(t testing.TB) string {
 	return postgresURL(name)
 }
 
+// connections is how many each process of a test opens to its database. By default it would be as many as the machine
+// has processors: with as many packages at a time and tests of each at a time, more than PostgreSQL lets in.
+const connections = "4"
+
 func postgresURL(database string) string {
 	u, err := url.Parse(os.Getenv(PostgresVariable))
 	if err != nil {
 		return ""
 	}
 	u.Path = "/" + database
+	q := u.Query()
+	q.Set("pool_max_conns", connections)
+	u.RawQuery = q.Encode()
 	return u.String()
 }
 
@@ -160,9 +170,24 @@ func admin(statements ...string) error {
 	}
 	defer db.Close()
 	for _, s := range statements {
-		if _, err := db.SQL.Exec(s); err != nil {
+		if err := patiently(db, s); err != nil {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
 	return nil
 }
+
+// patiently runs the statement, which PostgreSQL refuses while a connection to the database is not quite gone: the
+// server ends one in its own time, and waits for that no longer than five seconds.
+func patiently(db *models.Database, statement string) error {
+	for late := time.Now().Add(time.Minute); ; {
+		_, err := db.SQL.Exec(statement)
+		refused, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok || refused.Code != objectInUse || time.Now().After(late) {
+			return err
+		}
+	}
+}
+
+// objectInUse is the code of a database that somebody is connected to (PostgreSQL, "Error Codes").
+const objectInUse = "55006"
