@@ -356,7 +356,7 @@ func TestWrongTokensAreSlowedDownAndRightOnesAreNot(t *testing.T) {
 			r.Header.Set("X-Forwarded-For", forwarded)
 		})
 	}
-	limited := 0
+	limited, begun := 0, time.Now()
 	for i := range 60 {
 		a := try("slp_wrong", fmt.Sprintf("192.0.2.%d", i))
 		if a.status == http.StatusTooManyRequests && a.header.Get("Retry-After") != "" {
@@ -365,8 +365,8 @@ func TestWrongTokensAreSlowedDownAndRightOnesAreNot(t *testing.T) {
 			t.Fatalf("a wrong token is answered %d", a.status)
 		}
 	}
-	if limited < 30 {
-		t.Errorf("only %d of 60 guesses were slowed down, whatever X-Forwarded-For says", limited)
+	if most := 20 + 1 + int(time.Since(begun)/(3*time.Second)); 60-limited > most { // whatever X-Forwarded-For says
+		t.Errorf("only %d of 60 guesses were slowed down, where %d may pass", limited, most)
 	}
 	if a := try(f.token(t, f.Viewer, models.ScopeRegistryRead), ""); a.status != 200 {
 		t.Errorf("a right token after them is answered %d", a.status)

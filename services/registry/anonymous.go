@@ -35,6 +35,9 @@ func (s *Service) admitStranger(ctx context.Context) error {
 		if s.AnonymousBurst > 0 {
 			s.strangers.limiter.Burst = s.AnonymousBurst
 		}
+		if s.AnonymousEvery > 0 {
+			s.strangers.limiter.Every = s.AnonymousEvery
+		}
 	})
 	if s.strangers.limiter.Allow(limits.Peer(models.RequestFrom(ctx).IP)) {
 		return nil

@@ -28,7 +28,7 @@ import (
 // docker runs Docker's command line with a configuration of its own and returns what it says.
 func docker(t *testing.T, config, stdin string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+config)
@@ -180,7 +180,7 @@ func TestSkopeoCopiesAnImageInAndOut(t *testing.T) {
 
 func skopeo(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "skopeo", args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -243,7 +243,7 @@ func TestDockerAndSkopeoPullWithoutALoginWhatATeamOpened(t *testing.T) {
 // curl gets the address, with a token where there is one, and returns the body; the status has to be as said.
 func curl(t *testing.T, token, address, status string) string {
 	t.Helper()
-	args := []string{"-s", "-m", "30", "-w", "\n%{http_code}"}
+	args := []string{"-s", "-m", "300", "-w", "\n%{http_code}"}
 	if token != "" {
 		args = append(args, "-H", "Authorization: Bearer "+token)
 	}

@@ -19,7 +19,7 @@ import (
 func conformance(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "conformance")
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/opencontainers/distribution-spec/conformance")
 	build.Dir = filepath.Join("testdata", "conformance")

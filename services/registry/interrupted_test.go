@@ -158,8 +158,8 @@ func TestADockerPushThatWasKilledSendsOnlyWhatIsMissingTheNextTime(t *testing.T)
 	if err := <-ended; err == nil {
 		t.Fatal("the push was not killed")
 	}
+	before := g.take() // before the others go on, of which the engine may not know yet that they are not wanted
 	close(g.held)
-	before := g.take()
 	if err := finish(engine.ImagePush(t.Context(), ref, options)); err != nil {
 		t.Fatalf("the second push: %v", err)
 	}

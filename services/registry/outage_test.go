@@ -58,11 +58,7 @@ func TestAnUploadGoesOnWhereTheRowSaysAfterItsProcessWasKilled(t *testing.T) {
 	if a := f.ask(t, http.MethodGet, upload, "", bearer(access)); a.header.Get("Range") != "0-99999" {
 		t.Errorf("the upload stands at %s", a.header.Get("Range"))
 	}
-	var last answer
-	f.await(t, "the upload is free", func() bool {
-		last = f.chunk(t, upload, access, 100_000, content[100_000:])
-		return last.status != http.StatusConflict
-	})
+	last := f.whenFree(t, func() answer { return f.chunk(t, upload, access, 100_000, content[100_000:]) })
 	if last.status != http.StatusAccepted {
 		t.Fatalf("going on is answered %d %s", last.status, last.body)
 	}
@@ -86,6 +82,16 @@ func (f *fixture) awaitWriter(t testing.TB) {
 		var n int64
 		return f.db.Model(&models.RegistryPart{}).Where("owner = ''").Count(&n).Error == nil && n == 1
 	})
+}
+
+// whenFree asks for something of an upload until no other request holds it.
+func (f *fixture) whenFree(t testing.TB, ask func() answer) (a answer) {
+	t.Helper()
+	f.await(t, "the upload is free", func() bool {
+		a = ask()
+		return a.status != http.StatusConflict
+	})
+	return a
 }
 
 // await asks again and again until it is so.
@@ -133,11 +139,7 @@ func TestAWriterThatWokeUpTooLateAddsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.awaitWriter(t)
-			var a answer
-			f.await(t, "the lease is over", func() bool {
-				a = f.chunk(t, other.External+upload, access, 0, []byte("from the other"))
-				return a.status != http.StatusConflict
-			})
+			a := f.whenFree(t, func() answer { return f.chunk(t, other.External+upload, access, 0, []byte("from the other")) })
 			if a.status != http.StatusAccepted {
 				t.Fatalf("taking the upload over is answered %d %s", a.status, a.body)
 			}
@@ -161,7 +163,9 @@ func TestAWriterThatWokeUpTooLateAddsNothing(t *testing.T) {
 func TestABucketThatDoesNotAnswerIsAnErrorAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	front := newFrontier(t)
-	f := serve(t, modelstest.DB(t), inBucket(t, front.place()), func(s *registry.Service) { s.Patience = 5 * time.Second })
+	place := front.place()
+	f := serve(t, modelstest.DB(t), inBucket(t, place))
+	hasty := f.process(t, inBucket(t, place), func(s *registry.Service) { s.Patience = 2 * time.Second }) // asked only what can't be answered
 	access := f.pusher(t)
 	content := bytesOf(200_000)
 	d := digest.FromBytes(content).String()
@@ -178,9 +182,9 @@ func TestABucketThatDoesNotAnswerIsAnErrorAndLosesNothing(t *testing.T) {
 	}
 	for what, broken := range map[string]*atomic.Bool{"down": &front.down, "standing still": &front.still} {
 		broken.Store(true)
-		unavailable("a chunk to a bucket "+what, f.chunk(t, upload, access, 50_000, content[50_000:100_000]))
-		unavailable("an end to a bucket "+what, f.ask(t, http.MethodPut, upload+"?digest="+d, string(content[50_000:]), bearer(access)))
-		unavailable("reading from a bucket "+what, f.ask(t, http.MethodGet, checkout+"/blobs/"+kept, "", bearer(access)))
+		unavailable("a chunk to a bucket "+what, f.chunk(t, hasty.External+upload, access, 50_000, content[50_000:100_000]))
+		unavailable("an end to a bucket "+what, f.ask(t, http.MethodPut, hasty.External+upload+"?digest="+d, string(content[50_000:]), bearer(access)))
+		unavailable("reading from a bucket "+what, f.ask(t, http.MethodGet, hasty.External+checkout+"/blobs/"+kept, "", bearer(access)))
 		broken.Store(false)
 		if a := f.ask(t, http.MethodGet, upload, "", bearer(access)); a.status != http.StatusNoContent || a.header.Get("Range") != "0-49999" {
 			t.Errorf("after a bucket %s the upload is answered %d %s", what, a.status, a.header.Get("Range"))

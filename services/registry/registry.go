@@ -66,6 +66,7 @@ type Service struct {
 	Undo time.Duration // how long what was deleted can be restored; 7 days where zero, not at all below
 
 	AnonymousBurst int           // requests of one address without a login at once; 1000 where zero
+	AnonymousEvery time.Duration // and one more after each pause; 100 ms where zero
 	KeyFresh       time.Duration // how long a key is believed without a look at the database; 30 s where zero
 
 	keys      keyring

@@ -129,23 +129,20 @@ func (f *fixture) patch(t *testing.T, access, upload string, blob *large, at, en
 	}
 }
 
-// offset asks the server where the upload stands, until it is beyond where it was: the server notices the end of a
-// connection in its own time.
-func (f *fixture) offset(t *testing.T, access, upload string, was int64) int64 {
+// offset asks the server where the upload stands, until it is beyond where it was and free: the server notices the end
+// of a connection in its own time.
+func (f *fixture) offset(t *testing.T, access, upload string, was int64) (next int64) {
 	t.Helper()
-	for {
+	f.await(t, "the upload has gone on", func() bool {
 		a := f.ask(t, http.MethodGet, upload, "", bearer(access))
-		var last int64
-		if _, err := fmt.Sscanf(a.header.Get("Range"), "0-%d", &last); err != nil {
+		if _, err := fmt.Sscanf(a.header.Get("Range"), "0-%d", &next); err != nil {
 			t.Fatalf("%d %v", a.status, err)
 		}
-		if last >= max(was, 1) {
-			return last + 1
-		}
-		if t.Context().Err() != nil {
-			t.Fatal("the upload stands still")
-		}
-	}
+		next++
+		return next > max(was, 1)
+	})
+	f.whenFree(t, func() answer { return f.ask(t, http.MethodPatch, upload, "", bearer(access)) })
+	return next
 }
 
 // hash reads the blob from the server and returns the digest of what came.

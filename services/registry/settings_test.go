@@ -315,7 +315,7 @@ func TestAnybodyPullsWhatATeamOpenedAndNothingElse(t *testing.T) {
 
 func TestPullsWithoutALoginAreSlowedDownAndOthersAreNot(t *testing.T) {
 	t.Parallel()
-	f := serve(t, modelstest.DB(t), func(s *registry.Service) { s.AnonymousBurst = 20 })
+	f := serve(t, modelstest.DB(t), func(s *registry.Service) { s.AnonymousBurst, s.AnonymousEvery = 20, time.Hour })
 	f.push(t, "payments/checkout:main", 1, f.writer(t, f.Developer))
 	open := models.AnonymousYes
 	f.set(t, registry.ChangeSettings{AnonymousPull: &open})

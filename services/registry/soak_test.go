@@ -192,6 +192,10 @@ func (c *crowd) settle(t *testing.T, images []v1.Image) {
 			t.Errorf("%s is not what was pushed last: %v", ref, err)
 		}
 	}
+	c.await(t, "the collector has taken what got lost within the last grace too", func() bool {
+		c.collect(t)
+		return files(t, filepath.Join(c.folder, "blobs")) <= len(blobs)
+	})
 	if n := files(t, filepath.Join(c.folder, "blobs")); n != len(blobs) {
 		t.Errorf("%d blobs are left of %d", n, len(blobs))
 	}
