@@ -96,7 +96,8 @@ func (s *Service) download(ctx context.Context, from *source, f *flight) (err er
 		return errClosing
 	}
 	s.coming.Add(f.size)
-	defer s.coming.Add(-f.size)
+	came := sync.OnceFunc(func() { s.coming.Add(-f.size) })
+	defer came()
 	if err := s.makeRoom(ctx, f.size); err != nil {
 		return err
 	}
@@ -109,7 +110,9 @@ func (s *Service) download(ctx context.Context, from *source, f *flight) (err er
 		}
 		return s.failed(ctx, from, f.digest.String(), err)
 	}
-	if err := s.Registry.StoreBlob(ctx, from.repository, f.digest, f.size, io.NewSectionReader(f.file, 0, f.size)); err != nil {
+	err = s.Registry.StoreBlob(ctx, from.repository, f.digest, f.size, io.NewSectionReader(f.file, 0, f.size))
+	came() // from now on it counts as what is here
+	if err != nil {
 		if ctx.Err() != nil {
 			return errClosing
 		}
