@@ -1,6 +1,8 @@
 package engines_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -41,7 +43,8 @@ func TestABuildWhoseBuildkitdIsKilledGoesOnOnAnother(t *testing.T) {
 		w := newWorld(t, db)
 		host, id := buildtest.Registry(t), models.NewID()
 		base := buildtest.Push(t, host+"/base:1", dockertest.Base(t))
-		r := buildtest.Request(t, host, buildtest.Files{"Dockerfile": "FROM " + base + "\nRUN echo begun-" + id + " && sleep 3 && echo over\n"})
+		r := buildtest.Request(t, host, buildtest.Files{"pause": "600",
+			"Dockerfile": "FROM " + base + "\nCOPY pause /\nRUN echo begun-" + id + " && sleep $(cat /pause) && echo over\n"})
 		b := w.build(t, 10)
 		r.BuildID = b.ID
 		daemons := map[string]*buildtest.Daemon{"one": w.real(t, "one"), "two": w.real(t, "two")}
@@ -56,6 +59,9 @@ func TestABuildWhoseBuildkitdIsKilledGoesOnOnAnother(t *testing.T) {
 			ended <- outcome{result, err}
 		}()
 		seen.Wait(t, "begun-"+id+"\n")
+		if err := os.WriteFile(filepath.Join(r.Dir, "pause"), []byte("0"), 0o644); err != nil { // for the second time
+			t.Fatal(err)
+		}
 		first := w.engineOf(t, b)
 		daemons[first].Kill()
 		got := <-ended
