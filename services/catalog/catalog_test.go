@@ -3,8 +3,11 @@ package catalog_test
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,12 +27,15 @@ type world struct {
 	db      *models.Database
 	catalog *catalog.Service
 	as      map[string]context.Context
+	stop    func() // ends the worker
 }
 
 func newWorld(t *testing.T, db *models.Database) *world {
 	t.Helper()
 	w := &world{World: modelstest.Seed(t, db), db: db, as: map[string]context.Context{}}
-	guard := &outbound.Guard{Allow: gittest.Loopback}
+	guard := &outbound.Guard{Allow: gittest.Loopback, Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+		return nil, &net.DNSError{Err: "the tests know no names", Name: name, IsNotFound: true}
+	}}
 	proxy := &outbound.Proxy{Guard: guard}
 	if err := proxy.Listen(); err != nil {
 		t.Fatal(err)
@@ -39,22 +45,8 @@ func newWorld(t *testing.T, db *models.Database) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue, err := jobs.New(db, jobs.Config{Others: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.catalog = &catalog.Service{DB: db.DB, Jobs: queue, Secrets: box, Git: &git.Service{Dir: filepath.Join(t.TempDir(), "git"), Guard: guard, Proxy: proxy}}
-	w.catalog.Register(queue)
-	if err := queue.Start(context.WithoutCancel(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := queue.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	w.catalog = &catalog.Service{DB: db.DB, Secrets: box, Git: &git.Service{Dir: filepath.Join(t.TempDir(), "git"), Guard: guard, Proxy: proxy}}
+	w.work(t)
 	for name, user := range map[string]*models.User{"admin": w.Admin, "maintainer": w.Maintainer, "developer": w.Developer, "viewer": w.Viewer, "stranger": w.Stranger} {
 		w.as[name] = modelstest.As(t, db, user)
 	}
@@ -62,6 +54,28 @@ func newWorld(t *testing.T, db *models.Database) *world {
 	w.as["read token"] = models.WithPrincipal(t.Context(), &models.Principal{Kind: models.PrincipalToken, ID: "token", UserID: w.Maintainer.ID,
 		Teams: map[string]models.Role{w.Team.ID: models.RoleMaintainer}, Scopes: []models.Scope{models.ScopeRead}})
 	return w
+}
+
+// work starts a worker, which ends with the test or before.
+func (w *world) work(t *testing.T) {
+	t.Helper()
+	queue, err := jobs.New(w.db, jobs.Config{Others: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.catalog.Jobs = queue
+	w.catalog.Register(queue)
+	if err := queue.Start(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	w.stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := queue.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(w.stop)
 }
 
 // settled waits until a repository has been read, or could not be.

@@ -186,7 +186,9 @@ func TestOnlyAnAdminRegistersAFolder(t *testing.T) {
 	if got := w.settled(t, r.ID); got.State != models.RepositoryFailed || !strings.Contains(got.Error, "SLIPWAY_LOCAL_REPOSITORIES") {
 		t.Errorf("a folder that is not allowed: %s, %q", got.State, got.Error)
 	}
+	w.stop() // it reads what changes
 	w.catalog.Git.LocalRoots = []string{root}
+	w.work(t)
 	if _, err := w.catalog.FetchRepository(w.as["developer"], r.ID); err != nil {
 		t.Fatal(err)
 	}

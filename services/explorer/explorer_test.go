@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,11 +245,12 @@ func TestALayerIsReadOnceHoweverManyAskForIt(t *testing.T) {
 
 func TestWhatCannotBeReadIsSaidAndTriedAgain(t *testing.T) {
 	t.Parallel()
-	broken := true
+	var broken atomic.Bool
+	broken.Store(true)
 	w := newWorld(t, modelstest.DB(t), func(w *world) {
 		open := w.explorer.OpenBlob
 		w.explorer.OpenBlob = func(ctx context.Context, registry, repository, digest string) (io.ReadCloser, int64, error) {
-			if broken {
+			if broken.Load() {
 				return nil, 0, models.Errorf(models.NotFound, "The repository has no such blob.")
 			}
 			return open(ctx, registry, repository, digest)
@@ -263,7 +265,7 @@ func TestWhatCannotBeReadIsSaidAndTriedAgain(t *testing.T) {
 	if _, err := w.explorer.File(ctx, explorer.FileQuery{At: at, Path: "/old"}); !models.IsCode(err, models.Conflict) {
 		t.Errorf("a file of it: %v", err)
 	}
-	broken = false
+	broken.Store(false)
 	if err := w.db.Model(&models.FileIndex{}).Where("state = 'failed'").UpdateColumn("updated_at", w.db.NowFunc().Add(-time.Hour)).Error; err != nil {
 		t.Fatal(err)
 	}

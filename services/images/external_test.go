@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -167,9 +168,9 @@ func TestARegistryThatIsAwayIsShownWithWhatIsKnownHere(t *testing.T) {
 	modelstest.Each(t, func(t *testing.T, db *models.Database) {
 		house := registriestest.Start(t)
 		f := serve(t, db)
-		var up = true
+		var down atomic.Bool
 		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !up || strings.HasSuffix(r.URL.Path, "_catalog") {
+			if down.Load() || strings.HasSuffix(r.URL.Path, "_catalog") {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				return
 			}
@@ -189,7 +190,7 @@ func TestARegistryThatIsAwayIsShownWithWhatIsKnownHere(t *testing.T) {
 		if _, err := f.images.Passport(ctx, which); err != nil {
 			t.Fatal(err)
 		}
-		up = false
+		down.Store(true)
 		list, err := f.images.External(ctx, "house", "shop", models.Page{})
 		if err != nil || list.Listed || list.Problem == "" || len(list.Items) != 1 || list.Items[0].Name != "acme/shop" {
 			t.Errorf("the list is %+v: %v", list, err)
@@ -242,13 +243,13 @@ func TestAHostileRegistryFillsNoPageAndNoMemory(t *testing.T) {
 	t.Parallel()
 	f := serve(t, modelstest.DB(t))
 	const evil = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:zz","size":-5},"layers":[{"digest":"../../x","size":9}],"subject":{"digest":"x"}}`
-	pages := 0
+	var pages atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/tags/list"): // never ends, and says the same names again
-			pages++
-			w.Header().Set("Link", fmt.Sprintf(`<%s?n=1000&last=%d>; rel="next"`, r.URL.Path, pages))
-			fmt.Fprintf(w, `{"tags":["t%d","<script>","../x","%s"]}`, pages, strings.Repeat("a", 300))
+			page := pages.Add(1)
+			w.Header().Set("Link", fmt.Sprintf(`<%s?n=1000&last=%d>; rel="next"`, r.URL.Path, page))
+			fmt.Fprintf(w, `{"tags":["t%d","<script>","../x","%s"]}`, page, strings.Repeat("a", 300))
 			for range 500 {
 				fmt.Fprint(w, " ")
 			}
@@ -268,8 +269,8 @@ func TestAHostileRegistryFillsNoPageAndNoMemory(t *testing.T) {
 	if list, err := f.images.Tags(ctx, images.TagQuery{Registry: "house", Repository: "acme/shop"}); err == nil && len(list.Items) > 25 || err != nil && !models.IsCode(err, models.Unavailable) {
 		t.Errorf("tags without end: %d, %v", len(list.Items), err)
 	}
-	if pages > 25_000 {
-		t.Errorf("%d pages were read", pages)
+	if n := pages.Load(); n > 25_000 {
+		t.Errorf("%d pages were read", n)
 	}
 	digest := fmt.Sprintf("sha256:%x", sha([]byte(evil)))
 	p, err := f.images.Passport(ctx, images.Which{Registry: "house", Repository: "acme/shop", Digest: digest})
