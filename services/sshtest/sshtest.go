@@ -138,7 +138,8 @@ func (s *Server) start() {
 
 // Stop ends the server and every connection to it.
 func (s *Server) Stop() {
-	// The processes of connections are in groups of their own.
+	// The processes of connections are in groups of their own. No more come while they are looked for.
+	_ = syscall.Kill(s.cmd.Process.Pid, syscall.SIGSTOP)
 	for _, pid := range append(children(s.cmd.Process.Pid), s.cmd.Process.Pid) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
