@@ -13,7 +13,7 @@ HEAVY    := ^(TestWhoMayCallWhat|TestTwoHundredBuildsOfFiveTeamsAreEachBuiltOnce
 # SQLite is C in the words of Go, on memory that is not Go's, which the detector does not watch; asking it all the same
 # would take more than half of the time of all tests. What calls SQLite, its driver too, is watched.
 RACE     := -race '-gcflags=modernc.org/...=-race=false'
-TIMEOUT  := 20m
+TIMEOUT  := 40m
 # Nobody debugs a test's program: without the tables for it each of the sixty links in half the time.
 LINK     := -ldflags=-w
 
