@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -24,6 +25,8 @@ type Database struct {
 	*gorm.DB
 	SQL  *sql.DB       // the pool that gorm writes through; the job queue shares it
 	Pool *pgxpool.Pool // set on PostgreSQL
+
+	readers []*sql.DB // on SQLite
 }
 
 // Dialect is "sqlite" or "postgres".
@@ -31,7 +34,11 @@ func (d *Database) Dialect() string { return d.DB.Name() }
 
 // Close closes every connection.
 func (d *Database) Close() error {
-	err := d.SQL.Close()
+	var faults []error
+	for _, r := range d.readers {
+		faults = append(faults, r.Close())
+	}
+	err := errors.Join(append(faults, d.SQL.Close())...) // last, so that it leaves one file behind
 	if d.Pool != nil {
 		d.Pool.Close()
 	}
@@ -78,7 +85,13 @@ func openSQLite(path string) (*Database, error) {
 		return nil, fmt.Errorf("opening the SQLite database %s for reading: %w", path, err)
 	}
 	writer.SetMaxOpenConns(1) // the resolver's limits apply to the writer too
-	return &Database{DB: db, SQL: writer}, nil
+	d := &Database{DB: db, SQL: writer}
+	return d, readers.Call(func(pool gorm.ConnPool) error {
+		if r, ok := pool.(*sql.DB); ok && r != writer {
+			d.readers = append(d.readers, r)
+		}
+		return nil
+	})
 }
 
 func openPostgres(ctx context.Context, address string) (*Database, error) {

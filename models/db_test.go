@@ -1,8 +1,10 @@
 package models_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"slipway.dev/models"
@@ -33,5 +35,30 @@ func TestASQLiteDatabaseOpensWhateverItsFolderIsCalled(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("%s: the file is somewhere else: %v", name, err)
 		}
+	}
+}
+
+func TestNothingOfAClosedSQLiteDatabaseStaysOpen(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	db, err := models.Open(t.Context(), "sqlite:"+filepath.Join(folder, "slipway.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tables int64
+	if err := errors.Join(db.Exec("CREATE TABLE kept (id INTEGER)").Error, db.Raw("SELECT COUNT(*) FROM sqlite_schema").Scan(&tables).Error, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if at, _ := os.Readlink("/proc/self/fd/" + f.Name()); strings.HasPrefix(at, folder) {
+			t.Errorf("%s is still open", at)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(folder, "*")); err != nil || len(left) != 1 {
+		t.Errorf("beside the database there are %v, %v", left, err)
 	}
 }
