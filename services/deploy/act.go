@@ -83,6 +83,7 @@ func (s *Service) again(ctx context.Context, id string, action models.Deployment
 	if err != nil {
 		return nil, err
 	}
+	d.App, d.Environment = p.App, p.Environment
 	return d, nil
 }
 

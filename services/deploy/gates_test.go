@@ -47,8 +47,8 @@ func TestADeploymentWaitsForAnotherMaintainersWordOnExactlyIt(t *testing.T) {
 
 		s.ctx = maintainer
 		d := s.deploy(deploy.Input{})
-		if d.State != models.DeploymentWaiting {
-			t.Fatalf("it is %s", d.State)
+		if d.State != models.DeploymentWaiting || d.App == nil || d.App.Name != "checkout" || d.Environment == nil || d.Environment.Name != "dev" {
+			t.Fatalf("it is %+v", d)
 		}
 		if why, err := s.service.WhyWaiting(s.ctx, s.get(d.ID)); err != nil || !strings.Contains(why, "1 maintainer of") || !strings.Contains(why, "other than") {
 			t.Errorf("it waits because %q (%v)", why, err)
@@ -101,7 +101,7 @@ func TestADeploymentWaitsForAnotherMaintainersWordOnExactlyIt(t *testing.T) {
 			t.Errorf("the route answers %q", got)
 		}
 		back, err := s.service.Restart(maintainer, d.ID)
-		if err != nil || back.State != models.DeploymentPending {
+		if err != nil || back.State != models.DeploymentPending || back.App == nil || back.Environment == nil {
 			t.Errorf("a restart of what was approved is %+v (%v)", back, err)
 		}
 	})

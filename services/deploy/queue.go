@@ -109,6 +109,7 @@ func (s *Service) deploy(ctx context.Context, in Input, also func(*gorm.DB, *mod
 	if err != nil {
 		return nil, err
 	}
+	d.App, d.Environment = p.App, p.Environment // whoever asked is told their names
 	return d, nil
 }
 
