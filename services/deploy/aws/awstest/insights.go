@@ -10,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/smithy-go"
 	"github.com/docker/docker/api/types/container"
 )
 
@@ -24,7 +23,7 @@ type subject struct {
 
 // filterLogEvents reads a log group. Container Insights writes just before, so
 // that no test has to wait for the next minute.
-func (c *Cloud) filterLogEvents(body []byte) (smithy.Serializable, error) {
+func (c *Cloud) filterLogEvents(body []byte) ([]byte, error) {
 	for _, one := range c.subjects() {
 		c.measure(one)
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // operation answers a call of the JSON protocol.
-type operation func(body []byte) (smithy.Serializable, error)
+type operation func(body []byte) ([]byte, error)
 
 // refusal is an error that an API answers with.
 type refusal struct{ code, message string }
@@ -34,9 +34,10 @@ func refuse(code, format string, args ...any) error {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
-// strict decodes a request into the SDK's own type, which has to know every field, and answers it while mu is held.
+// strict decodes a request into the SDK's own type, which has to know every field, and writes its answer while mu is
+// held: what is in it goes on changing.
 func strict[I any, O smithy.Serializable](c *Cloud, answer func(*I) (O, error)) operation {
-	return func(body []byte) (smithy.Serializable, error) {
+	return func(body []byte) ([]byte, error) {
 		in := new(I)
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
@@ -45,7 +46,15 @@ func strict[I any, O smithy.Serializable](c *Cloud, answer func(*I) (O, error)) 
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return answer(in)
+		out, err := answer(in)
+		if err != nil {
+			return nil, err
+		}
+		text, err := encode(out)
+		if err != nil {
+			c.t.Errorf("a %T can't be written: %v", out, err)
+		}
+		return text, nil
 	}
 }
 
@@ -76,13 +85,13 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 
 func (c *Cloud) serveJSON(w http.ResponseWriter, r *http.Request, service, name string, body []byte) {
 	err := c.admit(w, r, service, service+":"+name, body)
-	var out smithy.Serializable
+	var text []byte
 	if err == nil {
 		answer := c.operations[service+":"+name]
 		if answer == nil {
 			err = refuse("UnknownOperationException", "%s", name)
 		} else {
-			out, err = answer(body)
+			text, err = answer(body)
 		}
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
@@ -94,10 +103,6 @@ func (c *Cloud) serveJSON(w http.ResponseWriter, r *http.Request, service, name 
 		w.WriteHeader(statusOf(said.code))
 		_ = json.NewEncoder(w).Encode(map[string]string{"__type": said.code, "message": said.message})
 		return
-	}
-	text, err := encode(out)
-	if err != nil {
-		c.t.Errorf("the answer to %s can't be written: %v", name, err)
 	}
 	_, _ = w.Write(text)
 }
