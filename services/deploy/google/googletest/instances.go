@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,8 @@ type instance struct {
 	ended  chan struct{} // closed once it has ended and its log was read
 	code   int
 	oom    bool
-	killed atomic.Bool // by Cloud Run, which says nothing of how it ended then
+	killed atomic.Bool    // by Cloud Run, which says nothing of how it ended then
+	open   sync.WaitGroup // visitors' requests
 }
 
 // run starts a container, and writes what it prints and how it ends.
@@ -111,6 +113,16 @@ func (l *lines) Write(p []byte) (int, error) {
 	}
 }
 
+// drain lets the requests end that are under way, as long as the test goes on.
+func (i *instance) drain() {
+	idle := make(chan struct{})
+	go func() { i.open.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-i.Cloud.ctx.Done():
+	}
+}
+
 func (i *instance) remove() {
 	i.killed.Store(true)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(i.ctx), callTime)
@@ -132,19 +144,21 @@ func (c *Cloud) newDoor(s *service, tag string) *door {
 		},
 	}
 	return &door{server: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		to, code := c.visited(s, tag, req.URL.Path)
+		i, code := c.visited(s, tag, req.URL.Path)
 		if code != 0 {
 			http.Error(w, http.StatusText(code), code)
 			return
 		}
+		defer i.open.Done()
+		to := &url.URL{Scheme: "http", Host: fmt.Sprintf("%s:%d", i.ip, i.port)}
 		proxy.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), backend{}, to)))
 	}))}
 }
 
 type backend struct{}
 
-// visited chooses an instance for a visitor, or says why there is none.
-func (c *Cloud) visited(s *service, tag, path string) (*url.URL, int) {
+// visited chooses an instance for a visitor, at which the request counts as open, or says why there is none.
+func (c *Cloud) visited(s *service, tag, path string) (*instance, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -159,7 +173,8 @@ func (c *Cloud) visited(s *service, tag, path string) (*url.URL, int) {
 	}
 	r.turn++
 	i := r.up[r.turn%len(r.up)]
-	return &url.URL{Scheme: "http", Host: fmt.Sprintf("%s:%d", i.ip, i.port)}, 0
+	i.open.Add(1)
+	return i, 0
 }
 
 // chosen is the revision that a visitor gets: the tag's, or one by chance, as the percentages say.

@@ -111,10 +111,10 @@ func (c *Cloud) execute(ctx context.Context, name string, j *job, e *execution) 
 			limit, _ := time.ParseDuration(j.Template.Template.Timeout)
 			select {
 			case <-i.ended:
+				code = i.code
 			case <-ctx.Done():
 			case <-time.After(limit):
 			}
-			code = i.code
 			i.remove()
 		}
 	}

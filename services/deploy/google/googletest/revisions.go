@@ -122,13 +122,14 @@ func (c *Cloud) live(r *revision, image string, env []string, of *logging.Monito
 	case <-i.ended:
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for n, has := range r.up {
 		if has == i {
 			r.up = append(r.up[:n:n], r.up[n+1:]...)
 			break
 		}
 	}
+	c.mu.Unlock()
+	i.drain()
 	return true
 }
 
