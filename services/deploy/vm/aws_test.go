@@ -309,7 +309,7 @@ func TestThrottlingThatEndsIsWaitedFor(t *testing.T) {
 
 func TestAMachineThatNeverAnswersIsGivenUpWithWords(t *testing.T) {
 	t.Parallel()
-	a := newAccount(t, 300*time.Millisecond)
+	a := newAccount(t, 3*time.Second)
 	a.Silence()
 	image := vmtest.Push(t, dockertest.App(t, "VERSION=1"))
 	err := a.open(t, a.config(t)).Fetch(t.Context(), image, vmtest.Anyone(image), nothing)

@@ -231,7 +231,7 @@ func TestWhatAMachineOfAzureTakesIsLookedForBefore(t *testing.T) {
 
 func TestAMachineOfAzureThatStoppedOrNeverAnswersIsSaid(t *testing.T) {
 	t.Parallel()
-	s := newSubscription(t, time.Second)
+	s := newSubscription(t, 3*time.Second)
 	s.Silence()
 	image := vmtest.Push(t, dockertest.App(t, "VERSION=1"))
 	target := s.open(t, s.config(t))

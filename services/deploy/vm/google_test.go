@@ -196,7 +196,7 @@ func TestWhatAMachineOfGoogleTakesIsLookedForBefore(t *testing.T) {
 
 func TestAMachineOfGoogleThatStoppedOrNeverAnswersIsSaid(t *testing.T) {
 	t.Parallel()
-	p := newProject(t, 300*time.Millisecond)
+	p := newProject(t, 3*time.Second)
 	p.Silence()
 	image := vmtest.Push(t, dockertest.App(t, "VERSION=1"))
 	target := p.open(t, p.config(t))

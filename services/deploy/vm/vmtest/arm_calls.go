@@ -164,8 +164,9 @@ func (a *ARM) write(w http.ResponseWriter, r *http.Request, path, call string, m
 	a.resources[path] = made
 	if userData != "" && !failed {
 		a.mu.Unlock()
-		made.address = a.boot(userData)
+		address := a.boot(userData)
 		a.mu.Lock()
+		made.address = address
 		a.give(made)
 	}
 	if !mute {

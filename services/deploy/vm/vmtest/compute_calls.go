@@ -66,6 +66,10 @@ func (c *Compute) getInstance(_ *http.Request, name string) (any, *Fault) {
 		return nil, &Fault{Status: 404, Code: "notFound", Message: "The resource was not found"}
 	}
 	out := *i
+	out.NetworkInterfaces = slices.Clone(i.NetworkInterfaces) // what is answered is written once others may change it
+	for n, card := range out.NetworkInterfaces {
+		out.NetworkInterfaces[n].AccessConfigs = slices.Clone(card.AccessConfigs)
+	}
 	if i.Status == "PROVISIONING" {
 		i.Status = "RUNNING"
 	}
