@@ -193,9 +193,12 @@ func (t *target) Check(ctx context.Context) (deploy.Info, error) {
 	}, nil
 }
 
+// listTime bounds one look at all containers. An engine that starts many of them at once answers for none meanwhile.
+const listTime = 30 * time.Second
+
 // List returns the containers that carry the target's label.
 func (t *target) List(ctx context.Context) ([]deploy.Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
 	return t.list(ctx, filters.Arg("label", labelTarget+"="+t.id))
 }
@@ -277,6 +280,9 @@ func (t *target) unreachable(err error) error {
 	if client.IsErrConnectionFailed(err) {
 		return deploy.Failf(deploy.StageTarget, err,
 			"The Docker Engine at %s does not answer. Start it, or ask an admin to check the target's address, and deploy again.", t.where)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return deploy.Failf(deploy.StageTarget, err, "The Docker Engine at %s takes too long to answer. Look whether its machine is overloaded, and deploy again.", t.where)
 	}
 	return fmt.Errorf("docker: %w", err)
 }

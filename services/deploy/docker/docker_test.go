@@ -141,6 +141,23 @@ func forget(t *testing.T, ref string) {
 	})
 }
 
+func TestAnEngineThatTakesTooLongIsSaid(t *testing.T) {
+	t.Parallel()
+	engine := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/_ping") {
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(engine.Close)
+	target := open(t, map[string]string{"host": strings.Replace(engine.URL, "http", "tcp", 1)})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, err := target.List(ctx)
+	if f := new(deploy.Failure); !errors.As(err, &f) || f.Stage != deploy.StageTarget || !strings.Contains(f.Message, "takes too long to answer") {
+		t.Errorf("it says %v", err)
+	}
+}
+
 func TestContainersGetNothingOfTheHost(t *testing.T) {
 	t.Parallel()
 	engine := dockertest.Engine(t)
