@@ -91,11 +91,11 @@ func answers(status int, body string) func(*failing, *models.App) {
 }
 
 var scenarios = []scenario{
-	{name: "listens late", env: []string{"START_DELAY=10s"}, after: transcript},
+	{name: "listens late", env: []string{"START_DELAY=14s"}, after: transcript},
 	{name: "never listens", env: []string{"START_DELAY=10m"}},
 	{name: "listens on another port", env: []string{"LISTEN=9090"}},
 	{name: "exits at once", env: []string{"CRASH=1"}},
-	{name: "exits after it was healthy", env: []string{"EXIT_AFTER=12s"}, runtime: models.Runtime{Restart: models.RestartNever}, after: endedLater},
+	{name: "exits after it was healthy", runtime: models.Runtime{Restart: models.RestartNever}, after: endedLater},
 	{name: "needs a variable that is missing", env: []string{"NEEDS=DATABASE_URL"}},
 	{name: "is made for another platform", image: config(func(c *v1.ConfigFile) { c.Architecture = "riscv64" })},
 	{name: "takes too much memory", env: []string{"EAT=1"}, scale: models.Scale{Replicas: 1, Memory: 32 << 20}},
@@ -116,7 +116,7 @@ var scenarios = []scenario{
 func TestFailuresAreSaidWithEvidenceAndWhatToDo(t *testing.T) {
 	t.Parallel()
 	f := &failing{stage: newStage(t, modelstest.DB(t)), base: dockertest.App(t)}
-	f.service.Start = 20 * time.Second
+	f.service.Start = 30 * time.Second
 	var err error
 	if f.taken, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -316,7 +316,15 @@ func transcript(f *failing, d *models.Deployment) string {
 func endedLater(f *failing, d *models.Deployment) string {
 	f.t.Helper()
 	if d.State != models.DeploymentSucceeded {
-		f.t.Errorf("it did not succeed: %+v", d.Error)
+		f.t.Fatalf("it did not succeed: %+v", d.Error)
+	}
+	d = f.until(d.ID, "healthy", func(d *models.Deployment) bool {
+		return len(d.Instances) == 1 && d.Instances[0].State == models.InstanceHealthy
+	})
+	if res, err := http.Get("http://" + d.Instances[0].Address + "/exit"); err != nil {
+		f.t.Error(err)
+	} else {
+		res.Body.Close()
 	}
 	d = f.until(d.ID, "failing with its last lines", func(d *models.Deployment) bool {
 		return len(d.Instances) == 1 && d.Instances[0].State == models.InstanceFailing && len(d.Instances[0].LastLogs) > 0

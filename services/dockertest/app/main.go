@@ -8,7 +8,6 @@
 //	LISTEN       what it listens on in spite of PORT
 //	NEEDS        the name of a variable without which it exits with 1
 //	EAT=1        takes memory until it is ended
-//	EXIT_AFTER   a duration after which it exits with 4
 //	WRITES       a file that it writes before it listens; where it can't, it exits with 5
 //	CRASH=1      prints a line to standard error and exits with 3
 //	START_DELAY  a duration to wait before it listens
@@ -19,7 +18,7 @@
 // It logs a line at start, at each request and at its end. Paths: / and /version; /healthz;
 // /env?name= prints a variable; /write?path=&text= writes a file and /read?path= prints it; /slow?ms= answers after so many milliseconds; /sse sends an event
 // each 100 ms, or each ?ms=, until the client goes; /ws is a WebSocket that sends back what it
-// gets; /size?bytes= sends so many bytes; /exit answers and exits as EXIT_AFTER has it do.
+// gets; /size?bytes= sends so many bytes; /exit answers and exits with 4.
 package main
 
 import (
@@ -60,9 +59,6 @@ func main() {
 	if other := os.Getenv("LISTEN"); other != "" {
 		port = other
 	}
-	if after := duration("EXIT_AFTER"); after > 0 {
-		time.AfterFunc(after, func() { giveUp(version) })
-	}
 	server := &http.Server{Addr: ":" + port, Handler: logged(routes(version)), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		log.Printf("version %s: listening on %s", version, port)
@@ -77,11 +73,6 @@ func main() {
 	defer cancelEnd()
 	_ = server.Shutdown(end)
 	log.Printf("version %s: stopped", version)
-}
-
-func giveUp(version string) {
-	log.Printf("version %s: the connection to the queue is lost, giving up", version)
-	os.Exit(4)
 }
 
 // prepare fails as the variables ask.
@@ -158,7 +149,8 @@ func routes(version string) *http.ServeMux {
 		w.Header().Set("Content-Length", "4") // so that the answer is whole when it is flushed
 		fmt.Fprintln(w, "bye")
 		_ = http.NewResponseController(w).Flush()
-		giveUp(version)
+		log.Printf("version %s: the connection to the queue is lost, giving up", version)
+		os.Exit(4)
 	})
 	mux.HandleFunc("GET /sse", events)
 	mux.Handle("GET /ws", websocket.Server{Handler: func(c *websocket.Conn) { _, _ = io.Copy(c, c) }})
