@@ -180,6 +180,34 @@ func TestOnlyWhatTheRulesLetInIsDeployed(t *testing.T) {
 	}
 }
 
+func TestAnImageThatIsMarkedBadWhileItWaitsIsNotDeployed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modelstest.DB(t))
+	b := s.built(2, "VERSION=1")
+	s.protect(models.Protection{Approvals: 1})
+	waits := s.deploy(deploy.Input{})
+	mark := func() {
+		t.Helper()
+		if _, err := s.service.MarkBad(s.ctx, s.Team.ID, b.ImageDigest, "Loses orders."); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark()
+	if _, err := s.service.Approve(modelstest.As(t, s.db, s.Admin), waits.ID, deploy.ApprovalInput{}); !models.IsCode(err, models.Conflict) || !strings.Contains(err.Error(), "as bad: Loses orders.") {
+		t.Errorf("approving it: %v", err)
+	}
+	if err := s.service.UnmarkBad(s.ctx, s.Team.ID, b.ImageDigest); err != nil {
+		t.Fatal(err)
+	}
+	s.protect(models.Protection{})
+	queued := s.deploy(deploy.Input{})
+	mark()
+	s.worker()
+	if d := s.ended(queued.ID); d.State != models.DeploymentFailed || len(d.Phases) != 1 || !strings.Contains(d.Error.Message, "as bad: Loses orders.") {
+		t.Errorf("one that waited for its turn is %s: %+v, phases %+v", d.State, d.Error, d.Phases)
+	}
+}
+
 func TestAReasonFromBeforeAFreezeDoesNotOverruleIt(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, modelstest.DB(t))
