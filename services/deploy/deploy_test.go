@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"slipway.dev/models"
 	"slipway.dev/models/modelstest"
@@ -134,7 +135,12 @@ func (s *stage) worker() (stop func()) {
 // built pushes an image of the test server and records the build that made it.
 func (s *stage) built(number int64, env ...string) *models.Build {
 	s.t.Helper()
-	img := dockertest.App(s.t, env...)
+	return s.builtOf(number, dockertest.App(s.t, env...))
+}
+
+// builtOf pushes the image and records the build that made it.
+func (s *stage) builtOf(number int64, img v1.Image) *models.Build {
+	s.t.Helper()
 	digest, err := img.Digest()
 	if err != nil {
 		s.t.Fatal(err)

@@ -331,6 +331,18 @@ func count(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
+// listOf are the first few of the ports, for people.
+func listOf(ports []int) string {
+	var out []string
+	for _, p := range ports[:min(len(ports), 5)] {
+		out = append(out, strconv.Itoa(p))
+	}
+	if len(ports) > len(out) {
+		out = append(out, "…")
+	}
+	return strings.Join(out, ", ")
+}
+
 func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
 	switch {
 	case p.To != nil || len(p.Image.Platforms) == 0:
@@ -339,6 +351,8 @@ func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
 		return
 	case p.App.Port > 0:
 		add("Port", true, "The app's settings say %d.", p.Port)
+	case len(p.Image.Ports) > 1:
+		add("Port", true, "The image says EXPOSE for %s; the lowest counts. Enter the port in the app's settings where it listens for visitors on another one.", listOf(p.Image.Ports))
 	case len(p.Image.Ports) > 0:
 		add("Port", true, "The image says EXPOSE %d.", p.Port)
 	default:
@@ -346,7 +360,7 @@ func (s *Service) checkHealth(p *Plan, add func(string, bool, string, ...any)) {
 	}
 	switch {
 	case p.Health == models.HealthImage && !p.Image.HealthCheck:
-		add("Health", false, "The app's settings say to use the image's HEALTHCHECK, and the image has none. Add one to the Dockerfile, or choose an HTTP path or the TCP port.")
+		add("Health", false, noHealthCheck)
 	case p.Health == models.HealthImage:
 		add("Health", true, "The image's own HEALTHCHECK has to say healthy.")
 	case p.Health == models.HealthTCP:

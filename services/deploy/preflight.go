@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 )
@@ -232,9 +233,13 @@ func (r *rollout) check(ctx context.Context, say func(string)) error {
 	if r.d.Build != nil {
 		image.Size = r.d.Build.ImageSize
 	}
-	checks, err := r.preflight(ctx, subject{placeOf(r.d), image, r.from(r.d, "deployment:", lookTTL), r.d.Config})
+	from := r.from(r.d, "deployment:", lookTTL)
+	checks, err := r.preflight(ctx, subject{placeOf(r.d), image, from, r.d.Config})
 	if err != nil {
 		return err
+	}
+	if r.d.Config.Health == models.HealthImage && r.d.Action == models.ActionDeploy { // what is repeated had it
+		checks = append(checks, checkOwnHealth(ctx, image.Image, from)...)
 	}
 	for _, c := range checks {
 		say(c.Name + ": " + c.Message)
@@ -245,6 +250,35 @@ func (r *rollout) check(ctx context.Context, say func(string)) error {
 	}
 	say("All " + count(len(checks), "check", "checks") + " passed.")
 	return nil
+}
+
+// noHealthCheck is said of an image without the HEALTHCHECK that its app wants.
+const noHealthCheck = "The app's settings say to use the image's HEALTHCHECK, and the image has none. Add one to the Dockerfile, or choose an HTTP path or the TCP port."
+
+// checkOwnHealth looks whether the image has a HEALTHCHECK. It finds nothing where the image can't be read: a target
+// that has it already needs no registry, and another one says what is the matter.
+func checkOwnHealth(ctx context.Context, img Image, from Source) []Check {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	repository, options, err := from.Open(ctx)
+	if err != nil {
+		return nil
+	}
+	found, err := remote.Get(repository.Digest(img.Digest), append(options, remote.WithContext(ctx))...)
+	if err != nil {
+		return nil
+	}
+	var c Choice
+	if err := c.describe(found); err != nil {
+		return nil
+	}
+	list := &checklist{}
+	if c.HealthCheck {
+		list.pass("Health", "The image has a HEALTHCHECK.")
+	} else {
+		list.fail(StageHealth, "Health", noHealthCheck)
+	}
+	return *list
 }
 
 // checkRules looks whether the environment's protection still lets the deployment in.
