@@ -27,13 +27,27 @@ func Client(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && within(client, trusted); i-- {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		addr, ok := hop(hops[i])
+		if !ok {
 			break
 		}
-		client = addr.Unmap()
+		client = addr
 	}
 	return client
+}
+
+// hop reads an address as proxies write it: alone, in brackets, or with the port that the connection came from, as
+// Azure's Application Gateway does.
+func hop(text string) (netip.Addr, bool) {
+	text = strings.TrimSpace(text)
+	if with, err := netip.ParseAddrPort(text); err == nil {
+		return with.Addr().Unmap(), true
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		text = strings.TrimSuffix(inner, "]")
+	}
+	addr, err := netip.ParseAddr(text)
+	return addr.Unmap(), err == nil
 }
 
 func within(addr netip.Addr, prefixes []netip.Prefix) bool {
