@@ -57,8 +57,7 @@ type DeploymentError struct {
 	Message  string   `json:"message"`
 	ExitCode *int     `json:"exit_code,omitempty"`
 	OOM      bool     `json:"oom,omitempty"`
-	Probes   []string `json:"probes,omitempty"` // the health check's transcript, newest last
-	Logs     []string `json:"logs,omitempty"`   // the container's last lines
+	Logs     []string `json:"logs,omitempty"` // the container's last lines
 }
 
 // DeploymentAction says what a person asked for.
