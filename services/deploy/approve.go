@@ -32,7 +32,7 @@ func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*mo
 			}
 			return err
 		}
-		given, err := approvals(tx, d) // also those that came while this one was on its way
+		by, err := approvals(tx, d) // also those that came while this one was on its way
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (s *Service) Approve(ctx context.Context, id string, in ApprovalInput) (*mo
 		if err := record(ctx, tx, d, p, "deployment.approve", in.Comment); err != nil {
 			return err
 		}
-		if given < p.Environment.Protection.Approvals {
+		if len(by) < p.Environment.Protection.Approvals {
 			return publish(tx, d, "deployment.approved")
 		}
 		return s.goAhead(ctx, tx, d)
@@ -67,11 +67,11 @@ func (s *Service) goAhead(ctx context.Context, tx *gorm.DB, d *models.Deployment
 	return s.Queue.Insert(ctx, tx, jobs.QueueDeployments, Rollout{DeploymentID: d.ID})
 }
 
-// approvals reads the words on the deployment and counts those that hold: on this very image and configuration, by
+// approvals reads the words on the deployment and returns whose hold: on this very image and configuration, by
 // others than who asked for it, who are maintainers still.
-func approvals(tx *gorm.DB, d *models.Deployment) (given int, err error) {
+func approvals(tx *gorm.DB, d *models.Deployment) (by []string, err error) {
 	if err := tx.Order("created_at, user_id").Find(&d.Approvals, "deployment_id = ?", d.ID).Error; err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, a := range d.Approvals {
 		if a.Digest != d.ImageDigest || a.ConfigHash != d.ConfigHash || a.UserID == d.CreatedBy {
@@ -79,13 +79,13 @@ func approvals(tx *gorm.DB, d *models.Deployment) (given int, err error) {
 		}
 		still, err := maintains(tx, a.UserID, d.TeamID)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if still {
-			given++
+			by = append(by, a.UserName)
 		}
 	}
-	return given, nil
+	return by, nil
 }
 
 // Reject ends a deployment that waits for approval.

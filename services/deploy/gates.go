@@ -12,8 +12,10 @@ import (
 	"slipway.dev/models"
 )
 
-// gateFreeze is the rule that a maintainer may overrule by saying why.
-const gateFreeze = "Freeze"
+const (
+	gateFreeze   = "Freeze"   // a maintainer may overrule it by saying why
+	gateApproval = "Approval" // it is waited for
+)
 
 // gate is one of the environment's rules, and whether the image passes it.
 func gate(name string, ok bool, format string, args ...any) Check {
@@ -48,9 +50,11 @@ func (s *Service) gates(ctx context.Context, tx *gorm.DB, p *place, c *Choice, r
 	}
 	if f, until, frozen := rules.Frozen(s.now()); frozen {
 		out = append(out, s.freezeGate(ctx, p, f, until, reason))
+	} else if len(rules.Freezes) > 0 {
+		out = append(out, gate(gateFreeze, true, "None is on now."))
 	}
 	if rules.Approvals > 0 {
-		out = append(out, gate("Approval", true, "It waits until %s of %s other than the one who asks %s approved it.",
+		out = append(out, gate(gateApproval, true, "It waits until %s of %s other than the one who asks %s approved it.",
 			count(rules.Approvals, "maintainer", "maintainers"), p.Team.Name, haveHas(rules.Approvals)))
 	}
 	return out, nil
@@ -59,25 +63,36 @@ func (s *Service) gates(ctx context.Context, tx *gorm.DB, p *place, c *Choice, r
 // gatesOf looks at what the environment's protection says by now of a deployment that was asked for before.
 func (s *Service) gatesOf(ctx context.Context, tx *gorm.DB, p *place, d *models.Deployment) ([]Check, error) {
 	all, err := s.gates(ctx, tx, p, &Choice{Image: imageOf(d), Build: d.Build}, "")
-	if i := slices.IndexFunc(all, func(g Check) bool { return g.Name == gateFreeze }); i >= 0 {
-		all[i].OK, err = overruled(tx, p.Environment.Protection, d)
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	if i := slices.IndexFunc(all, func(g Check) bool { return g.Name == gateFreeze && !g.OK }); i >= 0 {
+		who, why, err := overruling(tx, p.Environment.Protection, d)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			all[i] = gate(gateFreeze, true, "%s deploys all the same: %s", who, why)
+		}
+	}
+	return all, nil
 }
 
-// overruled tells whether a maintainer lets the deployment through a freeze: one who asked for it or approved it while
-// things were frozen already and said why. What was said before, such as that a build was good, was said of something else.
-func overruled(tx *gorm.DB, rules models.Protection, d *models.Deployment) (bool, error) {
-	words := []models.Approval{{UserID: d.CreatedBy, Comment: d.Reason, CreatedAt: d.CreatedAt}}
+// overruling returns which maintainer lets the deployment through a freeze, and why: one who asked for it or approved it
+// while things were frozen already and said so. What was said before, such as that a build was good, was said of
+// something else. Nothing: nobody does.
+func overruling(tx *gorm.DB, rules models.Protection, d *models.Deployment) (who, why string, err error) {
+	words := []models.Approval{{UserID: d.CreatedBy, UserName: d.CreatedByName, Comment: d.Reason, CreatedAt: d.CreatedAt}}
 	for _, w := range append(words, d.Approvals...) {
-		if _, _, during := rules.Frozen(w.CreatedAt); !during || strings.TrimSpace(w.Comment) == "" {
+		why := strings.TrimSpace(w.Comment)
+		if _, _, during := rules.Frozen(w.CreatedAt); !during || why == "" {
 			continue
 		}
 		if ok, err := maintains(tx, w.UserID, d.TeamID); ok || err != nil {
-			return ok, err
+			return w.UserName, why, err
 		}
 	}
-	return false, nil
+	return "", "", nil
 }
 
 func because(reason string) string {

@@ -226,7 +226,7 @@ func checkAbilities(config models.DeploymentConfig, info Info, list *checklist) 
 // check is the rollout's first phase: what was looked at when the deployment was asked for may be otherwise by now, and
 // nothing is touched yet.
 func (r *rollout) check(ctx context.Context, say func(string)) error {
-	if err := r.checkRules(ctx); err != nil {
+	if err := r.checkRules(ctx, say); err != nil {
 		return err
 	}
 	image := &Choice{Image: imageOf(r.d), Build: r.d.Build}
@@ -282,7 +282,7 @@ func checkOwnHealth(ctx context.Context, img Image, from Source) []Check {
 }
 
 // checkRules looks whether the environment's protection still lets the deployment in.
-func (r *rollout) checkRules(ctx context.Context) error {
+func (r *rollout) checkRules(ctx context.Context, say func(string)) error {
 	tx := r.DB.WithContext(ctx)
 	bad, err := badImage(tx, r.d.TeamID, r.d.ImageDigest)
 	if err != nil {
@@ -302,22 +302,27 @@ func (r *rollout) checkRules(ctx context.Context) error {
 		if !g.OK {
 			return Failf(StageCheck, nil, "%s", g.Message)
 		}
+		if g.Name != gateApproval { // whose words are for those who wait
+			say(g.Name + ": " + g.Message)
+		}
 	}
-	return r.checkApprovals(tx)
+	return r.checkApprovals(tx, say)
 }
 
 // checkApprovals counts the words that hold for this very image and configuration.
-func (r *rollout) checkApprovals(tx *gorm.DB) error {
-	if r.d.Environment.Protection.Approvals == 0 {
+func (r *rollout) checkApprovals(tx *gorm.DB, say func(string)) error {
+	needed := r.d.Environment.Protection.Approvals
+	if needed == 0 {
 		return nil
 	}
-	given, err := approvals(tx, r.d)
+	by, err := approvals(tx, r.d)
 	if err != nil {
 		return err
 	}
-	if needed := r.d.Environment.Protection.Approvals; given < needed {
-		return Failf(StageCheck, nil, "%s needs %s by now, and this deployment has %d. Deploy again, and have it approved.", r.d.Environment.Name, count(needed, "approval", "approvals"), given)
+	if len(by) < needed {
+		return Failf(StageCheck, nil, "%s needs %s by now, and this deployment has %d. Deploy again, and have it approved.", r.d.Environment.Name, count(needed, "approval", "approvals"), len(by))
 	}
+	say(gateApproval + ": " + strings.Join(by, ", ") + " approved it.")
 	return nil
 }
 

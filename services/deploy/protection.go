@@ -98,11 +98,11 @@ func (s *Service) beginWaiting(ctx context.Context, tx *gorm.DB, e *models.Envir
 		if d.State != models.DeploymentWaiting {
 			continue
 		}
-		given, err := approvals(tx, d)
+		by, err := approvals(tx, d)
 		if err != nil {
 			return err
 		}
-		if given < e.Protection.Approvals {
+		if len(by) < e.Protection.Approvals {
 			continue
 		}
 		gates, err := s.gatesOf(ctx, tx, &place{e, d.App, e.Team}, d)
