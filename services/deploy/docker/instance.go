@@ -71,7 +71,7 @@ func stateOf(c container.InspectResponse, now time.Time) (models.InstanceState, 
 	case s.Restarting, s.Running && c.RestartCount >= crashLoop && youngerThan(s.StartedAt, now, crashAge):
 		return models.InstanceFailing, againAndAgain(c)
 	case !s.Running && s.Status != container.StateCreated && s.Error == "":
-		return models.InstanceFailing, endOf(s) + staysDown(c)
+		return models.InstanceFailing, endOf(c) + staysDown(c)
 	case s.Paused:
 		return models.InstanceFailing, "Somebody paused the container. Unpause it, or deploy again."
 	case s.Running && s.Health != nil && s.Health.Status == container.Unhealthy:
@@ -101,23 +101,33 @@ func youngerThan(started string, now time.Time, age time.Duration) bool {
 	return at != nil && now.Sub(*at) < age
 }
 
+// killed is the exit code of a container whose program was ended by SIGKILL (128 + 9).
+const killed = 137
+
+// outOfMemory tells whether the system ended the container because it used more memory than it may. Some engines know
+// that only where they heard of it before they heard of the end, so that one with a limit which was killed counts as
+// well: what Slipway itself kills it removes at once.
+func outOfMemory(c container.InspectResponse) bool {
+	return c.State.OOMKilled || c.State.ExitCode == killed && c.HostConfig != nil && c.HostConfig.Memory > 0
+}
+
 // endOf says how the container ended.
-func endOf(s *container.State) string {
-	if s.OOMKilled {
+func endOf(c container.InspectResponse) string {
+	if outOfMemory(c) {
 		return "It used more memory than it may, and the system ended it (exit code 137)."
 	}
-	return fmt.Sprintf("It ended with exit code %d.", s.ExitCode)
+	return fmt.Sprintf("It ended with exit code %d.", c.State.ExitCode)
 }
 
 // againAndAgain says that the container ends and is started again.
 func againAndAgain(c container.InspectResponse) string {
 	if c.RestartCount < crashLoop {
-		return endOf(c.State) + " It is started again."
+		return endOf(c) + " It is started again."
 	}
 	if c.State.Running {
 		return fmt.Sprintf("Crash loop: it ended and was started again %d times. Its log says why; roll back, or deploy a version that stays up.", c.RestartCount)
 	}
-	return fmt.Sprintf("Crash loop: it was started again %d times. %s Its log says why; roll back, or deploy a version that stays up.", c.RestartCount, endOf(c.State))
+	return fmt.Sprintf("Crash loop: it was started again %d times. %s Its log says why; roll back, or deploy a version that stays up.", c.RestartCount, endOf(c))
 }
 
 // staysDown says why the engine does not start the container again, where that is the policy's word.

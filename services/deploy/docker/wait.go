@@ -162,7 +162,7 @@ func (t *target) ended(ctx context.Context, r deploy.Release, i deploy.Instance)
 	f := deploy.Failf(deploy.StageStart, nil, "The container ended with exit code %d before it was healthy.%s", *i.ExitCode, hint(r, lines))
 	c, err := t.docker.ContainerInspect(ctx, i.ID)
 	switch {
-	case err == nil && c.State.OOMKilled:
+	case err == nil && outOfMemory(c):
 		f.OOM = true
 		f.Message = "The container used more memory than it may, and the system ended it before it was healthy. Give it more memory with its scale, or have it take less."
 	case *i.ExitCode == 0:
