@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gorm.io/gorm"
 	"slipway.dev/models"
 )
@@ -258,18 +257,8 @@ const noHealthCheck = "The app's settings say to use the image's HEALTHCHECK, an
 // checkOwnHealth looks whether the image has a HEALTHCHECK. It finds nothing where the image can't be read: a target
 // that has it already needs no registry, and another one says what is the matter.
 func checkOwnHealth(ctx context.Context, img Image, from Source) []Check {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
-	repository, options, err := from.Open(ctx)
-	if err != nil {
-		return nil
-	}
-	found, err := remote.Get(repository.Digest(img.Digest), append(options, remote.WithContext(ctx))...)
-	if err != nil {
-		return nil
-	}
-	var c Choice
-	if err := c.describe(found); err != nil {
+	c := &Choice{Image: img}
+	if describe(ctx, c, from) != nil {
 		return nil
 	}
 	list := &checklist{}
