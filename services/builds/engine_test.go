@@ -137,9 +137,7 @@ func TestCancelEndsARealBuildWithinTwoSeconds(t *testing.T) {
 	w := real(t)
 	w.commit(t, "FROM "+dockertest.BaseImage(t)+"\nRUN echo begun "+models.NewID()+" && sleep 600\n", nil)
 	b := w.queueBuild(t, "main")
-	for text := ""; !strings.Contains(text, "\nbegun "); time.Sleep(20 * time.Millisecond) {
-		text = w.log(t, b.ID)
-	}
+	w.until(t, 3*time.Minute, "the step has begun", func() bool { return strings.Contains(w.log(t, b.ID), "\nbegun ") })
 	w.cancelsInTime(t, b.ID)
 }
 

@@ -324,14 +324,13 @@ func TestAWorkerThatLostABuildRecordsNothingOfIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		close(over)
-		deadline := time.Now().Add(time.Minute)
-		for left := 1; left > 0; time.Sleep(10 * time.Millisecond) {
+		w.until(t, time.Minute, "the work has ended", func() bool {
 			entries, err := os.ReadDir(w.builds.Dir)
-			if err != nil || time.Now().After(deadline) {
-				t.Fatal("the work never ended", err)
+			if err != nil {
+				t.Fatal(err)
 			}
-			left = len(entries)
-		}
+			return len(entries) == 0
+		})
 		if now := w.wait(t, b.ID, models.BuildRunning); now.Worker != other.ID || now.ImageDigest != "" {
 			t.Errorf("the build is %+v", now)
 		}

@@ -2,6 +2,7 @@ package actions_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -172,13 +173,9 @@ func (w *world) run() *actionstest.Run {
 // runs waits for so many runs and returns the last of them.
 func (w *world) runs(n int) *actionstest.Run {
 	w.t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if runs := w.hub.Runs(); len(runs) >= n {
-			return runs[n-1]
-		}
-	}
-	w.t.Fatal("no run was started")
-	return nil
+	var runs []*actionstest.Run
+	wait(w.t, fmt.Sprintf("%d runs are started", n), func() bool { runs = w.hub.Runs(); return len(runs) >= n })
+	return runs[n-1]
 }
 
 func (w *world) log(id string) string {
